@@ -1,0 +1,3 @@
+[
+  inputs: ["{mix,.formatter}.exs", "{mix,lib,test,bench}/**/*.{ex,exs}"]
+]

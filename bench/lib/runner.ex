@@ -1,0 +1,90 @@
+defmodule Bench.Runner do
+  @moduledoc """
+  Takes both sides through every workload, round by round. Within a round the sides
+  follow each other workload by workload, and the order turns with each round, so
+  that whatever the machine does meanwhile hits both.
+  """
+
+  alias Bench.{Check, Config, Json, Machine, Report, Results, Shapes, Workload}
+
+  @workloads [
+    Bench.Workloads.Writes,
+    Bench.Workloads.Reads,
+    Bench.Workloads.Sizes,
+    Bench.Workloads.Mixed,
+    Bench.Workloads.Herd,
+    Bench.Workloads.Stall,
+    Bench.Workloads.Memory
+  ]
+
+  @bench Path.expand("..", __DIR__)
+
+  @spec main() :: :ok
+  def main do
+    config = Config.from_environment()
+    Shapes.load!()
+    File.mkdir_p!(config.directory)
+
+    try do
+      Enum.each(config.sides, &Check.run/1)
+      results = run(config)
+      write(Results.entries(results))
+    after
+      File.rm_rf!(config.directory)
+    end
+  end
+
+  @spec run(Config.t()) :: Results.t()
+  def run(config) do
+    workloads =
+      @workloads
+      |> Enum.flat_map(& &1.workloads(config))
+      |> Enum.filter(&Workload.selected?(&1, config.only))
+
+    results =
+      for round <- 1..config.rounds,
+          workload <- workloads,
+          Workload.in_round?(workload, round),
+          reduce: %Results{} do
+        results -> round_of(workload, round, config, results)
+      end
+
+    Results.add_growth(results, config.sizes)
+  end
+
+  defp round_of(workload, round, config, results) do
+    sides = if rem(round, 2) == 1, do: config.sides, else: Enum.reverse(config.sides)
+
+    measured =
+      for side <- sides, reduce: results do
+        results -> Results.add(results, side.name, show(round, side.name, workload.run.(side)))
+      end
+
+    if workload.floor do
+      Results.add(measured, :floor, show(round, :floor, workload.floor.()))
+    else
+      measured
+    end
+  end
+
+  # The tails are for the report; a line each would hide what one looks for.
+  defp show(round, side, samples) do
+    for %{name: name, unit: unit, value: value} <- samples,
+        not String.ends_with?(name, ["_p50_us", "_p90_us", "_p999_us"]) do
+      IO.puts("#{round} #{side} #{String.pad_trailing(name, 40)} #{Report.number(value)} #{unit}")
+    end
+
+    samples
+  end
+
+  defp write(entries) do
+    results = Path.join(@bench, "results/latest.json")
+    File.mkdir_p!(Path.dirname(results))
+    lines = entries |> Enum.map(&["  ", Json.encode(&1)]) |> Enum.intersperse(",\n")
+    File.write!(results, ["[\n", lines, "\n]\n"])
+
+    page = Path.join(@bench, "report.html")
+    File.write!(page, Report.html(entries, Machine.describe()))
+    IO.puts("written: #{results}, #{page}")
+  end
+end

@@ -1,0 +1,412 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
+  @moduledoc """
+  The metadata of a stack's shapes: which there are, under which handle, and
+  whether their snapshots are done.
+
+  An index in memory is the truth, and SQLite its copy, a moment behind. A change
+  is seen by every lookup that starts after the change returned, and no lookup
+  waits for the disk, but that of a shape's definition which is not in memory.
+
+  A change is acknowledged once it is queued for SQLite, or once it is committed,
+  as the stack's `durability` says; `add_shape/4`, `remove_shape/3` and the
+  `mark_` functions take a `durability:` of their own. They wait when the queue is
+  full, and give `{:error, :overloaded}` when there is no room in time.
+
+  A function that has an error to return gives one when the stack is not running;
+  the others raise `#{inspect(__MODULE__)}.Error`, which names the stack.
+  """
+
+  import __MODULE__.Shapes, only: [is_shape: 1]
+
+  alias __MODULE__.Connection
+  alias __MODULE__.Error
+  alias __MODULE__.Native
+  alias __MODULE__.Options
+  alias __MODULE__.Shapes
+  alias __MODULE__.Statistics
+  alias __MODULE__.Stores
+  alias __MODULE__.WriteBuffer
+  alias __MODULE__.Writes
+
+  @type stack_id :: String.t()
+  @type handle :: String.t()
+  @type shape :: Shapes.shape()
+  @type relation :: {non_neg_integer(), {String.t(), String.t()}}
+  @type durable :: [durability: Options.durability()]
+
+  # Shapes whose bodies are copied out of the store in one go.
+  @bodies_at_once 128
+  @metas_at_once 500
+
+  # How long the one connection of exclusive mode may take to answer.
+  @read_timeout 30_000
+
+  defguardp is_stack_id(term) when is_binary(term)
+  defguardp is_handle(term) when is_binary(term)
+
+  # --- changes
+
+  @doc """
+  Adds a shape under a handle. Gives the host's hash of it.
+
+  `{:error, :duplicate_handle}` when the handle is taken, and
+  `{:error, {:duplicate_shape, handle}}` when an equal shape is there under
+  another. Of several callers with one handle or one shape exactly one succeeds.
+  """
+  @spec add_shape(stack_id(), shape(), handle(), durable()) ::
+          {:ok, non_neg_integer()} | {:error, term()}
+  def add_shape(stack_id, shape, handle, opts \\ [])
+      when is_stack_id(stack_id) and is_shape(shape) and is_handle(handle) do
+    {_bytes, hash} = comparable = Shapes.comparable(shape)
+
+    with :ok <- WriteBuffer.add(stack_id, handle, shape, comparable, Shapes.oids(shape), opts) do
+      {:ok, hash}
+    end
+  end
+
+  @doc """
+  Removes a shape; `{:error, {:enoshape, handle}}` when there is none. No function
+  gives the shape once this has returned.
+  """
+  @spec remove_shape(stack_id(), handle(), durable()) :: :ok | {:error, term()}
+  def remove_shape(stack_id, handle, opts \\ [])
+      when is_stack_id(stack_id) and is_handle(handle) do
+    log = Writes.log?()
+
+    with {:error, :unknown} <-
+           Writes.run(stack_id, 0, opts, &Native.remove(&1, handle, &2, log)) do
+      {:error, {:enoshape, handle}}
+    end
+  end
+
+  @doc "Notes that the first snapshot of a shape is being written; `:error` when there is none."
+  @spec mark_snapshot_started(stack_id(), handle(), durable()) :: :ok | :error | {:error, term()}
+  def mark_snapshot_started(stack_id, handle, opts \\ []) do
+    mark(stack_id, handle, :started, opts)
+  end
+
+  @doc """
+  Notes that the first snapshot of a shape is written; `:error` when there is none.
+  It may come without `mark_snapshot_started/3`, and is not undone by it.
+  """
+  @spec mark_snapshot_complete(stack_id(), handle(), durable()) :: :ok | :error | {:error, term()}
+  def mark_snapshot_complete(stack_id, handle, opts \\ []) do
+    mark(stack_id, handle, :complete, opts)
+  end
+
+  defp mark(stack_id, handle, snapshot, opts) when is_stack_id(stack_id) and is_handle(handle) do
+    log = Writes.log?()
+
+    with {:error, :unknown} <-
+           Writes.run(stack_id, 0, opts, &Native.mark(&1, handle, snapshot, &2, log)) do
+      :error
+    end
+  end
+
+  @doc "Removes everything, and waits until SQLite has nothing."
+  @spec reset(stack_id()) :: :ok | {:error, term()}
+  def reset(stack_id) when is_stack_id(stack_id) do
+    with {:ok, store} <- store(stack_id),
+         {:ok, seq} <- as_writer(store, &Native.reset/1) do
+      flushed(store, seq)
+    end
+  end
+
+  @doc """
+  Removes every shape whose snapshot is not complete, and counts the rest. Gives
+  the removed handles, sorted.
+
+  Makes this store the writer of its file first, with all that another instance
+  wrote there, and returns when the removals are in SQLite.
+  """
+  @spec validate_existing_shapes(stack_id()) ::
+          {:ok, [handle()], non_neg_integer()} | {:error, term()}
+  def validate_existing_shapes(stack_id) when is_stack_id(stack_id) do
+    with {:ok, store} <- store(stack_id),
+         :ok <- Writes.promote(store),
+         {:ok, removed, seq} <- as_writer(store, &Native.remove_incomplete/1),
+         :ok <- flushed(store, seq),
+         {:ok, count} <- count_shapes(stack_id) do
+      {:ok, removed, count}
+    end
+  end
+
+  # --- lookups
+
+  @doc "The handle of the shape that is equal to this one."
+  @spec handle_for_shape(stack_id(), shape()) :: {:ok, handle()} | :error
+  def handle_for_shape(stack_id, shape) when is_stack_id(stack_id) and is_shape(shape) do
+    store = Stores.fetch!(stack_id, :handle_for_shape)
+    {comparable, _hash} = Shapes.comparable(shape)
+    answer(Native.handle_for(store, comparable), stack_id, :handle_for_shape)
+  end
+
+  @doc """
+  As `handle_for_shape/2`, which sees every finished `add_shape/4` too. It waits
+  for nothing, so `timeout` is there for callers only.
+  """
+  @spec handle_for_shape_critical(stack_id(), shape(), timeout()) :: {:ok, handle()} | :error
+  def handle_for_shape_critical(stack_id, shape, timeout \\ 10_000)
+
+  def handle_for_shape_critical(stack_id, shape, _timeout), do: handle_for_shape(stack_id, shape)
+
+  @doc "The shape that has this handle."
+  @spec shape_for_handle(stack_id(), handle()) :: {:ok, shape()} | :error
+  def shape_for_handle(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
+    store = Stores.fetch!(stack_id, :shape_for_handle)
+
+    case body(store, stack_id, handle) do
+      {:ok, body} -> {:ok, Shapes.parse(body)}
+      :error -> :error
+    end
+  end
+
+  @doc "Whether a shape has this handle."
+  @spec handle_exists?(stack_id(), handle()) :: boolean()
+  def handle_exists?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
+    store = Stores.fetch!(stack_id, :handle_exists?)
+    answer(Native.handle_exists(store, handle), stack_id, :handle_exists?)
+  end
+
+  @doc "Whether the first snapshot of a shape is being written, or is."
+  @spec snapshot_started?(stack_id(), handle()) :: boolean()
+  def snapshot_started?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
+    store = Stores.fetch!(stack_id, :snapshot_started?)
+    answer(Native.snapshot(store, handle), stack_id, :snapshot_started?) in [:started, :complete]
+  end
+
+  @doc "Whether the first snapshot of a shape is written."
+  @spec snapshot_complete?(stack_id(), handle()) :: boolean()
+  def snapshot_complete?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
+    store = Stores.fetch!(stack_id, :snapshot_complete?)
+    answer(Native.snapshot(store, handle), stack_id, :snapshot_complete?) == :complete
+  end
+
+  @doc "How many shapes there are."
+  @spec count_shapes(stack_id()) :: {:ok, non_neg_integer()} | {:error, term()}
+  def count_shapes(stack_id) when is_stack_id(stack_id) do
+    with {:ok, store} <- store(stack_id) do
+      case Native.count(store) do
+        count when is_integer(count) -> {:ok, count}
+        _unreadable -> {:error, Stores.not_running(stack_id)}
+      end
+    end
+  end
+
+  @doc "As `count_shapes/1` without the tuple; `:error` when the stack is not running."
+  @spec count_shapes!(stack_id()) :: non_neg_integer() | :error
+  def count_shapes!(stack_id) do
+    case count_shapes(stack_id) do
+      {:ok, count} -> count
+      {:error, _reason} -> :error
+    end
+  end
+
+  @doc """
+  The handles of all shapes that read one of these relations, sorted, each once.
+  Only the oid of a relation matters.
+  """
+  @spec shape_handles_for_relations(stack_id(), [relation()]) ::
+          {:ok, [handle()]} | {:error, term()}
+  def shape_handles_for_relations(stack_id, relations)
+      when is_stack_id(stack_id) and is_list(relations) do
+    oids = Enum.map(relations, fn {oid, _relation} -> oid end)
+
+    with {:ok, store} <- store(stack_id) do
+      case Native.handles_for_relations(store, oids) do
+        handles when is_list(handles) -> {:ok, handles}
+        # Too many for a scheduler that others need.
+        :many -> many_handles(Native.all_handles_for_relations(store, oids), stack_id)
+        _unreadable -> {:error, Stores.not_running(stack_id)}
+      end
+    end
+  end
+
+  defp many_handles(handles, _stack_id) when is_list(handles), do: {:ok, handles}
+  defp many_handles(_unreadable, stack_id), do: {:error, Stores.not_running(stack_id)}
+
+  @doc "As `shape_handles_for_relations/2` without the tuple, raising the error."
+  @spec shape_handles_for_relations!(stack_id(), [relation()]) :: [handle()]
+  def shape_handles_for_relations!(stack_id, relations) do
+    stack_id
+    |> shape_handles_for_relations(relations)
+    |> ok!(:shape_handles_for_relations)
+  end
+
+  # --- listing
+
+  @doc "All shapes there were at the call and are still there, sorted by handle."
+  @spec list_shapes(stack_id()) :: {:ok, [{handle(), shape()}]} | {:error, term()}
+  def list_shapes(stack_id) when is_stack_id(stack_id) do
+    {:ok, :lists.reverse(fold_shapes(stack_id, :list_shapes, true, [], &[&1 | &2]))}
+  rescue
+    error in Error -> {:error, error.reason}
+  end
+
+  @doc "As `list_shapes/1` without the tuple, raising the error."
+  @spec list_shapes!(stack_id()) :: [{handle(), shape()}]
+  def list_shapes!(stack_id), do: stack_id |> list_shapes() |> ok!(:list_shapes)
+
+  @doc """
+  Folds over all shapes there were at the call and are still there when their turn
+  comes, in no order, some at a time.
+  """
+  @spec reduce_shapes(stack_id(), acc, ({handle(), shape()}, acc -> acc)) :: acc when acc: term()
+  def reduce_shapes(stack_id, acc, fun) when is_stack_id(stack_id) and is_function(fun, 2) do
+    fold_shapes(stack_id, :reduce_shapes, false, acc, fun)
+  end
+
+  @doc "As `reduce_shapes/3`, over `{handle, hash, snapshot_complete?}`, without reading shapes."
+  @spec reduce_shape_meta(stack_id(), acc, ({handle(), non_neg_integer(), boolean()}, acc -> acc)) ::
+          acc
+        when acc: term()
+  def reduce_shape_meta(stack_id, acc, fun) when is_stack_id(stack_id) and is_function(fun, 2) do
+    store = Stores.fetch!(stack_id, :reduce_shape_meta)
+    cursor = answer(Native.cursor(store, false), stack_id, :reduce_shape_meta)
+    fold_meta(store, cursor, acc, fun)
+  end
+
+  defp fold_meta(store, cursor, acc, fun) do
+    case Native.next_meta(store, cursor, @metas_at_once) do
+      :done -> acc
+      metas -> fold_meta(store, cursor, :lists.foldl(fun, acc, metas), fun)
+    end
+  end
+
+  defp fold_shapes(stack_id, action, sorted, acc, fun) do
+    store = Stores.fetch!(stack_id, action)
+    cursor = answer(Native.cursor(store, sorted), stack_id, action)
+    fold_bodies(store, stack_id, cursor, acc, fun)
+  end
+
+  defp fold_bodies(store, stack_id, cursor, acc, fun) do
+    case Native.next_bodies(store, cursor, @bodies_at_once) do
+      :done ->
+        acc
+
+      found ->
+        acc = store |> with_cold_bodies(stack_id, found) |> fold_found(acc, fun)
+        fold_bodies(store, stack_id, cursor, acc, fun)
+    end
+  end
+
+  defp fold_found([{_handle, nil} | found], acc, fun), do: fold_found(found, acc, fun)
+
+  defp fold_found([{handle, body} | found], acc, fun) do
+    fold_found(found, fun.({handle, Shapes.parse(body)}, acc), fun)
+  end
+
+  defp fold_found([], acc, _fun), do: acc
+
+  # Rows in place of bodies, read together.
+  defp with_cold_bodies(store, stack_id, found) do
+    case for {_handle, row} <- found, is_integer(row), do: row do
+      [] ->
+        found
+
+      rows ->
+        bodies = Map.new(Enum.zip(rows, read_bodies(store, stack_id, rows)))
+
+        for {handle, body} <- found do
+          {handle,
+           if(is_integer(body), do: bodies[body] || again(store, stack_id, handle), else: body)}
+        end
+    end
+  end
+
+  # Its row went in the meantime; it may have been added again.
+  defp again(store, stack_id, handle) do
+    case body(store, stack_id, handle) do
+      {:ok, body} -> body
+      :error -> nil
+    end
+  end
+
+  defp body(store, stack_id, handle) do
+    case Native.body(store, handle) do
+      {:ok, body} ->
+        {:ok, body}
+
+      {:cold, row} ->
+        case read_bodies(store, stack_id, [row]) do
+          [nil] -> body(store, stack_id, handle)
+          [body] -> {:ok, body}
+        end
+
+      other ->
+        answer(other, stack_id, :shape_for_handle)
+    end
+  end
+
+  defp read_bodies(store, stack_id, rows) do
+    read =
+      if Native.is_exclusive(store),
+        do: ask_bodies(store, rows),
+        else: Native.read_bodies(store, rows)
+
+    case read do
+      {:ok, bodies} -> bodies
+      {:error, reason} -> raise Error, action: :shape_for_handle, error: reason
+      _unreadable -> raise Error, action: :shape_for_handle, error: Stores.not_running(stack_id)
+    end
+  end
+
+  defp ask_bodies(store, rows) do
+    ref = make_ref()
+    :ok = Native.ask_bodies(store, rows, ref)
+
+    receive do
+      {^ref, answer} -> answer
+    after
+      @read_timeout -> {:error, "the one connection did not answer within #{@read_timeout} ms"}
+    end
+  end
+
+  # --- the store itself
+
+  @doc "Operations not yet in SQLite; 0 when the stack is not running."
+  @spec pending_buffer_size(stack_id()) :: non_neg_integer()
+  def pending_buffer_size(stack_id) when is_stack_id(stack_id) do
+    WriteBuffer.pending_operations_count(stack_id)
+  end
+
+  @doc "The numbers of the store; see `#{inspect(__MODULE__)}.Statistics`."
+  @spec statistics(stack_id()) :: {:ok, %{atom() => number()}} | {:error, term()}
+  def statistics(stack_id) when is_stack_id(stack_id), do: Statistics.current(stack_id)
+
+  @doc "Prints the query plan of every statement of the store."
+  @spec explain(stack_id()) :: :ok
+  def explain(stack_id) when is_stack_id(stack_id), do: Connection.explain(stack_id)
+
+  # --- helpers
+
+  defp store(stack_id) do
+    with :error <- Stores.fetch(stack_id), do: {:error, Stores.not_running(stack_id)}
+  end
+
+  # What must be written by the writer of the file, which a standby becomes.
+  defp as_writer(store, change) do
+    with {:error, :standby} <- change.(store),
+         :ok <- Writes.promote(store) do
+      change.(store)
+    end
+  end
+
+  defp flushed(store, seq) do
+    :ok = Native.flush_to(store, seq)
+
+    case Writes.await(store, seq, :infinity) do
+      :durable -> :ok
+      reason -> {:error, {:not_durable, reason}}
+    end
+  end
+
+  defp answer(unreadable, stack_id, action) when unreadable in [:closed, :opening, :poisoned] do
+    raise Error, action: action, error: Stores.not_running(stack_id)
+  end
+
+  defp answer(answer, _stack_id, _action), do: answer
+
+  defp ok!({:ok, result}, _action), do: result
+  defp ok!({:error, reason}, action), do: raise(Error, action: action, error: reason)
+end

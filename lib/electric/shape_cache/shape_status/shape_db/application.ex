@@ -1,0 +1,22 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Application do
+  @moduledoc false
+  # What all stacks of a VM share: the names of their processes, and the table of
+  # their stores.
+
+  use Application
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb
+
+  @impl true
+  def start(_type, _args) do
+    # Asked for by `function_exported?/3` later on, which loads nothing.
+    _ = Code.ensure_loaded(:telemetry)
+
+    children = [
+      {Registry, keys: :unique, name: ShapeDb.Registry},
+      ShapeDb.Stores
+    ]
+
+    Supervisor.start_link(children, strategy: :one_for_one, name: __MODULE__)
+  end
+end

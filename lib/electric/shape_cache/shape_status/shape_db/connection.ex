@@ -1,0 +1,240 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
+  @moduledoc """
+  SQLite connections to the database of a stack, for whoever wants to look at it
+  or to change it by hand.
+
+  A checkout waits in line without holding a scheduler, and what was checked out
+  comes back when its function ends, however that is, and when its process dies.
+  No function of `ShapeDb` needs one: while the write connection is checked out
+  changes and lookups go on, and what is queued is committed afterwards. Changes
+  made here to the store's own tables are not seen by its index.
+  """
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
+
+  @enforce_keys [:conn, :mode]
+  defstruct [:conn, :mode]
+
+  @typedoc "A connection on loan to the process that checked it out."
+  @opaque conn :: {Native.store(), non_neg_integer()}
+  @type t :: %__MODULE__{conn: conn(), mode: :read | :write}
+  @type bind :: integer() | float() | binary() | nil | {:blob, binary()}
+  @type binds :: [bind()] | %{String.t() => bind()}
+  @type row :: [integer() | float() | binary() | nil]
+
+  @checkout_timeout 10_000
+  @no_limit 0xFFFFFFFF
+
+  @doc """
+  Runs `fun` with a read connection of its own, and gives what it returned.
+
+  Waits at most `timeout` milliseconds for one, then exits with
+  `{:timeout, {#{inspect(__MODULE__)}, :checkout!, …}}`. `label` goes into the
+  telemetry of the checkout.
+  """
+  @spec checkout!(String.t(), term(), (t() -> result), timeout()) :: result when result: term()
+  def checkout!(stack_id, label, fun, timeout \\ @checkout_timeout) when is_function(fun, 1) do
+    with_lease(:read, stack_id, label, fun, timeout)
+  end
+
+  @doc """
+  Runs `fun` with the write connection, in a transaction.
+
+  It is committed when `fun` returns `:ok` or `{:ok, _}`, and rolled back when it
+  returns anything else, raises, throws or exits. Otherwise as `checkout!/4`.
+  """
+  @spec checkout_write!(String.t(), term(), (t() -> result), timeout()) :: result
+        when result: term()
+  def checkout_write!(stack_id, label, fun, timeout \\ @checkout_timeout)
+      when is_function(fun, 1) do
+    with_lease(:write, stack_id, label, &transaction(&1, fun), timeout)
+  end
+
+  @doc "Runs SQL that gives no rows; several statements, if there are."
+  @spec execute(conn(), String.t()) :: :ok | {:error, String.t()}
+  def execute({store, slot}, sql) when is_binary(sql), do: Native.execute(store, slot, sql)
+
+  @doc "Runs each SQL in turn, up to the first error."
+  @spec execute_all(conn(), [String.t()]) :: :ok | {:error, String.t()}
+  def execute_all(conn, sqls) when is_list(sqls) do
+    Enum.reduce_while(sqls, :ok, fn sql, :ok ->
+      case execute(conn, sql) do
+        :ok -> {:cont, :ok}
+        error -> {:halt, error}
+      end
+    end)
+  end
+
+  @doc "The first row that a statement gives, `:error` when there is none."
+  @spec fetch_one(conn(), String.t(), binds()) :: {:ok, row()} | :error | {:error, String.t()}
+  def fetch_one(conn, sql, binds) do
+    case fetch(conn, sql, binds, 1) do
+      {:ok, [row]} -> {:ok, row}
+      {:ok, []} -> :error
+      error -> error
+    end
+  end
+
+  @doc "All rows that a statement gives, as lists or as `mapper` makes them."
+  @spec fetch_all(conn(), String.t(), binds(), (row() -> mapped)) ::
+          {:ok, [mapped]} | {:error, String.t()}
+        when mapped: term()
+  def fetch_all(conn, sql, binds, mapper \\ &Function.identity/1) when is_function(mapper, 1) do
+    with {:ok, rows} <- fetch(conn, sql, binds, @no_limit), do: {:ok, Enum.map(rows, mapper)}
+  end
+
+  @doc """
+  The path of the database file these options lead to; `":memory:"` for a store in
+  memory.
+  """
+  @spec db_path(keyword()) :: {:ok, Path.t()} | {:error, String.t()}
+  def db_path(opts) do
+    with {:ok, options} <- Options.new(opts), do: Files.database(options)
+  end
+
+  @doc "As `db_path/1`, raising the error."
+  @spec db_path!(keyword()) :: Path.t()
+  def db_path!(opts) do
+    case db_path(opts) do
+      {:ok, path} -> path
+      {:error, reason} -> raise ArgumentError, reason
+    end
+  end
+
+  @doc "The default of `:synchronous` or of `:cache_size`."
+  @spec default!(:synchronous | :cache_size) :: String.t() | non_neg_integer()
+  def default!(option), do: Keyword.fetch!(defaults(), option)
+
+  @doc "The defaults of the options that are SQLite's own."
+  @spec defaults() :: keyword()
+  def defaults, do: Options.sqlite_defaults()
+
+  @doc "Prints the query plan of every statement of the store."
+  @spec explain(String.t()) :: :ok
+  def explain(stack_id) do
+    plans =
+      checkout!(stack_id, :explain, fn %{conn: conn} ->
+        for {name, sql} <- Native.statements(), do: {name, sql, plan(conn, sql)}
+      end)
+
+    for {name, sql, plan} <- plans do
+      IO.puts([
+        IO.ANSI.format([:bright, name, :reset, "\n  ", :faint, sql, :reset, "\n"]),
+        for(step <- plan, do: IO.ANSI.format(["  ", colour(step), step, :reset, "\n"]))
+      ])
+    end
+
+    :ok
+  end
+
+  defp plan(conn, sql) do
+    # A plan does not depend on the values.
+    binds = List.duplicate(nil, length(Regex.scan(~r/\?\d/, sql)))
+
+    case fetch_all(conn, "EXPLAIN QUERY PLAN " <> sql, binds, &List.last/1) do
+      {:ok, []} -> ["INSERT of one row"]
+      {:ok, steps} -> steps
+      {:error, reason} -> ["no plan: " <> reason]
+    end
+  end
+
+  # A scan reads a whole table, a search does not.
+  defp colour("SCAN" <> _), do: :yellow
+  defp colour(_), do: :green
+
+  defp fetch({store, slot}, sql, binds, limit) when is_binary(sql) do
+    Native.query(store, slot, sql, binds, limit)
+  end
+
+  defp with_lease(mode, stack_id, label, fun, timeout) do
+    store = Stores.fetch!(stack_id, :checkout)
+    started = System.monotonic_time()
+    {lease, slot, waited?} = ask(mode, store, stack_id, label, timeout)
+
+    try do
+      waited = if waited?, do: System.monotonic_time() - started, else: 0
+
+      Telemetry.execute(
+        [:pool, :checkout],
+        %{queue_time_μs: System.convert_time_unit(waited, :native, :microsecond)},
+        %{label: label, stack_id: stack_id}
+      )
+
+      fun.(%__MODULE__{conn: {store, slot}, mode: mode})
+    after
+      Native.give_back(lease)
+    end
+  end
+
+  defp ask(mode, store, stack_id, label, timeout) do
+    ref = make_ref()
+
+    asked =
+      if mode == :read, do: Native.ask_reader(store, ref), else: Native.ask_writer(store, ref)
+
+    receive do
+      {^ref, answer} -> granted(answer, asked, label)
+    after
+      timeout ->
+        if cancel(mode, store, asked) do
+          exit({:timeout, {__MODULE__, :checkout!, [stack_id, label, timeout]}})
+        else
+          # It is on its way, and must not be left in the mailbox.
+          receive do
+            {^ref, answer} -> granted(answer, asked, label)
+          end
+        end
+    end
+  end
+
+  defp granted({:ok, lease, slot}, asked, _label) do
+    {lease, slot, match?({:line, _number, false}, asked)}
+  end
+
+  defp granted({:error, reason}, _asked, label) do
+    raise Electric.ShapeCache.ShapeStatus.ShapeDb.Error,
+      action: :checkout,
+      error: "#{reason} (#{inspect(label)})"
+  end
+
+  defp cancel(_mode, _store, :asked), do: false
+  defp cancel(:read, store, {:line, number, _}), do: Native.cancel_reader(store, number)
+  defp cancel(:write, store, {:line, number, _}), do: Native.cancel_writer(store, number)
+
+  defp transaction(%__MODULE__{conn: conn} = connection, fun) do
+    ok!(execute(conn, "BEGIN IMMEDIATE"))
+
+    try do
+      fun.(connection)
+    catch
+      kind, reason ->
+        # Failing to roll back must not hide why it was tried.
+        _ = execute(conn, "ROLLBACK")
+        :erlang.raise(kind, reason, __STACKTRACE__)
+    else
+      result ->
+        if result == :ok or match?({:ok, _}, result),
+          do: commit!(conn),
+          else: ok!(execute(conn, "ROLLBACK"))
+
+        result
+    end
+  end
+
+  defp commit!(conn) do
+    with {:error, reason} <- execute(conn, "COMMIT") do
+      _ = execute(conn, "ROLLBACK")
+      ok!({:error, reason})
+    end
+  end
+
+  defp ok!(:ok), do: :ok
+
+  defp ok!({:error, reason}) do
+    raise Electric.ShapeCache.ShapeStatus.ShapeDb.Error, action: :checkout_write, error: reason
+  end
+end

@@ -1,0 +1,156 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
+  @moduledoc false
+  # The NIFs, one stub each. A store is a resource that the process that opened
+  # it owns. Lookups give an atom, `:closed`, `:opening` or `:poisoned`, when the
+  # store answers none. What answers later takes a reference and sends
+  # `{reference, answer}`.
+
+  @on_load :load
+
+  @type store :: reference()
+  @type seq :: non_neg_integer()
+  @type changed :: {:ok, seq()} | {:error, term()}
+  @type unreadable :: :closed | :opening | :poisoned
+
+  @doc false
+  def load do
+    :electric_shape_db
+    |> :code.priv_dir()
+    |> Path.join("native/shape_db_nif")
+    |> String.to_charlist()
+    |> :erlang.load_nif(0)
+  end
+
+  # Its life
+
+  @spec open(map()) :: {:ok, store()} | {:error, String.t()}
+  def open(_options), do: unloaded()
+  @spec verified(store(), [binary() | nil]) :: :ok
+  def verified(_store, _digests), do: unloaded()
+  @spec close(store()) :: :ok
+  def close(_store), do: unloaded()
+  @spec state(store()) :: atom()
+  def state(_store), do: unloaded()
+  @spec promote(store(), reference()) :: :ok
+  def promote(_store, _ref), do: unloaded()
+  @spec statistics(store()) :: %{atom() => non_neg_integer()}
+  def statistics(_store), do: unloaded()
+
+  # Changes
+
+  @spec add(
+          store(),
+          binary(),
+          binary(),
+          integer(),
+          [integer()],
+          binary(),
+          reference() | nil,
+          boolean()
+        ) ::
+          changed()
+  def add(_store, _handle, _comparable, _hash, _oids, _body, _ticket, _log), do: unloaded()
+  @spec remove(store(), binary(), reference() | nil, boolean()) :: changed()
+  def remove(_store, _handle, _ticket, _log), do: unloaded()
+  @spec mark(store(), binary(), :started | :complete, reference() | nil, boolean()) :: changed()
+  def mark(_store, _handle, _snapshot, _ticket, _log), do: unloaded()
+  @spec note_unknown(store(), atom(), binary(), reference() | nil) :: changed()
+  def note_unknown(_store, _operation, _handle, _ticket), do: unloaded()
+  @spec reset(store()) :: changed()
+  def reset(_store), do: unloaded()
+  @spec remove_incomplete(store()) :: {:ok, [binary()], seq()} | {:error, term()}
+  def remove_incomplete(_store), do: unloaded()
+  @spec wait_for_room(store(), non_neg_integer(), reference()) :: :room | {:wait, reference()}
+  def wait_for_room(_store, _body_bytes, _ref), do: unloaded()
+  @spec give_up(reference()) :: :ok
+  def give_up(_ticket), do: unloaded()
+
+  # Waiting
+
+  @spec wait(store(), seq(), reference()) :: atom() | {:wait, reference()}
+  def wait(_store, _seq, _ref), do: unloaded()
+  @spec cancel_wait(store(), reference()) :: boolean()
+  def cancel_wait(_store, _wait), do: unloaded()
+  @spec last(store()) :: seq()
+  def last(_store), do: unloaded()
+  @spec flush_to(store(), seq()) :: :ok
+  def flush_to(_store, _seq), do: unloaded()
+  @spec pause(store(), boolean()) :: :ok
+  def pause(_store, _paused), do: unloaded()
+
+  # Lookups
+
+  @spec handle_for(store(), binary()) :: {:ok, binary()} | :error | unreadable()
+  def handle_for(_store, _comparable), do: unloaded()
+  @spec body(store(), binary()) :: {:ok, binary()} | {:cold, integer()} | :error | unreadable()
+  def body(_store, _handle), do: unloaded()
+
+  @spec read_bodies(store(), [integer()]) ::
+          {:ok, [binary() | nil]} | {:error, String.t()} | unreadable()
+  def read_bodies(_store, _rows), do: unloaded()
+  @spec ask_bodies(store(), [integer()], reference()) :: :ok
+  def ask_bodies(_store, _rows, _ref), do: unloaded()
+  @spec is_exclusive(store()) :: boolean()
+  def is_exclusive(_store), do: unloaded()
+  @spec snapshot(store(), binary()) :: :none | :started | :complete | :error | unreadable()
+  def snapshot(_store, _handle), do: unloaded()
+  @spec handle_exists(store(), binary()) :: boolean() | unreadable()
+  def handle_exists(_store, _handle), do: unloaded()
+  @spec count(store()) :: non_neg_integer() | unreadable()
+  def count(_store), do: unloaded()
+  @spec handles_for_relations(store(), [integer()]) :: [binary()] | :many | unreadable()
+  def handles_for_relations(_store, _oids), do: unloaded()
+  @spec all_handles_for_relations(store(), [integer()]) :: [binary()] | unreadable()
+  def all_handles_for_relations(_store, _oids), do: unloaded()
+
+  # Listing
+
+  @spec cursor(store(), boolean()) :: reference() | unreadable()
+  def cursor(_store, _sorted), do: unloaded()
+
+  @spec next_meta(store(), reference(), pos_integer()) ::
+          [{binary(), integer(), boolean()}] | :done
+  def next_meta(_store, _cursor, _len), do: unloaded()
+
+  @spec next_bodies(store(), reference(), pos_integer()) ::
+          [{binary(), binary() | integer()}] | :done
+  def next_bodies(_store, _cursor, _len), do: unloaded()
+
+  # What is buffered
+
+  @spec pending_ops(store()) :: non_neg_integer()
+  def pending_ops(_store), do: unloaded()
+  @spec pending_count_diff(store()) :: integer()
+  def pending_count_diff(_store), do: unloaded()
+  @spec pending_body(store(), binary()) :: {:ok, binary()} | :error | unreadable()
+  def pending_body(_store, _handle), do: unloaded()
+  @spec pending_handle(store(), binary()) :: {:ok, binary()} | :error | unreadable()
+  def pending_handle(_store, _comparable), do: unloaded()
+  @spec pending_shapes(store()) :: [{binary(), [integer()]}] | unreadable()
+  def pending_shapes(_store), do: unloaded()
+  @spec pending_removals(store()) :: [binary()] | unreadable()
+  def pending_removals(_store), do: unloaded()
+
+  # Connections
+
+  @spec ask_reader(store(), reference()) :: {:line, integer(), boolean()} | :asked
+  def ask_reader(_store, _ref), do: unloaded()
+  @spec ask_writer(store(), reference()) :: {:line, integer(), boolean()} | :asked
+  def ask_writer(_store, _ref), do: unloaded()
+  @spec cancel_reader(store(), integer()) :: boolean()
+  def cancel_reader(_store, _number), do: unloaded()
+  @spec cancel_writer(store(), integer()) :: boolean()
+  def cancel_writer(_store, _number), do: unloaded()
+  @spec give_back(reference()) :: :ok
+  def give_back(_lease), do: unloaded()
+  @spec execute(store(), integer(), binary()) :: :ok | {:error, String.t()}
+  def execute(_store, _slot, _sql), do: unloaded()
+
+  @spec query(store(), integer(), binary(), list() | map(), non_neg_integer()) ::
+          {:ok, [list()]} | {:error, String.t()}
+  def query(_store, _slot, _sql, _binds, _limit), do: unloaded()
+  @spec statements() :: [{String.t(), String.t()}]
+  def statements, do: unloaded()
+
+  defp unloaded, do: :erlang.nif_error(:nif_not_loaded)
+end

@@ -1,0 +1,170 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
+  @default_synchronous "OFF"
+  @default_cache_size 4 * 1024 * 1024
+
+  # `{name, default, check, what it is}`; a check is `{type in words, guard}`.
+  @schema [
+    storage_dir:
+      {nil, :path,
+       "Required. The folder under which the database file is kept, " <>
+         "or `\":memory:\"` together with `exclusive_mode: true`."},
+    exclusive_mode:
+      {false, :boolean,
+       "One connection for everything and `journal_mode=DELETE`, " <>
+         "for network file systems."},
+    synchronous:
+      {@default_synchronous, {:one_of, ["OFF", "NORMAL", "FULL"]},
+       "SQLite's `synchronous`; see the durability guide for what each survives."},
+    cache_size:
+      {@default_cache_size, :non_neg_integer,
+       "Bytes of shapes kept decoded by nobody but in memory after their commit, so that " <>
+         "`shape_for_handle/2` finds them without reading the file."},
+    read_pool_size:
+      {nil, :pos_integer,
+       "How many read connections may be checked out at a time. " <>
+         "Two a scheduler by default."},
+    connection_idle_timeout:
+      {30_000, :non_neg_integer, "Milliseconds after which an unused connection closes."},
+    manual_flush_only:
+      {false, :boolean, "Commit only when `WriteBuffer.flush_sync/2` asks for it, or at the end."},
+    durability:
+      {:buffered, :durability,
+       "When a change is acknowledged: `:buffered` once it is queued, " <>
+         "`:sync` once it is committed, `{:sync, ms}` once it is committed or that long after."},
+    max_pending_ops:
+      {250_000, :pos_integer,
+       "How many operations may be queued. Who finds the queue full waits."},
+    max_pending_bytes:
+      {256 * 1024 * 1024, :pos_integer, "How many bytes of shapes may be queued."},
+    pending_timeout:
+      {5_000, :non_neg_integer,
+       "Milliseconds a caller waits for room in a full queue before it " <>
+         "gets `{:error, :overloaded}`."},
+    enable_stats?:
+      {false, :boolean, "Accepted for hosts that pass it, and ignored: statistics cost nothing."},
+    enable_memory_stats?: {false, :boolean, "Accepted for hosts that pass it, and ignored."}
+  ]
+
+  @moduledoc """
+  The options of a store, `shape_db_opts`.
+
+  `nil` for a value means its default. An option that is not listed, or a value
+  of another type, is an error that names it.
+
+  #{for {name, {default, _type, text}} <- @schema do
+    default = if default == nil, do: "", else: " Default: `#{inspect(default)}`."
+    "  * `:#{name}` - #{text}#{default}\n"
+  end}
+  """
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Error
+
+  defstruct Keyword.keys(@schema)
+
+  @type durability :: :buffered | :sync | {:sync, non_neg_integer()}
+  @type t :: %__MODULE__{
+          storage_dir: String.t(),
+          exclusive_mode: boolean(),
+          synchronous: String.t(),
+          cache_size: non_neg_integer(),
+          read_pool_size: pos_integer(),
+          connection_idle_timeout: non_neg_integer(),
+          manual_flush_only: boolean(),
+          durability: durability(),
+          max_pending_ops: pos_integer(),
+          max_pending_bytes: pos_integer(),
+          pending_timeout: non_neg_integer()
+        }
+
+  # Callers hand the whole list of a stack around, in which these stand too.
+  @elsewhere [:stack_id, :shape_db_opts]
+
+  @doc "Validates the options and fills in the defaults."
+  @spec new(keyword()) :: {:ok, t()} | {:error, String.t()}
+  def new(opts) do
+    if Keyword.keyword?(opts) do
+      opts
+      |> Keyword.drop(@elsewhere)
+      |> Enum.reduce_while({:ok, []}, fn {name, value}, {:ok, seen} ->
+        case check(name, value) do
+          :ok -> {:cont, {:ok, [{name, value} | seen]}}
+          {:error, reason} -> {:halt, {:error, reason}}
+        end
+      end)
+      |> build()
+    else
+      {:error, "shape_db_opts is a keyword list, not #{inspect(opts)}"}
+    end
+  end
+
+  @doc "As `new/1`, raising the error."
+  @spec new!(keyword()) :: t()
+  def new!(opts) do
+    case new(opts) do
+      {:ok, options} -> options
+      {:error, reason} -> raise Error, action: :start, error: reason
+    end
+  end
+
+  @doc "The defaults of the options that are SQLite's own."
+  @spec sqlite_defaults() :: keyword()
+  def sqlite_defaults, do: [synchronous: @default_synchronous, cache_size: @default_cache_size]
+
+  @doc false
+  @spec check(atom(), term()) :: :ok | {:error, String.t()}
+  def check(name, value) do
+    case Keyword.fetch(@schema, name) do
+      :error ->
+        known = Enum.map_join(Keyword.keys(@schema), ", ", &inspect/1)
+        {:error, "unknown option #{inspect(name)}; there are #{known}"}
+
+      {:ok, {_default, type, _text}} ->
+        if value == nil or valid?(type, value),
+          do: :ok,
+          else: {:error, "option #{inspect(name)} takes #{words(type)}, not #{inspect(value)}"}
+    end
+  end
+
+  defp build({:error, reason}), do: {:error, reason}
+
+  defp build({:ok, given}) do
+    options =
+      for {name, {default, _type, _text}} <- @schema, into: %{} do
+        # `false` is a value, `nil` is none.
+        case given[name] do
+          nil -> {name, default}
+          value -> {name, value}
+        end
+      end
+
+    options = Map.update!(options, :read_pool_size, &(&1 || 2 * System.schedulers_online()))
+
+    cond do
+      options.storage_dir == nil ->
+        {:error, "option :storage_dir is missing: a folder for the database, or \":memory:\""}
+
+      options.storage_dir == ":memory:" and not options.exclusive_mode ->
+        {:error, "option :storage_dir \":memory:\" needs exclusive_mode: true"}
+
+      true ->
+        {:ok, struct!(__MODULE__, options)}
+    end
+  end
+
+  defp valid?(:path, value),
+    do: is_binary(value) and value != "" and not String.contains?(value, <<0>>)
+
+  defp valid?(:boolean, value), do: is_boolean(value)
+  defp valid?(:pos_integer, value), do: is_integer(value) and value in 1..0x7FFFFFFFFFFFFFFF
+  defp valid?(:non_neg_integer, value), do: is_integer(value) and value in 0..0x7FFFFFFFFFFFFFFF
+  defp valid?({:one_of, values}, value), do: value in values
+  defp valid?(:durability, {:sync, ms}), do: is_integer(ms) and ms >= 0
+  defp valid?(:durability, value), do: value in [:buffered, :sync]
+
+  defp words(:path), do: "a path"
+  defp words(:boolean), do: "true or false"
+  defp words(:pos_integer), do: "a whole number above 0"
+  defp words(:non_neg_integer), do: "a whole number"
+  defp words({:one_of, values}), do: "one of #{Enum.map_join(values, ", ", &inspect/1)}"
+  defp words(:durability), do: ":buffered, :sync or {:sync, milliseconds}"
+end

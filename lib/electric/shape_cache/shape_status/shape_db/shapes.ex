@@ -1,0 +1,63 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
+  @moduledoc false
+  # The term work: what of a shape goes over the boundary, and back.
+
+  alias Electric.Shapes.Shape
+
+  # The host's module, compiled after us.
+  @compile {:no_warn_undefined, Shape}
+
+  @type shape :: %{:__struct__ => Shape, optional(atom()) => term()}
+
+  # These bytes are hashed and compared across restarts and releases of OTP:
+  # without the first option a map may be written in another order, without the
+  # second OTP 25 writes atoms in another way.
+  @stable [:deterministic, {:minor_version, 2}]
+
+  # What `[:deterministic]` alone gave there, on any release.
+  @before_otp_26 [:deterministic, {:minor_version, 1}]
+
+  defguard is_shape(term) when is_struct(term, Shape)
+
+  @doc "The comparable term, serialised, and the host's hash of it."
+  @spec comparable(shape()) :: {binary(), non_neg_integer()}
+  def comparable(shape) do
+    {comparable, hash} = Shape.comparable_hash(shape)
+    {serialise(comparable), hash}
+  end
+
+  @doc "Any term, as bytes that are always the same."
+  @spec serialise(term()) :: binary()
+  def serialise(term), do: :erlang.term_to_binary(term, @stable)
+
+  @spec parse(binary()) :: shape()
+  def parse(body), do: :erlang.binary_to_term(body)
+
+  @spec oids(shape()) :: [non_neg_integer()]
+  def oids(shape), do: oids_of(Shape.list_relations(shape))
+
+  @doc "The oids of relations; only these matter."
+  @spec oids_of([{non_neg_integer(), term()}]) :: [non_neg_integer()]
+  def oids_of(relations), do: for({oid, _relation} <- relations, do: oid)
+
+  @doc """
+  The digest of a stored shape as we compute it, or `nil` when its body, digest and
+  hash do not belong together.
+  """
+  @spec verify({binary(), binary(), non_neg_integer()}) :: binary() | nil
+  def verify({body, digest, hash}) do
+    with shape when is_shape(shape) <- parse(body),
+         {comparable, ^hash} <- Shape.comparable_hash(shape),
+         ours = sha256(serialise(comparable)),
+         true <- digest in [ours, sha256(:erlang.term_to_binary(comparable, @before_otp_26))] do
+      ours
+    else
+      _ -> nil
+    end
+  rescue
+    # Bytes that are no term, or a shape the host's module does not understand.
+    _ -> nil
+  end
+
+  defp sha256(bytes), do: :crypto.hash(:sha256, bytes)
+end

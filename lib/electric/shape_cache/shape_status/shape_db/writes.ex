@@ -1,0 +1,169 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
+  @moduledoc false
+  # How a change is made: tried at once, after a wait for room or for the store to
+  # become the writer when it must, and acknowledged as the durability asks.
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
+
+  # How long becoming the writer may take: it reads all that another one wrote.
+  @promote_timeout 60_000
+
+  @type ticket :: reference() | nil
+
+  @doc """
+  Makes the change that `try` makes, which is given a ticket for room or `nil`.
+
+  `bytes` is the size of the body it brings. Gives `:ok`, or `{:error, reason}`
+  with nothing changed.
+  """
+  @spec run(
+          String.t(),
+          non_neg_integer(),
+          keyword(),
+          (Native.store(), ticket() -> Native.changed())
+        ) ::
+          :ok | {:error, term()}
+  def run(stack_id, bytes, opts, try) do
+    with {:ok, durability} <- durability(stack_id, opts),
+         {:ok, store} <- store(stack_id),
+         {:ok, seq} <- attempt(store, stack_id, bytes, try, nil) do
+      acknowledge(store, stack_id, seq, durability)
+    end
+  end
+
+  @doc "Whether commits are to be told by name: `Logger` is at debug."
+  @spec log?() :: boolean()
+  def log?, do: :logger.allow(:debug, __MODULE__)
+
+  defp store(stack_id) do
+    with :error <- Stores.fetch(stack_id), do: {:error, Stores.not_running(stack_id)}
+  end
+
+  defp durability(stack_id, []), do: {:ok, Stores.setting(stack_id, :durability, :buffered)}
+
+  defp durability(stack_id, opts) do
+    case Keyword.pop(opts, :durability) do
+      {nil, []} ->
+        durability(stack_id, [])
+
+      {mode, []} ->
+        with :ok <- Options.check(:durability, mode), do: {:ok, mode}
+
+      {_, [{unknown, _} | _]} ->
+        {:error, "unknown option #{inspect(unknown)}; there is :durability"}
+    end
+    |> case do
+      {:error, reason} -> raise ArgumentError, reason
+      ok -> ok
+    end
+  end
+
+  defp attempt(store, stack_id, bytes, try, ticket) do
+    case try.(store, ticket) do
+      {:ok, _seq} = done ->
+        done
+
+      {:error, :full} ->
+        wait_for_room(store, stack_id, bytes, try)
+
+      {:error, :standby} ->
+        with :ok <- promote(store), do: attempt(store, stack_id, bytes, try, ticket)
+
+      {:error, reason} ->
+        {:error, reason}
+    end
+  end
+
+  defp wait_for_room(store, stack_id, bytes, try) do
+    ref = make_ref()
+
+    case Native.wait_for_room(store, bytes, ref) do
+      :room ->
+        attempt(store, stack_id, bytes, try, nil)
+
+      {:wait, ticket} ->
+        receive do
+          {^ref, :room} -> attempt(store, stack_id, bytes, try, ticket)
+        after
+          Stores.setting(stack_id, :pending_timeout, 5_000) ->
+            Native.give_up(ticket)
+            # Its turn may have come just now; the room went to the next.
+            forget(ref)
+            {:error, :overloaded}
+        end
+    end
+  end
+
+  @doc "Makes the store the writer of its file, with all that another one wrote."
+  @spec promote(Native.store()) :: :ok | {:error, term()}
+  def promote(store) do
+    ref = make_ref()
+    :ok = Native.promote(store, ref)
+
+    receive do
+      {^ref, result} -> result
+    after
+      @promote_timeout -> {:error, :timeout}
+    end
+  end
+
+  defp acknowledge(_store, _stack_id, _seq, :buffered), do: :ok
+
+  defp acknowledge(store, _stack_id, seq, :sync) do
+    case await(store, seq, :infinity) do
+      :durable -> :ok
+      reason -> {:error, {:not_durable, reason}}
+    end
+  end
+
+  defp acknowledge(store, stack_id, seq, {:sync, timeout}) do
+    case await(store, seq, timeout) do
+      :durable ->
+        :ok
+
+      :timeout ->
+        Telemetry.execute([:durability, :degraded], %{waited_ms: timeout}, %{stack_id: stack_id})
+
+      reason ->
+        {:error, {:not_durable, reason}}
+    end
+  end
+
+  @doc """
+  Waits until the change of this number is committed: `:durable`, `:timeout`, or
+  why it never will be.
+  """
+  @spec await(Native.store(), Native.seq(), timeout()) :: atom()
+  def await(store, seq, timeout) do
+    ref = make_ref()
+
+    case Native.wait(store, seq, ref) do
+      {:wait, wait} ->
+        receive do
+          {^ref, outcome} -> outcome
+        after
+          timeout -> if Native.cancel_wait(store, wait), do: :timeout, else: on_its_way(ref)
+        end
+
+      outcome ->
+        outcome
+    end
+  end
+
+  defp on_its_way(ref) do
+    receive do
+      {^ref, answer} -> answer
+    end
+  end
+
+  defp forget(ref) do
+    receive do
+      {^ref, _} -> :ok
+    after
+      0 -> :ok
+    end
+  end
+end

@@ -1,0 +1,81 @@
+//! Every atom that crosses the boundary.
+
+use rustler::Atom;
+use shape_store::{NotWritable, Operation, Outcome, Snapshot, State};
+
+rustler::atoms! {
+    ok, error, nil,
+    shape_db,
+    // changes
+    duplicate_handle, duplicate_shape, unknown, full, body_too_large, handle_length,
+    too_many_relations, index_full, other,
+    add, remove, snapshot_started, snapshot_complete, reset,
+    // states
+    opening, standby, active, fenced, closing, closed, poisoned,
+    // snapshots
+    none, started, complete,
+    // waits
+    durable, set_aside, wait, room,
+    // lookups
+    cold, done, many,
+    // connections
+    line, asked, blob,
+    // options
+    off, normal,
+    // log
+    log, warning, info, debug, trace,
+    // events
+    opened, open_failed, committed, commit_failed, recovered, pressure_started,
+    pressure_ended, rebuilt, promoted, verify,
+}
+
+pub(crate) fn operation(operation: Operation) -> Atom {
+    match operation {
+        Operation::Add => add(),
+        Operation::Remove => remove(),
+        Operation::SnapshotStarted => snapshot_started(),
+        Operation::SnapshotComplete => snapshot_complete(),
+        Operation::Reset => reset(),
+    }
+}
+
+pub(crate) fn snapshot(snapshot: Snapshot) -> Atom {
+    match snapshot {
+        Snapshot::None => none(),
+        Snapshot::Started => started(),
+        Snapshot::Complete => complete(),
+    }
+}
+
+pub(crate) fn not_writable(reason: NotWritable) -> Atom {
+    match reason {
+        NotWritable::Standby => standby(),
+        NotWritable::Fenced => fenced(),
+        NotWritable::Opening => opening(),
+        NotWritable::Closed => closed(),
+        NotWritable::Poisoned => poisoned(),
+        _ => other(),
+    }
+}
+
+pub(crate) fn outcome(outcome: Outcome) -> Atom {
+    match outcome {
+        Outcome::Durable => durable(),
+        Outcome::SetAside => set_aside(),
+        Outcome::Closed => closed(),
+        Outcome::Fenced => fenced(),
+        Outcome::Poisoned => poisoned(),
+    }
+}
+
+pub(crate) fn state(state: State) -> Atom {
+    match state {
+        State::Opening => opening(),
+        State::Standby => standby(),
+        State::Active => active(),
+        State::Fenced => fenced(),
+        State::Closing => closing(),
+        State::Closed => closed(),
+        State::Poisoned => poisoned(),
+    }
+}

@@ -1,0 +1,60 @@
+//! What is buffered: acknowledged and not committed.
+
+use rustler::{Binary, Encoder, Env, Term};
+use shape_store::{Digest, Found};
+
+use crate::{
+    atoms,
+    lookups::readable,
+    resource::{StoreArg, binary},
+};
+
+#[rustler::nif]
+fn pending_ops(store: StoreArg) -> usize {
+    store.store.pending_ops()
+}
+
+/// Buffered adds less buffered removes.
+#[rustler::nif]
+fn pending_count_diff(store: StoreArg) -> i64 {
+    store.store.pending_count_diff()
+}
+
+/// The body of a shape whose add is buffered: `{:ok, body} | :error`.
+#[rustler::nif]
+fn pending_body<'a>(env: Env<'a>, store: StoreArg, handle: Binary<'_>) -> Term<'a> {
+    readable!(env, store);
+    let entry = store.store.entry(&handle).filter(|entry| store.store.is_pending(entry));
+    match entry.and_then(|_| store.store.body(&handle)) {
+        Some(Found::Warm(body)) => (atoms::ok(), binary(env, &body)).encode(env),
+        _ => atoms::error().encode(env),
+    }
+}
+
+/// The handle of a shape whose add is buffered: `{:ok, handle} | :error`.
+#[rustler::nif]
+fn pending_handle<'a>(env: Env<'a>, store: StoreArg, comparable: Binary<'_>) -> Term<'a> {
+    readable!(env, store);
+    let handle = store.store.handle_for(&Digest::of(&comparable));
+    let entry = handle.and_then(|handle| store.store.entry(&handle));
+    match entry.filter(|entry| store.store.is_pending(entry)) {
+        Some(entry) => (atoms::ok(), binary(env, &entry.handle)).encode(env),
+        None => atoms::error().encode(env),
+    }
+}
+
+/// `{handle, oids}` of every shape whose add is buffered; also of a closing store,
+/// whose remains are named.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn pending_shapes<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
+    let entries = store.store.pending_entries();
+    let shapes = entries.iter().map(|entry| (binary(env, &entry.handle), entry.oids.to_vec()));
+    shapes.collect::<Vec<_>>().encode(env)
+}
+
+/// The handles without a shape whose removal is buffered.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn pending_removals<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
+    let handles = store.store.pending_removals();
+    handles.iter().map(|handle| binary(env, handle)).collect::<Vec<_>>().encode(env)
+}

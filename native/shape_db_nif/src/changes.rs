@@ -1,0 +1,192 @@
+//! Changes: `{:ok, number}`, or why not.
+
+use parking_lot::Mutex;
+use rustler::{Atom, Binary, Encoder, Env, NifUnitEnum, Reference, Resource, ResourceArc, Term};
+use shape_store::{ChangeError, Digest, NewShape, Operation, Request, Seq, Snapshot, Ticket};
+
+use crate::{
+    atoms,
+    messenger::Caller,
+    resource::{StoreArg, binary},
+};
+
+/// A place in the line for room. Gone with its process, it makes way.
+struct TicketResource(Mutex<Option<Ticket>>);
+
+#[rustler::resource_impl]
+impl Resource for TicketResource {}
+
+type TicketArg = Option<ResourceArc<TicketResource>>;
+
+#[derive(NifUnitEnum, Clone, Copy)]
+pub(crate) enum SnapshotArg {
+    Started,
+    Complete,
+}
+
+impl From<SnapshotArg> for Snapshot {
+    fn from(arg: SnapshotArg) -> Self {
+        match arg {
+            SnapshotArg::Started => Self::Started,
+            SnapshotArg::Complete => Self::Complete,
+        }
+    }
+}
+
+#[derive(NifUnitEnum)]
+enum UnknownArg {
+    Remove,
+    SnapshotStarted,
+    SnapshotComplete,
+}
+
+/// `{:ok, number} | {:error, reason}`; `{:error, :full}` and `{:error, :standby}`
+/// are for the caller to act on and try again.
+fn answer<'a>(env: Env<'a>, changed: Result<Seq, ChangeError>) -> Term<'a> {
+    match changed {
+        Ok(seq) => (atoms::ok(), seq).encode(env),
+        Err(error) => (atoms::error(), reason(env, error)).encode(env),
+    }
+}
+
+fn reason<'a>(env: Env<'a>, error: ChangeError) -> Term<'a> {
+    match error {
+        ChangeError::DuplicateHandle => atoms::duplicate_handle().encode(env),
+        ChangeError::DuplicateShape(handle) => {
+            (atoms::duplicate_shape(), binary(env, &handle)).encode(env)
+        }
+        ChangeError::Unknown => atoms::unknown().encode(env),
+        ChangeError::Full => atoms::full().encode(env),
+        ChangeError::BodyTooLarge { .. } => {
+            (atoms::body_too_large(), error.to_string()).encode(env)
+        }
+        ChangeError::HandleLength { .. } => (atoms::handle_length(), error.to_string()).encode(env),
+        ChangeError::TooManyRelations { .. } => {
+            (atoms::too_many_relations(), error.to_string()).encode(env)
+        }
+        ChangeError::IndexFull => atoms::index_full().encode(env),
+        ChangeError::NotWritable(why) => atoms::not_writable(why).encode(env),
+        other => (atoms::other(), other.to_string()).encode(env),
+    }
+}
+
+/// Runs a change with the ticket, if one came with it.
+fn with_ticket(
+    ticket: &TicketArg,
+    log: bool,
+    change: impl FnOnce(Request<'_>) -> Result<Seq, ChangeError>,
+) -> Result<Seq, ChangeError> {
+    match ticket {
+        None => change(Request { ticket: None, log }),
+        Some(resource) => change(Request { ticket: resource.0.lock().as_ref(), log }),
+    }
+}
+
+#[rustler::nif]
+#[expect(clippy::too_many_arguments, reason = "a shape has that many parts")]
+fn add<'a>(
+    env: Env<'a>,
+    store: StoreArg,
+    handle: Binary<'_>,
+    comparable: Binary<'_>,
+    hash: u32,
+    oids: Vec<u32>,
+    body: Binary<'_>,
+    ticket: TicketArg,
+    log: bool,
+) -> Term<'a> {
+    let shape = NewShape {
+        handle: &handle,
+        digest: Digest::of(&comparable),
+        hash,
+        oids: &oids,
+        body: &body,
+    };
+    answer(env, with_ticket(&ticket, log, |request| store.store.add(shape, request)))
+}
+
+#[rustler::nif]
+fn remove<'a>(
+    env: Env<'a>,
+    store: StoreArg,
+    handle: Binary<'_>,
+    ticket: TicketArg,
+    log: bool,
+) -> Term<'a> {
+    answer(env, with_ticket(&ticket, log, |request| store.store.remove(&handle, request)))
+}
+
+#[rustler::nif]
+fn mark<'a>(
+    env: Env<'a>,
+    store: StoreArg,
+    handle: Binary<'_>,
+    snapshot: SnapshotArg,
+    ticket: TicketArg,
+    log: bool,
+) -> Term<'a> {
+    let mark = |request: Request<'_>| store.store.mark(&handle, snapshot.into(), request);
+    answer(env, with_ticket(&ticket, log, mark))
+}
+
+/// Queues an operation on a shape that is not there.
+#[rustler::nif]
+fn note_unknown<'a>(
+    env: Env<'a>,
+    store: StoreArg,
+    operation: UnknownArg,
+    handle: Binary<'_>,
+    ticket: TicketArg,
+) -> Term<'a> {
+    let operation = match operation {
+        UnknownArg::Remove => Operation::Remove,
+        UnknownArg::SnapshotStarted => Operation::SnapshotStarted,
+        UnknownArg::SnapshotComplete => Operation::SnapshotComplete,
+    };
+    let note = |request: Request<'_>| store.store.note_unknown(operation, &handle, request);
+    answer(env, with_ticket(&ticket, false, note))
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn reset<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
+    answer(env, store.store.reset())
+}
+
+/// `{:ok, handles, number} | {:error, reason}`
+#[rustler::nif(schedule = "DirtyCpu")]
+fn remove_incomplete<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
+    match store.store.remove_incomplete() {
+        Ok((handles, seq)) => {
+            let handles: Vec<_> = handles.iter().map(|handle| binary(env, handle)).collect();
+            (atoms::ok(), handles, seq).encode(env)
+        }
+        Err(error) => (atoms::error(), reason(env, error)).encode(env),
+    }
+}
+
+/// `:room`, or a ticket whose turn `{ref, :room}` tells.
+#[rustler::nif]
+fn wait_for_room<'a>(
+    env: Env<'a>,
+    store: StoreArg,
+    body_bytes: usize,
+    reference: Reference<'_>,
+) -> Term<'a> {
+    let caller = Caller::new(env, reference);
+    let notify = move |()| caller.answer(|env| atoms::room().encode(env));
+    match store.store.wait_for_room(body_bytes, Box::new(notify)) {
+        None => atoms::room().encode(env),
+        Some(ticket) => {
+            let ticket = ResourceArc::new(TicketResource(Mutex::new(Some(ticket))));
+            (atoms::wait(), ticket).encode(env)
+        }
+    }
+}
+
+/// Gives up a ticket before its process ends.
+#[rustler::nif]
+fn give_up(ticket: ResourceArc<TicketResource>) -> Atom {
+    let ticket = ticket.0.lock().take();
+    drop(ticket);
+    atoms::ok()
+}

@@ -1,0 +1,70 @@
+//! The one thread that sends messages into the VM.
+//!
+//! A message may fall due anywhere: on the writer thread, in a destructor, in a
+//! call of somebody else. From a scheduler thread one cannot be sent with an
+//! environment of its own, so all are handed to this thread. It does nothing but
+//! send, so it is never late, and one order for all keeps the order of each.
+
+use crossbeam_channel::{Sender, unbounded};
+use once_cell::sync::Lazy;
+use rustler::{Encoder, Env, LocalPid, OwnedEnv, Reference, Term, env::SavedTerm};
+
+type Letter = Box<dyn FnOnce() + Send>;
+
+static LETTERS: Lazy<Option<Sender<Letter>>> = Lazy::new(|| {
+    let (send, receive) = unbounded::<Letter>();
+    let thread = std::thread::Builder::new().name("shape_db_messenger".into());
+    let spawned = thread.spawn(move || {
+        for letter in receive {
+            // A letter that cannot be written is lost; the next ones are not.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(letter));
+        }
+    });
+    spawned.is_ok().then_some(send)
+});
+
+fn post(letter: impl FnOnce() + Send + 'static) {
+    if let Some(letters) = &*LETTERS {
+        let _ = letters.send(Box::new(letter));
+    }
+}
+
+/// Starts the thread; false when the system gives none.
+pub(crate) fn start() -> bool {
+    LETTERS.is_some()
+}
+
+/// Sends what `write` makes. A process that is gone gets nothing.
+pub(crate) fn send(to: LocalPid, write: impl for<'a> FnOnce(Env<'a>) -> Term<'a> + Send + 'static) {
+    post(move || {
+        let _ = OwnedEnv::new().send_and_clear(&to, write);
+    });
+}
+
+/// Somebody who waits for one answer under a reference of their own making.
+pub(crate) struct Caller {
+    pid: LocalPid,
+    env: OwnedEnv,
+    reference: SavedTerm,
+}
+
+impl Caller {
+    pub(crate) fn new(env: Env<'_>, reference: Reference<'_>) -> Self {
+        let own = OwnedEnv::new();
+        let reference = own.save(*reference);
+        Self { pid: env.pid(), env: own, reference }
+    }
+
+    /// Sends `{reference, answer}`.
+    pub(crate) fn answer(
+        mut self,
+        write: impl for<'a> FnOnce(Env<'a>) -> Term<'a> + Send + 'static,
+    ) {
+        post(move || {
+            let reference = self.reference;
+            let _ = self
+                .env
+                .send_and_clear(&self.pid, |env| (reference.load(env), write(env)).encode(env));
+        });
+    }
+}

@@ -1,0 +1,233 @@
+//! The open store as a resource, and its life.
+
+use std::{collections::HashMap, path::PathBuf, sync::Weak, time::Duration};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+use rustler::{
+    Atom, Binary, Encoder, Env, LocalPid, Monitor, NewBinary, NifMap, NifResult, NifUnitEnum,
+    Reference, Resource, ResourceArc, Term,
+};
+use shape_store::{
+    Digest, Lease, Load, Location, Options, Source, SourceSchema, State, Store, Synchronous,
+    Unverified, Verify,
+};
+
+use crate::{
+    atoms, events, logging,
+    messenger::{self, Caller},
+};
+
+/// A store that a process owns. When the owner dies the store takes no more
+/// changes and commits what it has; the terms that refer to it stay valid.
+pub(crate) struct StoreResource {
+    pub(crate) store: Store,
+    /// The connections that are lent, by slot, with who has them.
+    pub(crate) lent: Mutex<HashMap<u64, (LocalPid, Weak<Lease>)>>,
+    verified: Mutex<Option<Sender<Verified>>>,
+}
+
+type Verified = Result<Vec<Option<Digest>>, String>;
+
+#[rustler::resource_impl]
+impl Resource for StoreResource {
+    fn down<'a>(&'a self, _env: Env<'a>, _owner: LocalPid, _monitor: Monitor) {
+        // Whoever waits for its verification hears that it ended.
+        self.verified.lock().take();
+        self.store.close();
+    }
+}
+
+impl StoreResource {
+    /// `None` for a store that answers lookups.
+    pub(crate) fn unreadable(&self) -> Option<Atom> {
+        match self.store.state() {
+            State::Closing | State::Closed => Some(atoms::closed()),
+            State::Poisoned => Some(atoms::poisoned()),
+            State::Opening => Some(atoms::opening()),
+            State::Standby | State::Active | State::Fenced => None,
+        }
+    }
+}
+
+pub(crate) type StoreArg = ResourceArc<StoreResource>;
+
+#[derive(NifUnitEnum)]
+enum Level {
+    Off,
+    Normal,
+    Full,
+}
+
+/// All of them validated by the Elixir side.
+#[derive(NifMap)]
+struct OpenOptions<'a> {
+    /// A path, or `:memory:`.
+    path: Binary<'a>,
+    exclusive_mode: bool,
+    synchronous: Level,
+    cache_size: usize,
+    read_pool_size: usize,
+    connection_idle_timeout: u64,
+    manual_flush_only: bool,
+    max_pending_ops: usize,
+    max_pending_bytes: usize,
+    /// `{path, schema, verify?}`
+    sources: Vec<(Binary<'a>, u8, bool)>,
+}
+
+impl OpenOptions<'_> {
+    fn into_core(self) -> Options {
+        let location = match &*self.path == b":memory:" {
+            true => Location::Memory,
+            false => Location::File(path(&self.path)),
+        };
+        let mut options = Options::new(location);
+        options.exclusive |= self.exclusive_mode;
+        options.synchronous = match self.synchronous {
+            Level::Off => Synchronous::Off,
+            Level::Normal => Synchronous::Normal,
+            Level::Full => Synchronous::Full,
+        };
+        options.cache_bytes = self.cache_size;
+        options.readers = self.read_pool_size;
+        options.connection_idle = Duration::from_millis(self.connection_idle_timeout);
+        options.manual_flush = self.manual_flush_only;
+        options.max_pending = Load { ops: self.max_pending_ops, bytes: self.max_pending_bytes };
+        let sources = self.sources.iter().map(|(file, schema, verify)| Source {
+            path: path(file),
+            schema: if *schema == 4 { SourceSchema::Four } else { SourceSchema::Five },
+            verify: *verify,
+        });
+        options.sources = sources.collect();
+        options
+    }
+}
+
+/// Paths are bytes, here as for the VM's own file functions.
+fn path(bytes: &[u8]) -> PathBuf {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+/// Opens a store that the calling process owns. The file is opened in the
+/// background; `{:shape_db, event, details}` messages tell how that went and all
+/// that follows. `{:ok, store} | {:error, reason}`
+#[rustler::nif]
+fn open<'a>(env: Env<'a>, options: OpenOptions<'_>) -> Term<'a> {
+    match start(env, options) {
+        Ok(store) => (atoms::ok(), store).encode(env),
+        Err(reason) => (atoms::error(), reason).encode(env),
+    }
+}
+
+fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<StoreArg, String> {
+    if !messenger::start() {
+        return Err("cannot start the messenger thread".into());
+    }
+    let owner = env.pid();
+    let (verified, verdicts) = bounded(1);
+    let store = Store::open_within(
+        options.into_core(),
+        Box::new(move |event| events::tell(owner, event)),
+        verifier(owner, verdicts),
+        move |work| logging::within(owner, work),
+    )
+    .map_err(|error| error.to_string())?;
+    let resource = ResourceArc::new(StoreResource {
+        store,
+        lent: Mutex::default(),
+        verified: Mutex::new(Some(verified)),
+    });
+    resource.monitor(Some(env), &owner);
+    Ok(resource)
+}
+
+/// Asks the owner to verify rows, and waits: on the writer thread, while the
+/// store is opening and nobody can use it.
+fn verifier(owner: LocalPid, verdicts: Receiver<Verified>) -> Verify {
+    Box::new(move |rows: Vec<Unverified>| {
+        messenger::send(owner, move |env| {
+            let row =
+                |row: &Unverified| (binary(env, &row.body), binary(env, &row.comparable), row.hash);
+            let rows: Vec<_> = rows.iter().map(row).collect();
+            (atoms::shape_db(), atoms::verify(), rows).encode(env)
+        });
+        verdicts.recv().unwrap_or_else(|_| Err("its owner died".into()))
+    })
+}
+
+/// The owner's answer to a `verify` event: a digest a row, `nil` for one that
+/// does not verify.
+#[rustler::nif]
+fn verified(store: StoreArg, digests: Vec<Option<Binary<'_>>>) -> Atom {
+    let digests = digests.iter().map(|digest| {
+        let bytes = digest.as_ref().map(|bytes| <[u8; 32]>::try_from(bytes.as_slice()));
+        bytes.and_then(Result::ok).map(Digest)
+    });
+    if let Some(verified) = &*store.verified.lock() {
+        // Full only when nothing was asked.
+        let _ = verified.try_send(Ok(digests.collect()));
+    }
+    atoms::ok()
+}
+
+/// Takes no more changes, commits what is queued, and tells the owner `closed`.
+#[rustler::nif]
+fn close(store: StoreArg) -> Atom {
+    store.store.close();
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn state(store: StoreArg) -> Atom {
+    atoms::state(store.store.state())
+}
+
+/// Makes the store the writer of its file; `{ref, :ok | {:error, reason}}`.
+#[rustler::nif]
+fn promote(env: Env<'_>, store: StoreArg, reference: Reference<'_>) -> Atom {
+    let caller = Caller::new(env, reference);
+    store.store.promote(Box::new(move |promoted| {
+        caller.answer(move |env| match promoted {
+            Ok(()) => atoms::ok().encode(env),
+            Err(reason) => (atoms::error(), reason).encode(env),
+        });
+    }));
+    atoms::ok()
+}
+
+/// A map of numbers.
+#[rustler::nif]
+fn statistics(env: Env<'_>, store: StoreArg) -> NifResult<Term<'_>> {
+    let s = store.store.statistics();
+    let pairs = [
+        ("connections", s.connections as u64),
+        ("shapes", s.shapes as u64),
+        ("index_bytes", s.index_bytes as u64),
+        ("pending_ops", s.pending_ops as u64),
+        ("pending_bytes", s.pending_bytes as u64),
+        ("cache_bytes", s.cache_bytes),
+        ("cache_hits", s.cache_hits),
+        ("cache_misses", s.cache_misses),
+        ("commits", s.commits),
+        ("last_commit_ops", s.last_commit_ops),
+        ("last_commit_us", s.last_commit_us),
+        ("durable", s.durable),
+        ("faults", s.faults),
+        ("set_aside", s.set_aside),
+        ("epoch", s.epoch.unsigned_abs()),
+    ];
+    let mut map = Term::map_new(env);
+    for (name, value) in pairs {
+        map = map.map_put(Atom::from_str(env, name)?, value)?;
+    }
+    Ok(map)
+}
+
+/// A copy of bytes as a binary term.
+pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    let mut copy = NewBinary::new(env, bytes.len());
+    copy.as_mut_slice().copy_from_slice(bytes);
+    copy.into()
+}

@@ -1,0 +1,227 @@
+//! One batch: the changes at the head of the queue, in one transaction.
+
+use std::collections::HashSet;
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+
+use crate::{
+    entry::{Handle, RowId, Snapshot},
+    index::Index,
+    queue::{Body, Change, Operation, Queued},
+    schema::{self, Position},
+    slab::EntryId,
+};
+
+/// The most operations in a transaction.
+pub(crate) const MAX_OPS: usize = 4096;
+
+/// The most bytes of bodies in a transaction, give or take one.
+pub(crate) const MAX_BYTES: usize = 8 << 20;
+
+/// What a committed batch leaves to be done.
+#[derive(Default)]
+pub(crate) struct Written {
+    pub(crate) position: Option<Position>,
+    /// The operations that SQLite refused for themselves.
+    pub(crate) refused: Vec<Refused>,
+    /// Rows whose adds were skipped, their shapes having gone before.
+    pub(crate) skipped: Vec<RowId>,
+    /// Rows among the skipped whose removals have now passed too.
+    pub(crate) passed: Vec<RowId>,
+    /// The operations whose callers wanted to be told.
+    pub(crate) log: Vec<(Operation, Handle)>,
+}
+
+/// An operation that was set aside.
+pub(crate) struct Refused {
+    /// Its place in the batch.
+    pub(crate) offset: usize,
+    pub(crate) operation: Operation,
+    pub(crate) handle: Handle,
+    pub(crate) reason: String,
+}
+
+/// Why nothing of a batch was written.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The disk, or somebody's lock: worth another try.
+    Transient(rusqlite::Error),
+    /// The file is not what SQLite wrote.
+    Corrupt(rusqlite::Error),
+    /// Another instance writes the file.
+    Fenced,
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error),
+            _ => Self::Transient(error),
+        }
+    }
+}
+
+impl Fault {
+    /// A fault of one statement that says nothing about the rest.
+    fn is_refusal(error: &rusqlite::Error) -> bool {
+        matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
+        )
+    }
+}
+
+/// What the writing of a batch is based on.
+pub(crate) struct Batch<'a> {
+    pub(crate) index: &'a Index,
+    pub(crate) epoch: i64,
+    pub(crate) position: Position,
+    pub(crate) skipped: &'a HashSet<RowId>,
+}
+
+impl Batch<'_> {
+    /// Repeats the changes on SQLite, all or none.
+    pub(crate) fn write<'q>(
+        self,
+        conn: &Connection,
+        changes: impl Iterator<Item = &'q Queued>,
+    ) -> Result<Written, Fault> {
+        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        // In the same transaction as the rows: who took the writing over did so
+        // before this one began, and shows, or will wait until it has ended.
+        if schema::read_meta_number(&tx, "epoch")? != self.epoch {
+            return Err(Fault::Fenced);
+        }
+        let mut run =
+            Run { tx: &tx, batch: self, written: Written::default(), changed: Vec::new() };
+        for (offset, queued) in changes.enumerate() {
+            run.apply(offset, queued)?;
+        }
+        let Run { mut written, batch, changed, .. } = run;
+        written.position = Some(write_position(&tx, batch.position, &changed)?);
+        tx.commit()?;
+        Ok(written)
+    }
+}
+
+/// Notes the batch where standbys look for it. `next_row` was set by the adds.
+fn write_position(
+    tx: &Connection,
+    position: Position,
+    changed: &[RowId],
+) -> rusqlite::Result<Position> {
+    let position = Position { batch: position.batch + 1, ..position };
+    tx.prepare_cached(schema::INSERT_CHANGES)?.execute(params![
+        position.batch as i64,
+        position.next_row as i64,
+        schema::pack_rows(changed),
+    ])?;
+    let old = position.batch.saturating_sub(schema::CHANGES_KEPT);
+    tx.prepare_cached(schema::PRUNE_CHANGES)?.execute(params![old as i64])?;
+    Ok(position)
+}
+
+struct Run<'a> {
+    tx: &'a Transaction<'a>,
+    batch: Batch<'a>,
+    written: Written,
+    /// Rows that a standby has to look at again.
+    changed: Vec<RowId>,
+}
+
+impl Run<'_> {
+    fn apply(&mut self, offset: usize, queued: &Queued) -> Result<(), Fault> {
+        let done = match &queued.change {
+            Change::Add { row, id, body } => self.add(*row, *id, body, queued.log),
+            Change::Remove { row, handle } => self.remove(*row, handle, queued.log),
+            Change::Snapshot { row, id, snapshot } => self.mark(*row, *id, *snapshot, queued.log),
+            Change::Reset { below } => self.reset(*below),
+            Change::Unknown { .. } => Ok(()),
+        };
+        match done {
+            Err(error) if Fault::is_refusal(&error) => {
+                self.written.refused.push(Refused {
+                    offset,
+                    operation: queued.change.operation(),
+                    handle: queued.change.handle(self.batch.index),
+                    reason: error.to_string(),
+                });
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn add(&mut self, row: RowId, id: EntryId, body: &Body, log: bool) -> rusqlite::Result<()> {
+        self.batch.position.next_row = self.batch.position.next_row.max(row + 1);
+        let entry = self.batch.index.get(id).filter(|entry| entry.row == row);
+        let Some(entry) = entry else {
+            // Removed since: its removal is further down the queue.
+            self.written.skipped.push(row);
+            return Ok(());
+        };
+        // The row is the shape as it was added. What was marked since comes with
+        // its own operation, so the file is never ahead of the durable number.
+        self.tx.prepare_cached(schema::INSERT_SHAPE)?.execute(params![
+            row as i64,
+            entry.handle.as_slice(),
+            entry.digest.0.as_slice(),
+            entry.hash,
+            Snapshot::None as u8,
+            schema::pack_oids(&entry.oids).as_slice(),
+        ])?;
+        let body =
+            self.tx.prepare_cached(schema::INSERT_BODY)?.execute(params![row as i64, &body[..]]);
+        if let Err(error) = body {
+            self.tx.prepare_cached(schema::DELETE_SHAPE)?.execute([row as i64])?;
+            return Err(error);
+        }
+        self.log(log, Operation::Add, &entry.handle);
+        Ok(())
+    }
+
+    fn remove(&mut self, row: RowId, handle: &[u8], log: bool) -> rusqlite::Result<()> {
+        if self.batch.skipped.contains(&row) || self.written.skipped.contains(&row) {
+            self.written.passed.push(row);
+        } else {
+            self.tx.prepare_cached(schema::DELETE_SHAPE)?.execute([row as i64])?;
+            self.tx.prepare_cached(schema::DELETE_BODY)?.execute([row as i64])?;
+            self.changed.push(row);
+        }
+        self.log(log, Operation::Remove, handle);
+        Ok(())
+    }
+
+    fn mark(
+        &mut self,
+        row: RowId,
+        id: EntryId,
+        snapshot: Snapshot,
+        log: bool,
+    ) -> rusqlite::Result<()> {
+        // No matter whether the shape is still there: its row is, or was skipped.
+        self.tx.prepare_cached(schema::MARK_SHAPE)?.execute(params![row as i64, snapshot as u8])?;
+        self.changed.push(row);
+        if log && let Some(entry) = self.batch.index.get(id).filter(|entry| entry.row == row) {
+            self.log(log, snapshot.into(), &entry.handle);
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self, below: RowId) -> rusqlite::Result<()> {
+        self.tx.prepare_cached(schema::DELETE_SHAPES_BELOW)?.execute([below as i64])?;
+        self.tx.prepare_cached(schema::DELETE_BODIES_BELOW)?.execute([below as i64])?;
+        let skipped = self.batch.skipped.iter().chain(&self.written.skipped);
+        let passed: Vec<_> = skipped.filter(|row| **row < below).copied().collect();
+        self.written.passed.extend(passed);
+        // A zero has standbys read everything again.
+        self.changed.push(0);
+        Ok(())
+    }
+
+    fn log(&mut self, log: bool, operation: Operation, handle: &[u8]) {
+        if log {
+            self.written.log.push((operation, Handle::from_slice(handle)));
+        }
+    }
+}

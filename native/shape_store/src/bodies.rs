@@ -1,0 +1,67 @@
+//! The warm bodies: committed ones kept in memory up to a bound in bytes.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use quick_cache::{Weighter, sync::Cache};
+
+use crate::{entry::RowId, queue::Body};
+
+/// What an entry of the cache costs apart from its body, in bytes.
+const OVERHEAD: u64 = 64;
+
+pub(crate) struct Bodies {
+    cache: Cache<RowId, Body, ByBytes>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<RowId, Body> for ByBytes {
+    fn weight(&self, _row: &RowId, body: &Body) -> u64 {
+        body.len() as u64 + OVERHEAD
+    }
+}
+
+impl Bodies {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let expected = (bytes / 2048).clamp(16, 1024);
+        Self {
+            cache: Cache::with_weighter(expected, bytes as u64, ByBytes),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn get(&self, row: RowId) -> Option<Body> {
+        let body = self.cache.get(&row);
+        let counter = if body.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Relaxed);
+        body
+    }
+
+    pub(crate) fn keep(&self, row: RowId, body: Body) {
+        self.cache.insert(row, body);
+    }
+
+    pub(crate) fn forget(&self, row: RowId) {
+        self.cache.remove(&row);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.cache.clear();
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
+    pub(crate) fn hits(&self) -> u64 {
+        self.hits.load(Relaxed)
+    }
+
+    pub(crate) fn misses(&self) -> u64 {
+        self.misses.load(Relaxed)
+    }
+}

@@ -1,0 +1,171 @@
+//! One entry in shared memory, readable at any moment without a lock.
+//!
+//! A cell is a sequence lock made of atomics only: the mutator makes the version
+//! odd, writes the words, makes it even. A reader copies the words between two
+//! looks at the version. It never retries and never waits: an odd or changed
+//! version means that the cell was being filled or vacated during the look, and
+//! either way "nothing here" was true at some moment of it. That is why filling
+//! and vacating are the only two things done under the version; the one field
+//! that changes while a shape lives, its snapshot, is part of a single word.
+
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
+
+use bytemuck::Zeroable;
+
+use crate::entry::{Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, Oids, Snapshot};
+
+const WORDS: usize = 11;
+const META: usize = 1;
+const DIGEST: usize = 2;
+const HANDLE: usize = 6;
+const OIDS: usize = 10;
+
+// The meta word: hash in the low half, then one byte each.
+const SNAPSHOT_SHIFT: u32 = 32;
+const HANDLE_LEN_SHIFT: u32 = 40;
+const OID_COUNT_SHIFT: u32 = 48;
+const OVERFLOW_BIT: u64 = 1 << 56;
+
+/// 96 bytes, vacant when zeroed, so a slab can be allocated without touching it.
+#[derive(Zeroable)]
+#[repr(C)]
+pub(crate) struct Cell {
+    version: AtomicU64,
+    words: [AtomicU64; WORDS],
+}
+
+/// What a look at a cell gave.
+pub(crate) enum Look {
+    Vacant,
+    Entry(Entry),
+    /// An entry whose handle or oids did not fit: the overflow map has it whole,
+    /// under this row id, but for the snapshot.
+    Overflow {
+        row: u64,
+        snapshot: Snapshot,
+    },
+}
+
+impl Cell {
+    /// A consistent copy of the entry, if there is one.
+    pub(crate) fn look(&self) -> Look {
+        // Pairs with the Release store that ends `write`.
+        let before = self.version.load(Acquire);
+        if before & 1 == 1 {
+            return Look::Vacant;
+        }
+        let words: [u64; WORDS] = std::array::from_fn(|i| self.word(i).load(Relaxed));
+        // Orders the loads above before the second look at the version; pairs
+        // with the Release fence in `write`.
+        fence(Acquire);
+        if self.version.load(Relaxed) != before {
+            return Look::Vacant;
+        }
+        decode(&words)
+    }
+
+    /// Fills the cell. Mutator only.
+    pub(crate) fn fill(&self, entry: &Entry) {
+        self.write(&encode(entry));
+    }
+
+    /// Vacates the cell. Mutator only.
+    pub(crate) fn vacate(&self) {
+        self.write(&[0; WORDS]);
+    }
+
+    /// Sets the snapshot of the entry that is there. Mutator only.
+    pub(crate) fn set_snapshot(&self, snapshot: Snapshot) {
+        let meta = self.word(META).load(Relaxed) & !(0xff << SNAPSHOT_SHIFT);
+        // A reader takes this word whole, old or new, and both are true of the
+        // entry whose version it saw: the version need not move.
+        self.word(META).store(meta | (snapshot as u64) << SNAPSHOT_SHIFT, Relaxed);
+    }
+
+    fn write(&self, words: &[u64; WORDS]) {
+        let version = self.version.load(Relaxed);
+        self.version.store(version.wrapping_add(1), Relaxed);
+        // No word may be seen before the odd version is.
+        fence(Release);
+        for (slot, word) in self.words.iter().zip(words) {
+            slot.store(*word, Relaxed);
+        }
+        self.version.store(version.wrapping_add(2), Release);
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "constant offsets below WORDS")]
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        &self.words[offset]
+    }
+}
+
+fn encode(entry: &Entry) -> [u64; WORDS] {
+    let mut words = [0u64; WORDS];
+    let mut meta = u64::from(entry.hash) | (entry.snapshot as u64) << SNAPSHOT_SHIFT;
+    let [row, meta_word, rest @ ..] = &mut words;
+    *row = entry.row;
+    let (digest, rest) = rest.split_at_mut(HANDLE - DIGEST);
+    let (handle, oids) = rest.split_at_mut(OIDS - HANDLE);
+    pack_bytes(&entry.digest.0, digest);
+    if entry.fits_inline() {
+        meta |= (entry.handle.len() as u64) << HANDLE_LEN_SHIFT;
+        meta |= (entry.oids.len() as u64) << OID_COUNT_SHIFT;
+        pack_bytes(&entry.handle, handle);
+        for (shift, oid) in [0, 32].into_iter().zip(&entry.oids) {
+            for word in oids.iter_mut() {
+                *word |= u64::from(*oid) << shift;
+            }
+        }
+    } else {
+        meta |= OVERFLOW_BIT;
+    }
+    *meta_word = meta;
+    words
+}
+
+fn decode(words: &[u64; WORDS]) -> Look {
+    let [row, meta, d0, d1, d2, d3, h0, h1, h2, h3, oids] = *words;
+    if row == 0 {
+        return Look::Vacant;
+    }
+    let snapshot = Snapshot::from_number(meta >> SNAPSHOT_SHIFT & 0xff);
+    if meta & OVERFLOW_BIT != 0 {
+        return Look::Overflow { row, snapshot };
+    }
+    let mut handle = Handle::from_buf(unpack_bytes::<INLINE_HANDLE>([h0, h1, h2, h3]));
+    handle.truncate((meta >> HANDLE_LEN_SHIFT & 0xff) as usize);
+    let mut oid_list = Oids::from_buf([oids as u32, (oids >> 32) as u32]);
+    oid_list.truncate((meta >> OID_COUNT_SHIFT & 0xff) as usize);
+    Look::Entry(Entry {
+        row,
+        handle,
+        digest: Digest(unpack_bytes([d0, d1, d2, d3])),
+        hash: meta as u32,
+        snapshot,
+        oids: oid_list,
+    })
+}
+
+fn pack_bytes(bytes: &[u8], words: &mut [u64]) {
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks(8)) {
+        let mut padded = [0u8; 8];
+        for (to, from) in padded.iter_mut().zip(chunk) {
+            *to = *from;
+        }
+        *word = u64::from_le_bytes(padded);
+    }
+}
+
+fn unpack_bytes<const N: usize>(words: [u64; 4]) -> [u8; N] {
+    let mut bytes = [0u8; N];
+    for (chunk, word) in bytes.chunks_mut(8).zip(words) {
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+const _: () = assert!(size_of::<Cell>() == 96 && INLINE_HANDLE == 32 && INLINE_OIDS == 2);

@@ -1,0 +1,91 @@
+//! What the index keeps of a shape.
+
+use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
+
+/// The key SQLite knows a shape by. Given once, in the order of the adds, never
+/// reused: a reader that comes late with an old row id finds nothing rather than
+/// somebody else's body.
+pub type RowId = u64;
+
+/// A Postgres object id.
+pub type Oid = u32;
+
+/// A handle, kept inline up to [`INLINE_HANDLE`] bytes.
+pub type Handle = SmallVec<[u8; INLINE_HANDLE]>;
+
+/// The relations of a shape, kept inline up to [`INLINE_OIDS`].
+pub type Oids = SmallVec<[Oid; INLINE_OIDS]>;
+
+/// Handles of the service are at most 26 bytes: nine digits of hash, a dash,
+/// sixteen digits of microseconds.
+pub const INLINE_HANDLE: usize = 32;
+
+/// Nearly every shape is of one table; a sub-select adds another.
+pub const INLINE_OIDS: usize = 2;
+
+/// The longest handle accepted, in bytes.
+pub const MAX_HANDLE: usize = 1024;
+
+/// The most relations a shape may have.
+pub const MAX_OIDS: usize = 4096;
+
+/// SHA-256 of a shape's serialised comparable term: two shapes are the same
+/// shape exactly when their digests are equal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of a serialised comparable term.
+    pub fn of(comparable: &[u8]) -> Self {
+        Self(Sha256::digest(comparable).into())
+    }
+}
+
+/// How far a shape's first snapshot has come. Complete implies started.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Snapshot {
+    /// Nothing written yet.
+    None = 0,
+    /// Being written.
+    Started = 1,
+    /// Written.
+    Complete = 2,
+}
+
+impl Snapshot {
+    /// From its stored number; anything above the range reads as complete, as
+    /// the booleans of schema 4 do.
+    pub fn from_number(number: u64) -> Self {
+        match number {
+            0 => Self::None,
+            1 => Self::Started,
+            _ => Self::Complete,
+        }
+    }
+}
+
+/// Everything the index knows of one shape; its body is elsewhere.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Where SQLite keeps it.
+    pub row: RowId,
+    /// Its name.
+    pub handle: Handle,
+    /// Its identity.
+    pub digest: Digest,
+    /// The host's own hash of it, below 2^27; carried, not used.
+    pub hash: u32,
+    /// How far its first snapshot has come.
+    pub snapshot: Snapshot,
+    /// The tables it reads, without repetition, ascending.
+    pub oids: Oids,
+}
+
+impl Entry {
+    /// Whether it fits a cell, or needs the overflow map for its handle or oids.
+    pub(crate) fn fits_inline(&self) -> bool {
+        self.handle.len() <= INLINE_HANDLE && self.oids.len() <= INLINE_OIDS
+    }
+}

@@ -1,0 +1,130 @@
+//! What can go wrong, one enum an operation.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::entry::Handle;
+
+/// Why a change was not taken. Nothing of it has happened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// The handle of an add is taken.
+    #[error("the handle is taken")]
+    DuplicateHandle,
+    /// A shape equal to the one of an add is there, under this handle.
+    #[error("an equal shape is there")]
+    DuplicateShape(Handle),
+    /// No shape has the handle.
+    #[error("no shape has this handle")]
+    Unknown,
+    /// The queue has no room now; see [`crate::Store::wait_for_room`].
+    #[error("the write queue is full")]
+    Full,
+    /// The body alone is larger than the queue's bound in bytes.
+    #[error("a shape of {bytes} bytes does not fit a queue bounded at {bound} bytes")]
+    BodyTooLarge {
+        /// What it would count for.
+        bytes: usize,
+        /// `max_pending_bytes`.
+        bound: usize,
+    },
+    /// A handle is empty or longer than [`crate::MAX_HANDLE`].
+    #[error("a handle has 1 to {max} bytes, this one {len}", max = crate::MAX_HANDLE)]
+    HandleLength {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// A shape has more relations than [`crate::MAX_OIDS`].
+    #[error("a shape has at most {max} relations, this one {count}", max = crate::MAX_OIDS)]
+    TooManyRelations {
+        /// How many it has.
+        count: usize,
+    },
+    /// 2^31 shapes are there.
+    #[error("the index is full")]
+    IndexFull,
+    /// The store takes no changes, for this reason.
+    #[error(transparent)]
+    NotWritable(#[from] NotWritable),
+}
+
+/// Why a store takes no changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum NotWritable {
+    /// Another instance was there when it opened; see [`crate::Store::promote`].
+    #[error("the store follows another writer of its file")]
+    Standby,
+    /// Another instance became the writer of its file.
+    #[error("another instance became the writer of the file")]
+    Fenced,
+    /// It is still opening.
+    #[error("the store is opening")]
+    Opening,
+    /// It is closed or closing.
+    #[error("the store is closed")]
+    Closed,
+    /// Its writer died.
+    #[error("the writer of the store died")]
+    Poisoned,
+}
+
+/// Why a store did not open.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another store of this VM has the file, and did not close in time.
+    #[error("{} is open in another store of this VM, which did not close within {waited_ms} ms", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// How long was waited.
+        waited_ms: u128,
+    },
+    /// The file system refused.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// SQLite refused.
+    #[error("cannot open {}: {source}", path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's answer.
+        source: rusqlite::Error,
+    },
+    /// An older file could not be taken over. It is as it was.
+    #[error(
+        "cannot take over {}: {reason}; the file is untouched: move it away to start empty, or \
+         start the version that wrote it", path.display()
+    )]
+    Import {
+        /// The older file.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The thread of the writer could not be started.
+    #[error("cannot start the writer thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Why a body could not be read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// SQLite refused.
+    #[error("reading from SQLite failed: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The store is closed, or was never open.
+    #[error("the store is closed")]
+    Closed,
+}

@@ -1,0 +1,190 @@
+//! The truth: every shape there is, findable by handle, by digest and by table.
+//!
+//! Readers take no lock and never wait (relations and overlong handles excepted,
+//! whose locks are held for a tree or map update). All changes go through one
+//! mutator, who proves it by the `&mut FreeIds` that the mutation lock guards.
+//!
+//! An insertion writes the tables first and the cell last: until the cell is
+//! filled, an id in a table leads to a vacant cell and counts for nothing, and
+//! with the filling the entry is there in every lookup at once. A removal
+//! vacates the cell first, and is done everywhere at once in the same way.
+
+use std::{
+    collections::{HashMap, hash_map::RandomState},
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::RwLock;
+
+use crate::{
+    cell::Look,
+    entry::{Digest, Entry, Handle, Oid, RowId, Snapshot},
+    relations::Relations,
+    slab::{EntryId, FreeIds, Slab},
+    table::Table,
+};
+
+pub(crate) struct Index {
+    slab: Slab,
+    by_handle: Table,
+    by_digest: Table,
+    relations: Relations,
+    /// Entries too large for a cell, which are rare.
+    overflow: RwLock<HashMap<RowId, Arc<Entry>>>,
+    handle_hasher: RandomState,
+    count: AtomicUsize,
+}
+
+/// Why an entry was not inserted.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// This handle is taken.
+    Handle(EntryId, Entry),
+    /// An equal shape is there.
+    Shape(Entry),
+    /// 2^31 shapes are there.
+    NoRoom,
+}
+
+impl Index {
+    pub(crate) fn new() -> Self {
+        Self {
+            slab: Slab::new(),
+            by_handle: Table::new(),
+            by_digest: Table::new(),
+            relations: Relations::default(),
+            overflow: RwLock::default(),
+            handle_hasher: RandomState::new(),
+            count: AtomicUsize::new(0),
+        }
+    }
+
+    /// The entry of a cell, if it is filled.
+    pub(crate) fn get(&self, id: EntryId) -> Option<Entry> {
+        match self.slab.get(id)?.look() {
+            Look::Vacant => None,
+            Look::Entry(entry) => Some(entry),
+            Look::Overflow { row, snapshot } => {
+                let whole = self.overflow.read().get(&row).map(Arc::clone)?;
+                Some(Entry { snapshot, ..(*whole).clone() })
+            }
+        }
+    }
+
+    pub(crate) fn by_handle(&self, handle: &[u8]) -> Option<(EntryId, Entry)> {
+        self.by_handle.find(self.hash_handle(handle), |id| {
+            self.get(id).filter(|e| e.handle.as_slice() == handle).map(|e| (id, e))
+        })
+    }
+
+    pub(crate) fn by_digest(&self, digest: &Digest) -> Option<(EntryId, Entry)> {
+        self.by_digest.find(hash_digest(digest), |id| {
+            self.get(id).filter(|e| e.digest == *digest).map(|e| (id, e))
+        })
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    /// Calls `visit` with every entry that reads one of these tables, until it
+    /// gives an error. An entry of two of the tables comes twice.
+    pub(crate) fn for_relations<E>(
+        &self,
+        oids: &[Oid],
+        mut visit: impl FnMut(Entry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for oid in oids {
+            let mut start = Some(0);
+            while let Some(from) = start {
+                let (ids, next) = self.relations.piece(*oid, from);
+                // An id of the piece may have been freed and filled again since.
+                for entry in ids.into_iter().filter_map(|id| self.get(id)) {
+                    if entry.oids.contains(oid) {
+                        visit(entry)?;
+                    }
+                }
+                start = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an entry in, unless its handle or an equal shape is there. `before`
+    /// runs when that is settled and nobody can find it yet.
+    pub(crate) fn insert(
+        &self,
+        free: &mut FreeIds,
+        entry: &Entry,
+        before: impl FnOnce(EntryId),
+    ) -> Result<EntryId, Refusal> {
+        if let Some((id, there)) = self.by_handle(&entry.handle) {
+            return Err(Refusal::Handle(id, there));
+        }
+        if let Some((_, there)) = self.by_digest(&entry.digest) {
+            return Err(Refusal::Shape(there));
+        }
+        let (id, cell) = self.slab.allocate(free).ok_or(Refusal::NoRoom)?;
+        if !entry.fits_inline() {
+            self.overflow.write().insert(entry.row, Arc::new(entry.clone()));
+        }
+        self.relations.insert(&entry.oids, id);
+        self.by_handle.insert(self.hash_handle(&entry.handle), id);
+        self.by_digest.insert(hash_digest(&entry.digest), id);
+        before(id);
+        cell.fill(entry);
+        self.count.fetch_add(1, Relaxed);
+        Ok(id)
+    }
+
+    /// Takes the entry of this id out.
+    pub(crate) fn remove(&self, free: &mut FreeIds, id: EntryId, entry: &Entry) {
+        let Some(cell) = self.slab.get(id) else { return };
+        cell.vacate();
+        self.count.fetch_sub(1, Relaxed);
+        self.by_digest.remove(hash_digest(&entry.digest), id);
+        self.by_handle.remove(self.hash_handle(&entry.handle), id);
+        self.relations.remove(&entry.oids, id);
+        if !entry.fits_inline() {
+            self.overflow.write().remove(&entry.row);
+        }
+        // Last: from here on the cell may be filled again.
+        free.release(id);
+    }
+
+    /// Moves an entry's snapshot forward.
+    pub(crate) fn set_snapshot(&self, _free: &mut FreeIds, id: EntryId, snapshot: Snapshot) {
+        if let Some(cell) = self.slab.get(id) {
+            cell.set_snapshot(snapshot);
+        }
+    }
+
+    /// Bytes held, tables and cells together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.slab.bytes()
+            + self.by_handle.bytes()
+            + self.by_digest.bytes()
+            + self.relations.bytes()
+            + self.overflow.read().len() * size_of::<Entry>()
+    }
+
+    fn hash_handle(&self, handle: &[u8]) -> u64 {
+        self.handle_hasher.hash_one(handle)
+    }
+}
+
+/// A digest is uniform already; any eight bytes of it will do.
+fn hash_digest(digest: &Digest) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = digest.0;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// Sorted by bytes, without repetition.
+pub(crate) fn sort_handles(handles: &mut Vec<Handle>) {
+    handles.sort_unstable();
+    handles.dedup();
+}

@@ -1,0 +1,66 @@
+//! The metadata of shapes: an index in memory that is the truth, and a copy in
+//! SQLite that is a moment behind.
+//!
+//! A [`Store`] holds an *entry* for each shape, found by handle, by digest and by
+//! table. Callers change the index and put the same *change* into a *queue* under
+//! one short lock, so the order of the queue is the order of the index. One
+//! *writer* thread takes what is queued, commits it in *batches*, and publishes
+//! the *durable number*: the highest number of a change such that it and all
+//! before it are committed. Whoever needs something to be on disk waits for a
+//! number.
+//!
+//! A shape's *body* is in memory until its row is committed, afterwards in a
+//! bounded cache, and else read back by row. Nothing else is ever decided by
+//! reading SQLite, so there is no moment at which memory and file can disagree
+//! in an answer.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `store.rs` | the public face |
+//! | `index.rs`, `cell.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
+//! | `queue.rs`, `waits.rs`, `pending.rs`, `bodies.rs` | what is on its way, who waits for it, where bodies are |
+//! | `writer.rs`, `batch.rs` | the thread and its transaction |
+//! | `database.rs`, `schema.rs`, `load.rs`, `import.rs`, `file.rs`, `connection.rs` | the file |
+
+mod batch;
+mod bodies;
+mod cell;
+mod connection;
+mod database;
+mod entry;
+mod error;
+mod event;
+mod file;
+mod import;
+mod index;
+mod load;
+mod options;
+mod pending;
+mod queue;
+mod relations;
+mod schema;
+mod shared;
+mod slab;
+mod store;
+mod table;
+mod waits;
+mod writer;
+
+pub use connection::{GrantError, Granted, Lease, WRITER_SLOT};
+pub use entry::{
+    Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId,
+    Snapshot,
+};
+pub use error::{ChangeError, NotWritable, OpenError, ReadError};
+pub use event::{Event, Events};
+pub use import::{Imported, Unverified, Verify};
+pub use options::{Location, Options, Source, SourceSchema, Synchronous};
+pub use queue::{Body, Load, Operation, Seq};
+pub use schema::{SCHEMA_VERSION, STATEMENTS};
+pub use shared::State;
+pub use store::{Found, NewShape, Request, Statistics, Store, Ticket};
+pub use waits::{Outcome, WaitId, Waiting};
+
+/// Tells somebody something once. Called from any thread, with no lock held that
+/// a caller can see; it must not block.
+pub type Notify<T> = Box<dyn FnOnce(T) + Send>;

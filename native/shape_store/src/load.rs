@@ -1,0 +1,203 @@
+//! From the file into the index: all of it when the store opens, and what
+//! another writer changed while it is a standby.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, params};
+use tracing::error;
+
+use crate::{
+    entry::{Entry, RowId, Snapshot},
+    index::{Index, Refusal},
+    queue::Queue,
+    schema::{self, Position},
+    slab::EntryId,
+};
+
+/// How many entries go in under one hold of the mutation lock.
+const PIECE: usize = 256;
+
+/// Reads what the file has, at once or as it changes.
+pub(crate) struct Loader<'a> {
+    pub(crate) index: &'a Index,
+    pub(crate) queue: &'a Mutex<Queue>,
+}
+
+/// How far a standby has read, and which entry each row is.
+pub(crate) struct Followed {
+    position: Position,
+    rows: HashMap<RowId, EntryId>,
+}
+
+impl Followed {
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+}
+
+impl Loader<'_> {
+    /// Reads every row into an empty index.
+    pub(crate) fn load(&self, conn: &Connection) -> rusqlite::Result<Position> {
+        // One transaction: the position has to belong to the rows.
+        let tx = conn.unchecked_transaction()?;
+        let position = schema::read_position(&tx)?;
+        self.insert_from(&tx, 1, |_, _| {})?;
+        tx.finish()?;
+        self.start_rows_at(position.next_row);
+        Ok(position)
+    }
+
+    /// Makes the index what the file is, whatever it was before, and remembers
+    /// the rows so that changes can be followed. What is in both stays findable
+    /// throughout.
+    pub(crate) fn load_to_follow(&self, conn: &Connection) -> rusqlite::Result<Followed> {
+        let tx = conn.unchecked_transaction()?;
+        let position = schema::read_position(&tx)?;
+        let mut gone = self.rows();
+        let mut rows = HashMap::new();
+        let mut new = Vec::new();
+        let mut read = tx.prepare_cached(schema::READ_SHAPES_FROM)?;
+        let mut stored = read.query(params![1])?;
+        while let Some(row) = stored.next()? {
+            let entry = schema::read_entry(row)?;
+            match gone.remove(&entry.row) {
+                Some(id) => {
+                    rows.insert(entry.row, id);
+                    self.set_snapshot(id, entry.snapshot);
+                }
+                None => new.push(entry),
+            }
+        }
+        drop(stored);
+        drop(read);
+        tx.finish()?;
+        // What is gone first: it may have had the handle of something new.
+        gone.into_values().for_each(|id| self.remove(id));
+        for piece in new.chunks(PIECE) {
+            self.insert_piece(piece, |row, id| {
+                rows.insert(row, id);
+            });
+        }
+        self.start_rows_at(position.next_row);
+        Ok(Followed { position, rows })
+    }
+
+    /// Brings the index up to what the file has now. After an error it may be
+    /// called again.
+    pub(crate) fn follow(&self, conn: &Connection, seen: &mut Followed) -> rusqlite::Result<()> {
+        let tx = conn.unchecked_transaction()?;
+        let position = schema::read_position(&tx)?;
+        let Some(changed) = changed_rows(&tx, seen.position)? else {
+            tx.finish()?;
+            *seen = self.load_to_follow(conn)?;
+            return Ok(());
+        };
+        let mut read = tx.prepare_cached(schema::READ_SNAPSHOT)?;
+        for row in changed {
+            // A row that is new since comes with the insertions below.
+            let Some(id) = seen.rows.get(&row).copied() else { continue };
+            match read.query_row(params![row as i64], |r| r.get::<_, i64>(0)) {
+                Ok(number) => self.set_snapshot(id, Snapshot::from_number(number.unsigned_abs())),
+                Err(rusqlite::Error::QueryReturnedNoRows) => {
+                    self.remove(id);
+                    seen.rows.remove(&row);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        drop(read);
+        self.insert_from(&tx, seen.position.next_row, |row, id| {
+            seen.rows.insert(row, id);
+        })?;
+        tx.finish()?;
+        seen.position = position;
+        self.start_rows_at(position.next_row);
+        Ok(())
+    }
+
+    /// Puts in the rows from this one on, in pieces.
+    fn insert_from(
+        &self,
+        conn: &Connection,
+        first: RowId,
+        mut inserted: impl FnMut(RowId, EntryId),
+    ) -> rusqlite::Result<()> {
+        let mut read = conn.prepare_cached(schema::READ_SHAPES_FROM)?;
+        let mut rows = read.query(params![first as i64])?;
+        let mut piece = Vec::with_capacity(PIECE);
+        loop {
+            let row = rows.next()?;
+            let last = row.is_none();
+            if let Some(row) = row {
+                piece.push(schema::read_entry(row)?);
+            }
+            if last || piece.len() == PIECE {
+                self.insert_piece(&piece, &mut inserted);
+                piece.clear();
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn insert_piece(&self, piece: &[Entry], mut inserted: impl FnMut(RowId, EntryId)) {
+        let mut queue = self.queue.lock();
+        for entry in piece {
+            match self.index.insert(&mut queue.free, entry, |_| {}) {
+                Ok(id) => inserted(entry.row, id),
+                // Followed as far as here before an error.
+                Err(Refusal::Handle(id, there)) if there.row == entry.row => {
+                    inserted(entry.row, id)
+                }
+                // No store writes such a row: somebody changed the file by hand.
+                Err(Refusal::Handle(_, there) | Refusal::Shape(there)) => {
+                    let handle = String::from_utf8_lossy(&entry.handle);
+                    error!(%handle, row = entry.row, same_as = there.row, "left out a row that repeats another");
+                }
+                Err(Refusal::NoRoom) => {
+                    error!(row = entry.row, "left out a row: the index is full");
+                }
+            }
+        }
+    }
+
+    fn set_snapshot(&self, id: EntryId, snapshot: Snapshot) {
+        self.index.set_snapshot(&mut self.queue.lock().free, id, snapshot);
+    }
+
+    fn remove(&self, id: EntryId) {
+        let mut queue = self.queue.lock();
+        if let Some(entry) = self.index.get(id) {
+            self.index.remove(&mut queue.free, id, &entry);
+        }
+    }
+
+    /// The rows the index has now.
+    fn rows(&self) -> HashMap<RowId, EntryId> {
+        let ids = self.queue.lock().free.used();
+        ids.filter_map(|id| Some((self.index.get(id)?.row, id))).collect()
+    }
+
+    fn start_rows_at(&self, next_row: RowId) {
+        let mut queue = self.queue.lock();
+        queue.next_row = queue.next_row.max(next_row);
+    }
+}
+
+/// The rows changed since, or `None` when that is no longer known.
+fn changed_rows(conn: &Connection, seen: Position) -> rusqlite::Result<Option<Vec<RowId>>> {
+    let mut read = conn.prepare_cached(schema::READ_CHANGES)?;
+    let mut batches = read.query(params![seen.batch as i64])?;
+    let mut rows = Vec::new();
+    let mut expected = seen.batch as i64 + 1;
+    while let Some(batch) = batches.next()? {
+        if batch.get::<_, i64>(0)? != expected {
+            return Ok(None);
+        }
+        expected += 1;
+        rows.extend(schema::unpack_rows(batch.get_ref(2)?.as_blob()?));
+    }
+    Ok((!rows.contains(&0)).then_some(rows))
+}

@@ -1,0 +1,101 @@
+//! How a store is opened.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::queue::Load;
+
+/// Where the database is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Location {
+    /// A file, created with its folder when missing.
+    File(PathBuf),
+    /// Memory of this store alone, gone with it. Implies [`Options::exclusive`].
+    Memory,
+}
+
+/// How hard SQLite pushes a commit towards the disk; see
+/// <https://sqlite.org/pragma.html#pragma_synchronous>.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Synchronous {
+    /// Handed to the operating system: survives the death of the VM, not a loss
+    /// of power.
+    Off,
+    /// Synced at checkpoints: after a loss of power the file is sound, and the
+    /// last commits may be missing.
+    Normal,
+    /// Synced at each commit: survives a loss of power.
+    Full,
+}
+
+/// An older file to take over when ours does not exist.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// How its rows are laid out.
+    pub schema: SourceSchema,
+    /// Whether its digests must be computed anew: it was written under another
+    /// OTP release, whose serialisation may differ.
+    pub verify: bool,
+}
+
+/// The layouts that can be taken over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SourceSchema {
+    /// The layout of the service this library replaces a part of.
+    Four,
+    /// Our own.
+    Five,
+}
+
+/// Everything that is chosen when a store is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the database is.
+    pub location: Location,
+    /// One connection for everything and a rollback journal instead of a
+    /// write-ahead log, for network file systems.
+    pub exclusive: bool,
+    /// How hard a commit is pushed towards the disk.
+    pub synchronous: Synchronous,
+    /// Bytes of bodies kept in memory after their commit.
+    pub cache_bytes: usize,
+    /// Read connections that may be checked out at a time.
+    pub readers: usize,
+    /// How long a connection stays open without use.
+    pub connection_idle: Duration,
+    /// Whether commits wait until somebody flushes.
+    pub manual_flush: bool,
+    /// The bounds of the queue.
+    pub max_pending: Load,
+    /// How long opening waits for another store of this process to let go of
+    /// the file.
+    pub lease_timeout: Duration,
+    /// How often a standby looks for changes of the writer.
+    pub follow_interval: Duration,
+    /// Files to take over when ours does not exist: the first that is there.
+    pub sources: Vec<Source>,
+    /// The SQLite VFS to use instead of the platform's default.
+    pub vfs: Option<String>,
+}
+
+impl Options {
+    /// The defaults for this location.
+    pub fn new(location: Location) -> Self {
+        let exclusive = location == Location::Memory;
+        Self {
+            location,
+            exclusive,
+            synchronous: Synchronous::Off,
+            cache_bytes: 4 << 20,
+            readers: 4,
+            connection_idle: Duration::from_secs(30),
+            manual_flush: false,
+            max_pending: Load { ops: 250_000, bytes: 256 << 20 },
+            lease_timeout: Duration::from_secs(5),
+            follow_interval: Duration::from_millis(40),
+            sources: Vec::new(),
+            vfs: None,
+        }
+    }
+}

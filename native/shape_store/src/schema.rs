@@ -1,0 +1,161 @@
+//! Schema 5: narrow rows apart from bodies.
+//!
+//! Opening reads only the narrow rows. There is no index and no uniqueness in
+//! SQL: the index in memory sees to that, and loading verifies it.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
+use smallvec::SmallVec;
+
+use crate::entry::{Digest, Entry, Handle, Oid, Oids, RowId, Snapshot};
+
+/// In `PRAGMA user_version` and in the file's name.
+pub const SCHEMA_VERSION: i64 = 5;
+
+/// How many batches back a standby can follow by reading [`changes`](TABLES);
+/// one that is further behind reads everything again.
+pub(crate) const CHANGES_KEPT: u64 = 256;
+
+/// `shapes.relations` is each oid in four bytes, little-endian, ascending.
+/// `changes.rows` is the id of each row that the batch changed or removed in
+/// eight bytes, little-endian; a zero stands for "anything may have changed".
+/// `changes.next_row` is the first row id not given by the end of the batch.
+const TABLES: &str = "
+    CREATE TABLE shapes (
+        id INTEGER PRIMARY KEY,
+        handle BLOB NOT NULL,
+        comparable BLOB NOT NULL,
+        hash INTEGER NOT NULL,
+        snapshot INTEGER NOT NULL,
+        relations BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE bodies (id INTEGER PRIMARY KEY, shape BLOB NOT NULL) STRICT;
+    CREATE TABLE changes (
+        batch INTEGER PRIMARY KEY,
+        next_row INTEGER NOT NULL,
+        rows BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO meta VALUES ('epoch', 0), ('clean', 1);
+    INSERT INTO changes VALUES (0, 1, x'');
+    PRAGMA user_version = 5;
+";
+
+/// A body of a kilobyte in a page of four would leave a quarter of it empty.
+pub(crate) const PAGE_SIZE: u32 = 16_384;
+
+pub(crate) const INSERT_SHAPE: &str = "INSERT INTO shapes VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+pub(crate) const INSERT_BODY: &str = "INSERT INTO bodies VALUES (?1, ?2)";
+pub(crate) const DELETE_SHAPE: &str = "DELETE FROM shapes WHERE id = ?1";
+pub(crate) const DELETE_BODY: &str = "DELETE FROM bodies WHERE id = ?1";
+pub(crate) const MARK_SHAPE: &str = "UPDATE shapes SET snapshot = ?2 WHERE id = ?1";
+pub(crate) const DELETE_SHAPES_BELOW: &str = "DELETE FROM shapes WHERE id < ?1";
+pub(crate) const DELETE_BODIES_BELOW: &str = "DELETE FROM bodies WHERE id < ?1";
+pub(crate) const INSERT_CHANGES: &str = "INSERT INTO changes VALUES (?1, ?2, ?3)";
+pub(crate) const PRUNE_CHANGES: &str = "DELETE FROM changes WHERE batch <= ?1";
+pub(crate) const READ_META: &str = "SELECT value FROM meta WHERE key = ?1";
+pub(crate) const WRITE_META: &str = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
+pub(crate) const READ_BODY: &str = "SELECT shape FROM bodies WHERE id = ?1";
+pub(crate) const READ_SHAPES_FROM: &str = "SELECT id, handle, comparable, hash, snapshot, relations FROM shapes WHERE id >= ?1 ORDER BY id";
+pub(crate) const READ_SNAPSHOT: &str = "SELECT snapshot FROM shapes WHERE id = ?1";
+pub(crate) const READ_CHANGES: &str =
+    "SELECT batch, next_row, rows FROM changes WHERE batch > ?1 ORDER BY batch";
+pub(crate) const READ_LAST_CHANGE: &str =
+    "SELECT batch, next_row FROM changes ORDER BY batch DESC LIMIT 1";
+
+/// Every statement the store runs on its tables, with a name, as `explain` shows
+/// them.
+pub const STATEMENTS: &[(&str, &str)] = &[
+    ("insert_shape", INSERT_SHAPE),
+    ("insert_body", INSERT_BODY),
+    ("delete_shape", DELETE_SHAPE),
+    ("delete_body", DELETE_BODY),
+    ("mark_shape", MARK_SHAPE),
+    ("delete_shapes_below", DELETE_SHAPES_BELOW),
+    ("delete_bodies_below", DELETE_BODIES_BELOW),
+    ("insert_changes", INSERT_CHANGES),
+    ("prune_changes", PRUNE_CHANGES),
+    ("read_meta", READ_META),
+    ("write_meta", WRITE_META),
+    ("read_body", READ_BODY),
+    ("read_shapes_from", READ_SHAPES_FROM),
+    ("read_snapshot", READ_SNAPSHOT),
+    ("read_changes", READ_CHANGES),
+    ("read_last_change", READ_LAST_CHANGE),
+];
+
+/// Makes the tables of an empty database.
+pub(crate) fn create(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    tx.execute_batch(TABLES)
+}
+
+/// Where the writing of a file stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Position {
+    /// The last batch.
+    pub(crate) batch: u64,
+    /// The first row id not given.
+    pub(crate) next_row: RowId,
+}
+
+pub(crate) fn read_position(conn: &Connection) -> rusqlite::Result<Position> {
+    conn.prepare_cached(READ_LAST_CHANGE)?.query_row([], |row| {
+        Ok(Position { batch: unsigned(row, 0)?, next_row: unsigned(row, 1)?.max(1) })
+    })
+}
+
+pub(crate) fn read_meta_number(conn: &Connection, key: &str) -> rusqlite::Result<i64> {
+    conn.prepare_cached(READ_META)?.query_row([key], |row| row.get(0))
+}
+
+pub(crate) fn read_meta_text(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    conn.prepare_cached(READ_META)?.query_row([key], |row| row.get(0)).optional()
+}
+
+pub(crate) fn write_meta(
+    conn: &Connection,
+    key: &str,
+    value: impl rusqlite::ToSql,
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(WRITE_META)?.execute(params![key, value]).map(drop)
+}
+
+/// A row of [`READ_SHAPES_FROM`].
+pub(crate) fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    let comparable = row.get_ref(2)?.as_blob()?;
+    let digest = <[u8; 32]>::try_from(comparable).map_err(|_| {
+        rusqlite::Error::FromSqlConversionFailure(
+            2,
+            rusqlite::types::Type::Blob,
+            format!("a digest has 32 bytes, this one {}", comparable.len()).into(),
+        )
+    })?;
+    Ok(Entry {
+        row: unsigned(row, 0)?,
+        handle: Handle::from_slice(row.get_ref(1)?.as_blob()?),
+        digest: Digest(digest),
+        hash: row.get(3)?,
+        snapshot: Snapshot::from_number(unsigned(row, 4)?),
+        oids: unpack_oids(row.get_ref(5)?.as_blob()?),
+    })
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(|n| u64::try_from(n).unwrap_or(0))
+}
+
+pub(crate) fn pack_oids(oids: &[Oid]) -> SmallVec<[u8; 16]> {
+    oids.iter().flat_map(|oid| oid.to_le_bytes()).collect()
+}
+
+pub(crate) fn unpack_oids(bytes: &[u8]) -> Oids {
+    let (oids, _) = bytes.as_chunks::<4>();
+    oids.iter().map(|oid| Oid::from_le_bytes(*oid)).collect()
+}
+
+pub(crate) fn pack_rows(rows: &[RowId]) -> Vec<u8> {
+    rows.iter().flat_map(|row| row.to_le_bytes()).collect()
+}
+
+pub(crate) fn unpack_rows(bytes: &[u8]) -> impl Iterator<Item = RowId> {
+    bytes.as_chunks::<8>().0.iter().map(|row| RowId::from_le_bytes(*row))
+}

@@ -1,0 +1,286 @@
+//! What callers and the writer thread share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release, SeqCst},
+        },
+    },
+    time::Instant,
+};
+
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use crate::{
+    Notify,
+    bodies::Bodies,
+    connection::{GrantError, Granted, Readers},
+    entry::RowId,
+    error::{NotWritable, ReadError},
+    event::{Event, Events},
+    index::Index,
+    options::Options,
+    pending::Pending,
+    queue::{Body, Queue, Seq},
+    waits::Waits,
+};
+
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) index: Index,
+    pub(crate) pending: Pending,
+    pub(crate) bodies: Bodies,
+    /// The mutation lock: who holds it may change the index.
+    pub(crate) queue: Mutex<Queue>,
+    pub(crate) waits: Waits,
+    pub(crate) readers: Arc<Readers>,
+    /// Connections open now.
+    pub(crate) open: Arc<AtomicUsize>,
+    pub(crate) gate: Gate,
+    pub(crate) writer_line: Mutex<WriterLine>,
+    pub(crate) counters: Counters,
+    commands: Sender<Command>,
+    /// Set while the writer is at work or told to be.
+    awake: AtomicBool,
+    state: AtomicU8,
+    events: Events,
+    pressed_since: Mutex<Option<Instant>>,
+}
+
+/// What the writer thread is asked to do, besides the queue.
+pub(crate) enum Command {
+    /// Look around.
+    Wake,
+    /// A lent connection comes home.
+    Return(Connection),
+    /// Become the writer of the file.
+    Promote(Notify<Result<(), String>>),
+    /// Read bodies on the one connection there is.
+    Read(Vec<RowId>, Notify<Result<Vec<Option<Body>>, ReadError>>),
+    /// Commit what is queued, and end.
+    Close,
+}
+
+/// Those who want the connection that writes.
+#[derive(Default)]
+pub(crate) struct WriterLine {
+    pub(crate) line: std::collections::VecDeque<(u64, Notify<Granted>)>,
+    next: u64,
+    pub(crate) closed: bool,
+}
+
+/// Numbers for statistics.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) faults: AtomicU64,
+    pub(crate) set_aside: AtomicU64,
+    pub(crate) last_commit_us: AtomicU64,
+    pub(crate) last_commit_ops: AtomicU64,
+    pub(crate) epoch: AtomicI64,
+}
+
+/// How far the writer may go.
+pub(crate) struct Gate {
+    /// Whether it waits for flushes.
+    held: AtomicBool,
+    /// Flushes allow it up to here all the same.
+    flush_to: AtomicU64,
+}
+
+impl Gate {
+    pub(crate) fn new(held: bool) -> Self {
+        Self { held: AtomicBool::new(held), flush_to: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn allows(&self) -> Seq {
+        match self.held.load(Acquire) {
+            true => self.flush_to.load(Acquire),
+            false => Seq::MAX,
+        }
+    }
+
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.store(held, Release);
+    }
+
+    pub(crate) fn flush_to(&self, seq: Seq) {
+        self.flush_to.fetch_max(seq, Release);
+    }
+}
+
+/// What a store is doing with its file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum State {
+    /// Reading it.
+    Opening = 0,
+    /// Following another writer.
+    Standby = 1,
+    /// Writing it.
+    Active = 2,
+    /// Another took the writing over.
+    Fenced = 3,
+    /// Committing the rest.
+    Closing = 4,
+    /// Nothing any more.
+    Closed = 5,
+    /// Its writer died.
+    Poisoned = 6,
+}
+
+impl State {
+    pub(crate) fn writable(self) -> Result<(), NotWritable> {
+        match self {
+            Self::Active => Ok(()),
+            Self::Opening => Err(NotWritable::Opening),
+            Self::Standby => Err(NotWritable::Standby),
+            Self::Fenced => Err(NotWritable::Fenced),
+            Self::Closing | Self::Closed => Err(NotWritable::Closed),
+            Self::Poisoned => Err(NotWritable::Poisoned),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(options: Options, events: Events, commands: Sender<Command>) -> Self {
+        let open = Arc::new(AtomicUsize::new(0));
+        Self {
+            index: Index::new(),
+            pending: Pending::default(),
+            bodies: Bodies::new(options.cache_bytes),
+            queue: Mutex::new(Queue::new(options.max_pending)),
+            waits: Waits::default(),
+            readers: Arc::new(Readers::new(options.clone(), Arc::clone(&open), commands.clone())),
+            open,
+            gate: Gate::new(options.manual_flush),
+            writer_line: Mutex::default(),
+            counters: Counters::default(),
+            commands,
+            awake: AtomicBool::new(true),
+            state: AtomicU8::new(State::Opening as u8),
+            events,
+            pressed_since: Mutex::new(None),
+            options,
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.state.load(Acquire) {
+            0 => State::Opening,
+            1 => State::Standby,
+            2 => State::Active,
+            3 => State::Fenced,
+            4 => State::Closing,
+            5 => State::Closed,
+            _ => State::Poisoned,
+        }
+    }
+
+    /// Enters a state. Those in which no change is taken are entered under the
+    /// mutation lock, so that none slips in behind the last look at the queue.
+    /// What is closing or dead stays so: the answer is whether it was entered.
+    pub(crate) fn enter(&self, state: State) -> bool {
+        let dismissed = {
+            let mut queue = self.queue.lock();
+            if self.state() > state && self.state() >= State::Closing {
+                return false;
+            }
+            self.state.store(state as u8, Release);
+            match state.writable() {
+                Ok(()) => Vec::new(),
+                Err(_) => queue.dismiss(),
+            }
+        };
+        dismissed.into_iter().for_each(|notify| notify(()));
+        true
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        (self.events)(event);
+    }
+
+    /// Has the writer look at the queue, unless it is about to.
+    pub(crate) fn wake(&self) {
+        // The writer clears the flag and then looks at the queue under its lock;
+        // who pushed under that lock before the look is seen, who pushed after
+        // it finds the flag cleared.
+        if !self.awake.swap(true, SeqCst) {
+            self.command(Command::Wake);
+        }
+    }
+
+    pub(crate) fn about_to_rest(&self) {
+        self.awake.store(false, SeqCst);
+    }
+
+    pub(crate) fn awoken(&self) {
+        self.awake.store(true, SeqCst);
+    }
+
+    /// Sends a command; gives it back when the writer is gone.
+    pub(crate) fn command(&self, command: Command) -> Option<Command> {
+        self.commands.send(command).err().map(|unsent| unsent.0)
+    }
+
+    /// Whether the writer has nothing to do.
+    pub(crate) fn is_resting(&self) -> bool {
+        !self.awake.load(SeqCst)
+    }
+
+    /// Asks for the connection that writes.
+    pub(crate) fn ask_writer(&self, notify: Notify<Granted>) -> Option<u64> {
+        let mut line = self.writer_line.lock();
+        if line.closed {
+            drop(line);
+            notify(Err(GrantError::Closed));
+            return None;
+        }
+        let number = line.next;
+        line.next += 1;
+        line.line.push_back((number, notify));
+        drop(line);
+        self.wake();
+        Some(number)
+    }
+
+    pub(crate) fn cancel_writer(&self, number: u64) -> bool {
+        let mut line = self.writer_line.lock();
+        let before = line.line.len();
+        line.line.retain(|(other, _)| *other != number);
+        line.line.len() < before
+    }
+
+    /// Notes that somebody waits for room.
+    pub(crate) fn pressure_began(&self, ops: usize, bytes: usize) {
+        let mut since = self.pressed_since.lock();
+        if since.is_none() {
+            *since = Some(Instant::now());
+            drop(since);
+            self.emit(Event::PressureStarted { ops, bytes });
+        }
+    }
+
+    /// Grants the room there is to those in line.
+    pub(crate) fn grant_room(&self) {
+        let (told, pressed) = {
+            let mut queue = self.queue.lock();
+            (queue.grant(), queue.is_pressed())
+        };
+        told.into_iter().for_each(|notify| notify(()));
+        if !pressed && let Some(since) = self.pressed_since.lock().take() {
+            self.emit(Event::PressureEnded { duration: since.elapsed() });
+        }
+    }
+
+    pub(crate) fn count_connection(&self, opened: bool) {
+        match opened {
+            true => self.open.fetch_add(1, Relaxed),
+            false => self.open.fetch_sub(1, Relaxed),
+        };
+    }
+}

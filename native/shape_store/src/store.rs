@@ -1,0 +1,605 @@
+//! A store, as its callers see it.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+};
+
+use crate::{
+    Notify,
+    connection::{self, Granted},
+    entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId, Snapshot},
+    error::{ChangeError, OpenError, ReadError},
+    event::Events,
+    import::Verify,
+    index::{Refusal, sort_handles},
+    options::Options,
+    queue::{self, Body, Change, Operation, Queue, Seq},
+    shared::{Command, Shared, State},
+    slab::EntryId,
+    waits::{Outcome, WaitId, Waiting},
+    writer,
+};
+
+/// An open store. Cheap to clone; all clones are the same store.
+///
+/// No method but [`Store::read_bodies`] and the `ask_` ones touches the disk, and
+/// none waits for it. Dropping the last clone lets the writer commit what is
+/// queued and end, without waiting for it.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    /// Tells the writer when the last clone is gone.
+    _handle: Arc<LastHandle>,
+}
+
+struct LastHandle(Arc<Shared>);
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        self.0.enter(State::Closing);
+        self.0.command(Command::Close);
+    }
+}
+
+/// A shape to add.
+#[derive(Clone, Copy, Debug)]
+pub struct NewShape<'a> {
+    /// Its name.
+    pub handle: &'a [u8],
+    /// Its identity.
+    pub digest: Digest,
+    /// The host's hash of it.
+    pub hash: u32,
+    /// The tables it reads, in any order.
+    pub oids: &'a [Oid],
+    /// The shape, serialised.
+    pub body: &'a [u8],
+}
+
+/// How a change is asked for.
+#[derive(Clone, Copy, Default)]
+pub struct Request<'a> {
+    /// Room that was promised, for a caller that had found the queue full.
+    pub ticket: Option<&'a Ticket>,
+    /// Whether the commit is to be told by name, in [`crate::Event::Committed`].
+    pub log: bool,
+}
+
+/// Where the body of a shape is.
+#[derive(Debug)]
+pub enum Found {
+    /// In memory.
+    Warm(Body),
+    /// On disk, under this row.
+    Cold(RowId),
+}
+
+/// A place in the line for room in the queue. Dropping it gives the place, or
+/// the room, to the next.
+pub struct Ticket {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.shared.queue.lock().end_ticket(self.number);
+        self.shared.grant_room();
+    }
+}
+
+/// A look at the numbers of a store.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Statistics {
+    /// Connections open.
+    pub connections: usize,
+    /// Shapes.
+    pub shapes: usize,
+    /// Bytes of the index.
+    pub index_bytes: usize,
+    /// Operations not committed.
+    pub pending_ops: usize,
+    /// Bytes they count for.
+    pub pending_bytes: usize,
+    /// Bytes of warm bodies.
+    pub cache_bytes: u64,
+    /// Lookups of committed bodies that the cache answered, and did not.
+    pub cache_hits: u64,
+    /// See `cache_hits`.
+    pub cache_misses: u64,
+    /// Batches committed.
+    pub commits: u64,
+    /// Operations in the last one, and how long it took in microseconds.
+    pub last_commit_ops: u64,
+    /// See `last_commit_ops`.
+    pub last_commit_us: u64,
+    /// The durable number.
+    pub durable: Seq,
+    /// Tries to commit or to follow that failed.
+    pub faults: u64,
+    /// Operations SQLite refused for themselves.
+    pub set_aside: u64,
+    /// The epoch this store writes under; 0 when it never did.
+    pub epoch: i64,
+}
+
+impl Store {
+    /// Opens a store. Returns at once: the file is opened by the writer thread,
+    /// and the first event tells how it went. Until then lookups find nothing
+    /// and changes are refused.
+    pub fn open(options: Options, events: Events, verify: Verify) -> Result<Self, OpenError> {
+        Self::open_within(options, events, verify, |work| work())
+    }
+
+    /// [`Store::open`], with the whole life of the writer thread run inside
+    /// `scope`: for a `tracing` subscriber of its own, say.
+    pub fn open_within(
+        options: Options,
+        events: Events,
+        verify: Verify,
+        scope: impl FnOnce(Box<dyn FnOnce()>) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let (send, receive) = crossbeam_channel::unbounded();
+        let shared = Arc::new(Shared::new(options, events, send));
+        let writers = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("shape_db_writer".into())
+            .spawn(move || scope(Box::new(move || writer::run(writers, receive, verify))))
+            .map_err(OpenError::Thread)?;
+        Ok(Self { _handle: Arc::new(LastHandle(Arc::clone(&shared))), shared })
+    }
+
+    /// What the store is doing.
+    pub fn state(&self) -> State {
+        self.shared.state()
+    }
+
+    // --- changes
+
+    /// Adds a shape: from here on every lookup finds it. Gives the number its
+    /// commit will have.
+    pub fn add(&self, shape: NewShape<'_>, request: Request<'_>) -> Result<Seq, ChangeError> {
+        check_handle(shape.handle)?;
+        let bytes = queue::add_bytes(shape.body.len());
+        let bound = self.shared.options.max_pending.bytes;
+        if bytes > bound {
+            return Err(ChangeError::BodyTooLarge { bytes, bound });
+        }
+        if shape.oids.len() > MAX_OIDS {
+            return Err(ChangeError::TooManyRelations { count: shape.oids.len() });
+        }
+        let mut oids = Oids::from_slice(shape.oids);
+        oids.sort_unstable();
+        oids.dedup();
+        let mut entry = Entry {
+            row: 0,
+            handle: Handle::from_slice(shape.handle),
+            digest: shape.digest,
+            hash: shape.hash,
+            snapshot: Snapshot::None,
+            oids,
+        };
+        // Copied before the lock is taken.
+        let body = Body::from(shape.body);
+        self.change(bytes, request, |shared, queue| {
+            entry.row = queue.next_row;
+            // Pending before the index knows of it: who finds the entry must
+            // find its body.
+            let id = shared.index.insert(&mut queue.free, &entry, |id| {
+                shared.pending.added(entry.row, id, Body::clone(&body));
+            })?;
+            queue.next_row += 1;
+            Ok(Change::Add { row: entry.row, id, body })
+        })
+    }
+
+    /// Removes a shape: from here on no lookup finds it.
+    pub fn remove(&self, handle: &[u8], request: Request<'_>) -> Result<Seq, ChangeError> {
+        self.change_known(handle, request, |shared, queue, id, entry| {
+            shared.pending.removed(entry.row, &entry.handle);
+            shared.index.remove(&mut queue.free, id, entry);
+            Change::Remove { row: entry.row, handle: queue::boxed(&entry.handle) }
+        })
+    }
+
+    /// Moves a shape's snapshot on; it never goes back.
+    pub fn mark(
+        &self,
+        handle: &[u8],
+        snapshot: Snapshot,
+        request: Request<'_>,
+    ) -> Result<Seq, ChangeError> {
+        self.change_known(handle, request, |shared, queue, id, entry| {
+            let snapshot = snapshot.max(entry.snapshot);
+            shared.index.set_snapshot(&mut queue.free, id, snapshot);
+            Change::Snapshot { row: entry.row, id, snapshot }
+        })
+    }
+
+    /// Queues an operation on a shape that is not there: it is counted and
+    /// waited for like any other, and reported when its turn comes.
+    pub fn note_unknown(
+        &self,
+        operation: Operation,
+        handle: &[u8],
+        request: Request<'_>,
+    ) -> Result<Seq, ChangeError> {
+        check_handle(handle)?;
+        let change = Change::Unknown { operation, handle: handle.into() };
+        self.change(change.bytes(), request, |_, _| Ok(change))
+    }
+
+    /// Removes every shape there is at this moment.
+    pub fn reset(&self) -> Result<Seq, ChangeError> {
+        let (below, ids) = {
+            let queue = self.shared.queue.lock();
+            self.shared.state().writable()?;
+            (queue.next_row, queue.free.used())
+        };
+        self.for_each_id(ids, |queue, id, entry| {
+            if entry.row < below {
+                self.shared.index.remove(&mut queue.free, id, entry);
+                self.shared.pending.forget(entry.row);
+            }
+        });
+        self.shared.bodies.clear();
+        // Not held up by a full queue: it makes room.
+        let mut queue = self.shared.queue.lock();
+        self.shared.state().writable()?;
+        let seq = queue.push(Change::Reset { below }, false);
+        drop(queue);
+        self.shared.wake();
+        Ok(seq)
+    }
+
+    /// Removes every shape whose snapshot is not complete, and names them. The
+    /// number is that of the last removal, or of what was queued before.
+    pub fn remove_incomplete(&self) -> Result<(Vec<Handle>, Seq), ChangeError> {
+        let ids = {
+            let queue = self.shared.queue.lock();
+            self.shared.state().writable()?;
+            queue.free.used()
+        };
+        let mut removed = Vec::new();
+        self.for_each_id(ids, |queue, id, entry| {
+            if entry.snapshot != Snapshot::Complete {
+                self.shared.pending.removed(entry.row, &entry.handle);
+                self.shared.index.remove(&mut queue.free, id, entry);
+                let handle = queue::boxed(&entry.handle);
+                queue.push(Change::Remove { row: entry.row, handle }, false);
+                removed.push(entry.handle.clone());
+            }
+        });
+        sort_handles(&mut removed);
+        let last = self.shared.queue.lock().last();
+        self.shared.wake();
+        Ok((removed, last))
+    }
+
+    /// Visits entries with the right to change them, letting others in often.
+    fn for_each_id(
+        &self,
+        ids: std::ops::Range<EntryId>,
+        mut visit: impl FnMut(&mut Queue, EntryId, &Entry),
+    ) {
+        const PIECE: usize = 256;
+        for start in ids.clone().step_by(PIECE) {
+            let mut queue = self.shared.queue.lock();
+            for id in (start..ids.end).take(PIECE) {
+                if let Some(entry) = self.shared.index.get(id) {
+                    visit(&mut queue, id, &entry);
+                }
+            }
+        }
+    }
+
+    fn change_known(
+        &self,
+        handle: &[u8],
+        request: Request<'_>,
+        apply: impl FnOnce(&Shared, &mut Queue, EntryId, &Entry) -> Change,
+    ) -> Result<Seq, ChangeError> {
+        // Told apart from a full queue before the line, not behind it.
+        if self.shared.index.by_handle(handle).is_none() {
+            self.shared.state().writable()?;
+            return Err(ChangeError::Unknown);
+        }
+        self.change(queue::add_bytes(handle.len()), request, |shared, queue| {
+            let (id, entry) = shared.index.by_handle(handle).ok_or(ChangeError::Unknown)?;
+            Ok(apply(shared, queue, id, &entry))
+        })
+    }
+
+    /// The one way a change is made: in the index and in the queue, under one
+    /// lock, if there is room for it.
+    fn change(
+        &self,
+        bytes: usize,
+        request: Request<'_>,
+        apply: impl FnOnce(&Shared, &mut Queue) -> Result<Change, ChangeError>,
+    ) -> Result<Seq, ChangeError> {
+        let shared = &*self.shared;
+        let ticket = request.ticket.map(|ticket| ticket.number);
+        let seq = {
+            let mut queue = shared.queue.lock();
+            shared.state().writable()?;
+            if !queue.admits(bytes, ticket) {
+                return Err(ChangeError::Full);
+            }
+            let change = apply(shared, &mut queue)?;
+            if let Some(ticket) = ticket {
+                queue.end_ticket(ticket);
+            }
+            queue.push(change, request.log)
+        };
+        shared.wake();
+        Ok(seq)
+    }
+
+    // --- lookups
+
+    /// The handle of the shape with this digest.
+    pub fn handle_for(&self, digest: &Digest) -> Option<Handle> {
+        self.shared.index.by_digest(digest).map(|(_, entry)| entry.handle)
+    }
+
+    /// All the index knows of a shape.
+    pub fn entry(&self, handle: &[u8]) -> Option<Entry> {
+        self.shared.index.by_handle(handle).map(|(_, entry)| entry)
+    }
+
+    /// Where the body of a shape is.
+    pub fn body(&self, handle: &[u8]) -> Option<Found> {
+        let (_, entry) = self.shared.index.by_handle(handle)?;
+        Some(self.body_of(entry.row))
+    }
+
+    fn body_of(&self, row: RowId) -> Found {
+        // Pending first: a body goes into the cache before it leaves there.
+        let warm = self.shared.pending.body(row).or_else(|| self.shared.bodies.get(row));
+        warm.map_or(Found::Cold(row), Found::Warm)
+    }
+
+    /// Reads bodies from disk, in the order of the rows; none for a row that is
+    /// gone. Those in memory are taken from there. One row read alone is kept
+    /// warm, many are not.
+    ///
+    /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
+    pub fn read_bodies(&self, rows: &[RowId]) -> Result<Vec<Option<Body>>, ReadError> {
+        let shared = &*self.shared;
+        if matches!(shared.state(), State::Closed | State::Poisoned) {
+            return Err(ReadError::Closed);
+        }
+        let read = |row: &RowId| match self.body_of(*row) {
+            Found::Warm(body) => Ok(Some(body)),
+            Found::Cold(row) => shared.readers.with(|conn| connection::read_body(conn, row)),
+        };
+        let bodies = rows.iter().map(read).collect::<rusqlite::Result<Vec<_>>>()?;
+        if let ([row], [Some(body)]) = (rows, bodies.as_slice()) {
+            shared.bodies.keep(*row, Body::clone(body));
+        }
+        Ok(bodies)
+    }
+
+    /// Asks the writer to read bodies between two batches: in exclusive mode it
+    /// has the only connection.
+    pub fn ask_bodies(
+        &self,
+        rows: Vec<RowId>,
+        notify: Notify<Result<Vec<Option<Body>>, ReadError>>,
+    ) {
+        if let Some(Command::Read(_, notify)) = self.shared.command(Command::Read(rows, notify)) {
+            notify(Err(ReadError::Closed));
+        }
+    }
+
+    /// Whether there is one connection for everything.
+    pub fn is_exclusive(&self) -> bool {
+        self.shared.options.exclusive
+    }
+
+    /// How many shapes there are.
+    pub fn count(&self) -> usize {
+        self.shared.index.count()
+    }
+
+    /// The handles of all shapes that read one of these tables, sorted, without
+    /// repetition. `None` when there are more than `limit`.
+    pub fn handles_for_relations(&self, oids: &[Oid], limit: usize) -> Option<Vec<Handle>> {
+        let mut handles = Vec::new();
+        let all = self.shared.index.for_relations(oids, |entry| {
+            handles.push(entry.handle);
+            if handles.len() <= limit { Ok(()) } else { Err(()) }
+        });
+        all.ok()?;
+        sort_handles(&mut handles);
+        Some(handles)
+    }
+
+    /// The handles of all shapes there are, in no order.
+    pub fn handles(&self) -> Vec<Handle> {
+        let ids = self.shared.queue.lock().free.used();
+        ids.filter_map(|id| Some(self.shared.index.get(id)?.handle)).collect()
+    }
+
+    // --- what is buffered
+
+    /// Whether the shape's add is not committed.
+    pub fn is_pending(&self, entry: &Entry) -> bool {
+        self.shared.pending.holds(entry.row)
+    }
+
+    /// The shapes whose adds are not committed, in no order. Looks at each.
+    pub fn pending_entries(&self) -> Vec<Entry> {
+        let added = self.shared.pending.added_ids();
+        let entries = added
+            .into_iter()
+            .filter_map(|(row, id)| self.shared.index.get(id).filter(|entry| entry.row == row));
+        entries.collect()
+    }
+
+    /// The handles without a shape whose removal is not committed, in no order.
+    /// Looks at each.
+    pub fn pending_removals(&self) -> Vec<Handle> {
+        let mut handles = self.shared.pending.removed_handles();
+        handles.retain(|handle| self.shared.index.by_handle(handle).is_none());
+        handles
+    }
+
+    /// Operations queued and not committed.
+    pub fn pending_ops(&self) -> usize {
+        self.shared.queue.lock().load().ops
+    }
+
+    /// Queued adds less queued removes.
+    pub fn pending_count_diff(&self) -> i64 {
+        self.shared.queue.lock().count_diff()
+    }
+
+    // --- waiting
+
+    /// The number of the last change.
+    pub fn last(&self) -> Seq {
+        self.shared.queue.lock().last()
+    }
+
+    /// The highest number such that it and all before it are committed.
+    pub fn durable(&self) -> Seq {
+        self.shared.waits.durable()
+    }
+
+    /// Has `notify` told when this number is durable, or never will be.
+    pub fn wait(&self, seq: Seq, notify: Notify<Outcome>) -> Waiting {
+        self.shared.waits.wait(seq, notify)
+    }
+
+    /// Takes a wait back. False when the notification is on its way.
+    pub fn cancel_wait(&self, id: WaitId) -> bool {
+        self.shared.waits.cancel(id)
+    }
+
+    /// Lets the writer go as far as this number even while flushing is paused or
+    /// manual.
+    pub fn flush_to(&self, seq: Seq) {
+        self.shared.gate.flush_to(seq);
+        self.shared.wake();
+    }
+
+    /// Pauses or resumes the writer. What is committed by then stays so.
+    pub fn pause(&self, paused: bool) {
+        self.shared.gate.hold(paused);
+        self.shared.wake();
+    }
+
+    /// Stands in line for room for an add with a body of this many bytes.
+    /// `notify` is called when it is there, and when there will never be any:
+    /// the change then says why. `None` when there is room now.
+    pub fn wait_for_room(&self, body: usize, notify: Notify<()>) -> Option<Ticket> {
+        let bytes = queue::add_bytes(body);
+        let (number, load) = {
+            let mut queue = self.shared.queue.lock();
+            if queue.admits(bytes, None) || self.shared.state().writable().is_err() {
+                return None;
+            }
+            (queue.stand_in_line(bytes, notify), queue.load())
+        };
+        self.shared.pressure_began(load.ops, load.bytes);
+        Some(Ticket { shared: Arc::clone(&self.shared), number })
+    }
+
+    // --- connections
+
+    /// Asks for a read connection. Touches the disk when one has to be opened.
+    /// The number takes the request back while it stands in line.
+    pub fn ask_reader(&self, notify: Notify<Granted>) -> Option<u64> {
+        if self.shared.options.exclusive {
+            return self.ask_writer(notify);
+        }
+        self.shared.readers.ask(notify)
+    }
+
+    /// Asks for the connection that writes. The queue waits while it is lent;
+    /// callers do not notice.
+    pub fn ask_writer(&self, notify: Notify<Granted>) -> Option<u64> {
+        self.shared.ask_writer(notify)
+    }
+
+    /// Whether the writer has nothing to do, so that its connection can be had at
+    /// once.
+    pub fn is_resting(&self) -> bool {
+        self.shared.is_resting()
+    }
+
+    /// Takes back a request for a reader. False when the answer is on its way.
+    pub fn cancel_reader(&self, number: u64) -> bool {
+        if self.shared.options.exclusive {
+            return self.cancel_writer(number);
+        }
+        self.shared.readers.cancel(number)
+    }
+
+    /// Takes back a request for the writer. False when the answer is on its way.
+    pub fn cancel_writer(&self, number: u64) -> bool {
+        self.shared.cancel_writer(number)
+    }
+
+    // --- its life
+
+    /// Makes this store the writer of the file, having read all that the other
+    /// one wrote. At once for a store that is it already.
+    pub fn promote(&self, notify: Notify<Result<(), String>>) {
+        if let Some(Command::Promote(notify)) = self.shared.command(Command::Promote(notify)) {
+            notify(Err("the store is closed".into()));
+        }
+    }
+
+    /// Takes no more changes, commits what is queued, however long the disk makes
+    /// it take, and closes. [`crate::Event::Closed`] tells when that is done.
+    pub fn close(&self) {
+        // At once, not when the writer comes to it: who asks from here on is told.
+        self.shared.enter(State::Closing);
+        self.shared.command(Command::Close);
+    }
+
+    /// A look at its numbers.
+    pub fn statistics(&self) -> Statistics {
+        let shared = &*self.shared;
+        let load = shared.queue.lock().load();
+        let counters = &shared.counters;
+        Statistics {
+            connections: shared.open.load(Relaxed),
+            shapes: shared.index.count(),
+            index_bytes: shared.index.bytes(),
+            pending_ops: load.ops,
+            pending_bytes: load.bytes,
+            cache_bytes: shared.bodies.bytes(),
+            cache_hits: shared.bodies.hits(),
+            cache_misses: shared.bodies.misses(),
+            commits: counters.commits.load(Relaxed),
+            last_commit_ops: counters.last_commit_ops.load(Relaxed),
+            last_commit_us: counters.last_commit_us.load(Relaxed),
+            durable: shared.waits.durable(),
+            faults: counters.faults.load(Relaxed),
+            set_aside: counters.set_aside.load(Relaxed),
+            epoch: counters.epoch.load(Relaxed),
+        }
+    }
+}
+
+fn check_handle(handle: &[u8]) -> Result<(), ChangeError> {
+    match handle.len() {
+        1..=MAX_HANDLE => Ok(()),
+        len => Err(ChangeError::HandleLength { len }),
+    }
+}
+
+impl From<Refusal> for ChangeError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Handle(..) => Self::DuplicateHandle,
+            Refusal::Shape(there) => Self::DuplicateShape(there.handle),
+            Refusal::NoRoom => Self::IndexFull,
+        }
+    }
+}

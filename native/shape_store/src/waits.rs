@@ -1,0 +1,133 @@
+//! Who waits for which number.
+//!
+//! The only way anything waits for SQLite: a synchronous add, a flush, a
+//! validation and a close all name the number of the change they need.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Release},
+    },
+};
+
+use parking_lot::Mutex;
+
+use crate::{Notify, queue::Seq};
+
+/// How a wait for a number ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The change and all before it are committed.
+    Durable,
+    /// All before it are, but this one was refused by SQLite and set aside; the
+    /// shape is served from memory until the store closes.
+    SetAside,
+    /// The store closed before it came to the change.
+    Closed,
+    /// Another store became the writer of the file.
+    Fenced,
+    /// The writer died.
+    Poisoned,
+}
+
+/// Names a wait, to take it back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct WaitId {
+    seq: Seq,
+    nonce: u64,
+}
+
+/// What asking to wait gave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// It is over already; nobody will be told.
+    Over(Outcome),
+    /// The notification will come, unless the wait is taken back.
+    Until(WaitId),
+}
+
+#[derive(Default)]
+pub(crate) struct Waits {
+    durable: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: BTreeMap<WaitId, Notify<Outcome>>,
+    next_nonce: u64,
+    /// Numbers passed over. Few: each is a fault somebody looks into.
+    set_aside: HashSet<Seq>,
+    ended: Option<Outcome>,
+}
+
+impl Waits {
+    /// The highest number such that it and all before it are committed.
+    pub(crate) fn durable(&self) -> Seq {
+        // Pairs with `publish`: who sees the number sees what was done before it.
+        self.durable.load(Acquire)
+    }
+
+    pub(crate) fn wait(&self, seq: Seq, notify: Notify<Outcome>) -> Waiting {
+        let mut state = self.state.lock();
+        // Looked at under the lock that `publish` takes after raising it, so
+        // that no number slips past between the look and the entry.
+        if self.durable() >= seq {
+            let outcome = match state.set_aside.contains(&seq) {
+                true => Outcome::SetAside,
+                false => Outcome::Durable,
+            };
+            return Waiting::Over(outcome);
+        }
+        if let Some(outcome) = state.ended {
+            return Waiting::Over(outcome);
+        }
+        let id = WaitId { seq, nonce: state.next_nonce };
+        state.next_nonce += 1;
+        state.waiting.insert(id, notify);
+        Waiting::Until(id)
+    }
+
+    /// Takes a wait back; false when its notification is on its way.
+    pub(crate) fn cancel(&self, id: WaitId) -> bool {
+        self.state.lock().waiting.remove(&id).is_some()
+    }
+
+    /// Raises the durable number and tells everybody it has reached.
+    pub(crate) fn publish(&self, durable: Seq, set_aside: &[Seq]) {
+        let told = {
+            let mut state = self.state.lock();
+            state.set_aside.extend(set_aside);
+            self.durable.store(durable, Release);
+            let beyond = WaitId { seq: durable + 1, nonce: 0 };
+            let still = state.waiting.split_off(&beyond);
+            std::mem::replace(&mut state.waiting, still)
+        };
+        for (id, notify) in told {
+            notify(match set_aside.contains(&id.seq) {
+                true => Outcome::SetAside,
+                false => Outcome::Durable,
+            });
+        }
+    }
+
+    /// No number will be raised any more: tells everybody why.
+    pub(crate) fn end(&self, outcome: Outcome) {
+        let told = {
+            let mut state = self.state.lock();
+            state.ended = Some(outcome);
+            std::mem::take(&mut state.waiting)
+        };
+        for notify in told.into_values() {
+            notify(outcome);
+        }
+    }
+
+    /// Numbers will be raised again.
+    pub(crate) fn begin_again(&self, durable: Seq) {
+        let mut state = self.state.lock();
+        state.ended = None;
+        self.durable.store(durable, Release);
+    }
+}

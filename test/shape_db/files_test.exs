@@ -1,0 +1,130 @@
+defmodule ElectricShapeDb.FilesTest do
+  @moduledoc "Bad files: moved aside for the operator, and the service starts."
+
+  use ElectricShapeDb.StoreCase, async: true
+
+  alias ElectricShapeDb.Fixtures
+  alias ElectricShapeDb.Tap
+
+  setup context do
+    {:ok, path: Fixtures.path(context.storage_dir, 5)}
+  end
+
+  for mode <- [[], [exclusive_mode: true]] do
+    @tag store: mode
+    test "a file that is not a database is kept aside #{inspect(mode)}", context do
+      File.mkdir_p!(Path.dirname(context.path))
+      File.write!(context.path, "no database at all")
+      assert_quarantined(context, "no database at all")
+    end
+
+    @tag store: mode
+    test "a truncated file is kept aside #{inspect(mode)}", context do
+      fill(context)
+      half = File.read!(context.path) |> binary_part(0, 40_960)
+      File.write!(context.path, half)
+      assert_quarantined(context, half)
+    end
+
+    @tag store: mode
+    test "a file with another version inside is kept aside #{inspect(mode)}", context do
+      start_store!(context)
+      tamper!(context.stack_id, ["PRAGMA user_version = 77"])
+      stop_store!(context)
+      assert_quarantined(context, File.read!(context.path))
+    end
+  end
+
+  test "a directory in the file's place is kept aside", context do
+    File.mkdir_p!(context.path)
+    File.write!(Path.join(context.path, "note"), "a note")
+    Tap.logs(context.storage_dir)
+    start_store!(context)
+    assert_receive {:log, :warning, _line}, 1_000
+    assert File.regular?(context.path)
+    assert works?(context)
+    assert context.path |> Path.dirname() |> Path.join("**/note") |> Path.wildcard() != []
+  end
+
+  test "an empty file is a new database", context do
+    File.mkdir_p!(Path.dirname(context.path))
+    File.write!(context.path, "")
+    start_store!(context)
+    assert works?(context)
+  end
+
+  test "a database without its tables is kept aside", context do
+    fill(context)
+    start_store!(context)
+    tamper!(context.stack_id, ["DROP TABLE bodies"])
+    stop_store!(context)
+    assert_quarantined(context, File.read!(context.path))
+  end
+
+  test "a left-over write-ahead log of another file does no harm", context do
+    File.mkdir_p!(Path.dirname(context.path))
+    File.write!(context.path <> "-wal", "no log at all")
+    start_store!(context)
+    assert works?(context)
+  end
+
+  test "a directory that cannot be made is a clear error", context do
+    file = Path.join(context.storage_dir, "file")
+    File.write!(file, "")
+    assert start_error(context, storage_dir: file) =~ file
+  end
+
+  test "the tables are those that the guide draws", %{stack_id: stack_id} = context do
+    start_store!(context)
+    add!(stack_id, shape_on(3, 1), handle(1))
+    :ok = ShapeDb.mark_snapshot_started(stack_id, handle(1))
+    flush!(stack_id)
+
+    comparable =
+      :erlang.term_to_binary(comparable(shape_on(3, 1)), [:deterministic, minor_version: 2])
+
+    body = :erlang.term_to_binary(shape_on(3, 1), [:deterministic, minor_version: 2])
+
+    sql =
+      "SELECT handle, comparable, hash, snapshot, relations, shape FROM shapes JOIN bodies USING (id)"
+
+    assert rows(stack_id, sql) == [
+             [
+               handle(1),
+               :crypto.hash(:sha256, comparable),
+               hash(shape_on(3, 1)),
+               1,
+               <<oid(3)::32-little>>,
+               body
+             ]
+           ]
+
+    assert rows(stack_id, "PRAGMA user_version") == [[5]]
+  end
+
+  defp fill(context) do
+    start_store!(context)
+    add_samples!(context.stack_id, 1..500)
+    stop_store!(context)
+  end
+
+  defp assert_quarantined(context, content) do
+    Tap.logs(context.storage_dir)
+    start_store!(context)
+    assert_receive {:log, :warning, line}, 1_000
+    assert line =~ Path.basename(context.path)
+    assert ShapeDb.count_shapes(context.stack_id) == {:ok, 0}
+    assert works?(context)
+    assert Enum.any?(beside(context.path), &(File.read!(&1) == content))
+  end
+
+  defp beside(path) do
+    path |> Path.dirname() |> Path.join("**") |> Path.wildcard() |> Enum.filter(&File.regular?/1)
+  end
+
+  defp works?(context) do
+    add!(context.stack_id, shape(:new), "new")
+    restart_store!(context)
+    ShapeDb.list_shapes!(context.stack_id) == [{"new", shape(:new)}]
+  end
+end
