@@ -25,3 +25,6 @@ end
 
 Bench.Peer.Native.build!()
 Bench.Peer.Native.load!()
+
+# At debug level every committed operation is a log line.
+Logger.configure(level: :warning)

@@ -30,6 +30,7 @@ defmodule Bench.Probe do
   @doc "What the fresh VM does."
   @spec main() :: :ok
   def main do
+    Logger.configure(level: :warning)
     [call] = System.argv()
     {module, function, argument, output} = call |> Base.decode64!() |> :erlang.binary_to_term()
     _ = Application.ensure_all_started(:electric_shape_db)

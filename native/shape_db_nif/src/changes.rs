@@ -1,7 +1,7 @@
 //! Changes: `{:ok, number}`, or why not.
 
 use parking_lot::Mutex;
-use rustler::{Atom, Binary, Encoder, Env, NifUnitEnum, Reference, Resource, ResourceArc, Term};
+use rustler::{Binary, Encoder, Env, NifUnitEnum, Reference, Resource, ResourceArc, Term};
 use shape_store::{ChangeError, Digest, NewShape, Operation, Request, Seq, Snapshot, Ticket};
 
 use crate::{
@@ -183,10 +183,10 @@ fn wait_for_room<'a>(
     }
 }
 
-/// Gives up a ticket before its process ends.
+/// Gives up a ticket before its process ends. False when its turn has come, and
+/// the message of that is on its way.
 #[rustler::nif]
-fn give_up(ticket: ResourceArc<TicketResource>) -> Atom {
+fn give_up(ticket: ResourceArc<TicketResource>) -> bool {
     let ticket = ticket.0.lock().take();
-    drop(ticket);
-    atoms::ok()
+    ticket.is_none_or(Ticket::give_up)
 }

@@ -94,6 +94,14 @@ fn handle_exists<'a>(env: Env<'a>, store: StoreArg, handle: Binary<'_>) -> Term<
     store.store.entry(&handle).is_some().encode(env)
 }
 
+/// Those of the handles that no shape has, in their order.
+#[rustler::nif]
+fn unknown_handles<'a>(env: Env<'a>, store: StoreArg, handles: Vec<Binary<'a>>) -> Term<'a> {
+    readable!(env, store);
+    let unknown = handles.into_iter().filter(|handle| store.store.entry(handle).is_none());
+    unknown.collect::<Vec<_>>().encode(env)
+}
+
 #[rustler::nif]
 fn count<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
     readable!(env, store);

@@ -6,6 +6,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use crate::{
     entry::{Handle, RowId, Snapshot},
+    error::OpenError,
     index::Index,
     queue::{Body, Change, Operation, Queued},
     schema::{self, Position},
@@ -48,16 +49,21 @@ pub(crate) enum Fault {
     Transient(rusqlite::Error),
     /// The file is not what SQLite wrote.
     Corrupt(rusqlite::Error),
+    /// There is no file, and one could not be written from memory.
+    Rebuild(OpenError),
     /// Another instance writes the file.
     Fenced,
 }
 
+/// Whether an error says that the file is not what SQLite wrote.
+pub(crate) fn is_corruption(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error),
-            _ => Self::Transient(error),
-        }
+        if is_corruption(&error) { Self::Corrupt(error) } else { Self::Transient(error) }
     }
 }
 
@@ -80,17 +86,24 @@ pub(crate) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Repeats the changes on SQLite, all or none.
+    /// Repeats the changes on SQLite, all or none. `unsure` is what an earlier try
+    /// at the same changes wrote before its commit failed: a commit that fails may
+    /// have succeeded, and then that is what comes back.
     pub(crate) fn write<'q>(
         self,
         conn: &Connection,
         changes: impl Iterator<Item = &'q Queued>,
+        unsure: &mut Option<Written>,
     ) -> Result<Written, Fault> {
         let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
         // In the same transaction as the rows: who took the writing over did so
         // before this one began, and shows, or will wait until it has ended.
         if schema::read_meta_number(&tx, "epoch")? != self.epoch {
             return Err(Fault::Fenced);
+        }
+        let there = schema::read_position(&tx)?;
+        if let Some(written) = unsure.take_if(|written| written.position == Some(there)) {
+            return Ok(written);
         }
         let mut run =
             Run { tx: &tx, batch: self, written: Written::default(), changed: Vec::new() };
@@ -99,8 +112,13 @@ impl Batch<'_> {
         }
         let Run { mut written, batch, changed, .. } = run;
         written.position = Some(write_position(&tx, batch.position, &changed)?);
-        tx.commit()?;
-        Ok(written)
+        match tx.commit() {
+            Ok(()) => Ok(written),
+            Err(error) => {
+                *unsure = Some(written);
+                Err(error.into())
+            }
+        }
     }
 }
 
@@ -162,16 +180,8 @@ impl Run<'_> {
         };
         // The row is the shape as it was added. What was marked since comes with
         // its own operation, so the file is never ahead of the durable number.
-        self.tx.prepare_cached(schema::INSERT_SHAPE)?.execute(params![
-            row as i64,
-            entry.handle.as_slice(),
-            entry.digest.0.as_slice(),
-            entry.hash,
-            Snapshot::None as u8,
-            schema::pack_oids(&entry.oids).as_slice(),
-        ])?;
-        let body =
-            self.tx.prepare_cached(schema::INSERT_BODY)?.execute(params![row as i64, &body[..]]);
+        schema::insert_shape(self.tx, &entry, Snapshot::None)?;
+        let body = schema::insert_body(self.tx, row, body);
         if let Err(error) = body {
             self.tx.prepare_cached(schema::DELETE_SHAPE)?.execute([row as i64])?;
             return Err(error);

@@ -151,11 +151,9 @@ fn take_over(
             Ok((conn, imported))
         }
         Err(error) => {
-            for suffix in ["", "-wal", "-shm", "-journal"] {
-                // What cannot be removed is an empty database of ours: its
-                // transaction did not commit.
-                let _ = std::fs::remove_file(file::beside(path, suffix));
-            }
+            // What cannot be removed is an empty database of ours: its transaction
+            // did not commit.
+            let _ = file::remove_database(path);
             Err(error)
         }
     }

@@ -131,6 +131,19 @@ pub(crate) fn rename_database(from: &Path, to: &Path) -> Result<(), OpenError> {
     existing(fs::remove_file(beside(from, "-shm"))).map_err(failed)
 }
 
+/// Removes a database and its journals, as far as they are there.
+pub(crate) fn remove_database(path: &Path) -> Result<(), OpenError> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let file = beside(path, suffix);
+        existing(fs::remove_file(&file)).map_err(|source| OpenError::Io {
+            what: "remove",
+            path: file,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
 fn existing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

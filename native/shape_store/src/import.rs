@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Transaction, 
 use tracing::{info, warn};
 
 use crate::{
-    entry::{Digest, Handle, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId, Snapshot},
+    entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId, Snapshot},
     error::OpenError,
     options::{Source, SourceSchema},
     schema,
@@ -221,18 +221,18 @@ impl Importer<'_> {
     }
 
     fn write(&mut self, old: Old, digest: Digest) -> rusqlite::Result<()> {
-        let row = self.next_row as i64;
+        let row = self.next_row;
         self.next_row += 1;
-        self.tx.prepare_cached(schema::INSERT_SHAPE)?.execute(params![
+        let entry = Entry {
             row,
-            old.handle.as_slice(),
-            digest.0.as_slice(),
-            old.hash,
-            old.snapshot as u8,
-            schema::pack_oids(&old.oids).as_slice(),
-        ])?;
-        self.tx.prepare_cached(schema::INSERT_BODY)?.execute(params![row, old.body])?;
-        Ok(())
+            handle: old.handle,
+            digest,
+            hash: old.hash,
+            snapshot: old.snapshot,
+            oids: old.oids,
+        };
+        schema::insert_shape(self.tx, &entry, entry.snapshot)?;
+        schema::insert_body(self.tx, row, &old.body)
     }
 
     fn finish(self) -> Result<Imported, Failure> {

@@ -20,7 +20,7 @@
 //! | `index.rs`, `cell.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
 //! | `queue.rs`, `waits.rs`, `pending.rs`, `bodies.rs` | what is on its way, who waits for it, where bodies are |
 //! | `writer.rs`, `batch.rs` | the thread and its transaction |
-//! | `database.rs`, `schema.rs`, `load.rs`, `import.rs`, `file.rs`, `connection.rs` | the file |
+//! | `database.rs`, `schema.rs`, `load.rs`, `import.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
 
 mod batch;
 mod bodies;
@@ -37,6 +37,7 @@ mod load;
 mod options;
 mod pending;
 mod queue;
+mod rebuild;
 mod relations;
 mod schema;
 mod shared;

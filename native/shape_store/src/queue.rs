@@ -284,8 +284,15 @@ impl Queue {
             self.load.ops -= promised.ops;
             self.load.bytes -= promised.bytes;
         } else {
-            self.in_line.retain(|other| other.ticket != ticket);
+            self.leave_line(ticket);
         }
+    }
+
+    /// Gives up a place in line; false for a ticket that has left it already.
+    pub(crate) fn leave_line(&mut self, ticket: u64) -> bool {
+        let before = self.in_line.len();
+        self.in_line.retain(|other| other.ticket != ticket);
+        self.in_line.len() < before
     }
 
     /// Everybody in line, told nothing: for a store that takes no more.

@@ -119,6 +119,27 @@ pub(crate) fn write_meta(
     conn.prepare_cached(WRITE_META)?.execute(params![key, value]).map(drop)
 }
 
+pub(crate) fn insert_shape(
+    conn: &Connection,
+    entry: &Entry,
+    snapshot: Snapshot,
+) -> rusqlite::Result<()> {
+    let relations = pack_oids(&entry.oids);
+    let values = params![
+        entry.row as i64,
+        entry.handle.as_slice(),
+        entry.digest.0.as_slice(),
+        entry.hash,
+        snapshot as u8,
+        relations.as_slice(),
+    ];
+    conn.prepare_cached(INSERT_SHAPE)?.execute(values).map(drop)
+}
+
+pub(crate) fn insert_body(conn: &Connection, row: RowId, body: &[u8]) -> rusqlite::Result<()> {
+    conn.prepare_cached(INSERT_BODY)?.execute(params![row as i64, body]).map(drop)
+}
+
 /// A row of [`READ_SHAPES_FROM`].
 pub(crate) fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     let comparable = row.get_ref(2)?.as_blob()?;

@@ -17,6 +17,7 @@ use rusqlite::Connection;
 
 use crate::{
     Notify,
+    batch::is_corruption,
     bodies::Bodies,
     connection::{GrantError, Granted, Readers},
     entry::RowId,
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     state: AtomicU8,
     events: Events,
     pressed_since: Mutex<Option<Instant>>,
+    /// Whether a check of the file was asked for and has not been made.
+    suspected: AtomicBool,
 }
 
 /// What the writer thread is asked to do, besides the queue.
@@ -61,6 +64,8 @@ pub(crate) enum Command {
     Promote(Notify<Result<(), String>>),
     /// Read bodies on the one connection there is.
     Read(Vec<RowId>, Notify<Result<Vec<Option<Body>>, ReadError>>),
+    /// See whether the file is sound: a reader says it is not.
+    Check,
     /// Commit what is queued, and end.
     Close,
 }
@@ -165,6 +170,7 @@ impl Shared {
             state: AtomicU8::new(State::Opening as u8),
             events,
             pressed_since: Mutex::new(None),
+            suspected: AtomicBool::new(false),
             options,
         }
     }
@@ -225,6 +231,18 @@ impl Shared {
     /// Sends a command; gives it back when the writer is gone.
     pub(crate) fn command(&self, command: Command) -> Option<Command> {
         self.commands.send(command).err().map(|unsent| unsent.0)
+    }
+
+    /// Has the writer check the file, when this error of a reader says that it is
+    /// not what SQLite wrote.
+    pub(crate) fn suspect(&self, error: &rusqlite::Error) {
+        if is_corruption(error) && !self.suspected.swap(true, Relaxed) {
+            self.command(Command::Check);
+        }
+    }
+
+    pub(crate) fn checked(&self) {
+        self.suspected.store(false, Relaxed);
     }
 
     /// Whether the writer has nothing to do.

@@ -82,6 +82,14 @@ pub struct Ticket {
     number: u64,
 }
 
+impl Ticket {
+    /// Ends the wait. False when its turn had come, so that its notification was
+    /// sent or is about to be.
+    pub fn give_up(self) -> bool {
+        self.shared.queue.lock().leave_line(self.number)
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.shared.queue.lock().end_ticket(self.number);
@@ -375,7 +383,8 @@ impl Store {
             Found::Warm(body) => Ok(Some(body)),
             Found::Cold(row) => shared.readers.with(|conn| connection::read_body(conn, row)),
         };
-        let bodies = rows.iter().map(read).collect::<rusqlite::Result<Vec<_>>>()?;
+        let bodies = rows.iter().map(read).collect::<rusqlite::Result<Vec<_>>>();
+        let bodies = bodies.inspect_err(|error| shared.suspect(error))?;
         if let ([row], [Some(body)]) = (rows, bodies.as_slice()) {
             shared.bodies.keep(*row, Body::clone(body));
         }

@@ -126,14 +126,12 @@ impl Shard {
         let full = (self.taken.load(Relaxed) as usize + 1) * 4 > slots.len() * 3;
         let slots = if full { self.rebuild(&slots) } else { arc_swap::Guard::into_inner(slots) };
         for place in probe(&slots, tag) {
-            match place.load(Relaxed) {
-                free @ (EMPTY | DEAD) => {
-                    place.store(slot(tag, id), Release);
-                    self.live.fetch_add(1, Relaxed);
-                    self.taken.fetch_add(u32::from(free == EMPTY), Relaxed);
-                    return;
-                }
-                _ => {}
+            let there = place.load(Relaxed);
+            if there == EMPTY || there == DEAD {
+                place.store(slot(tag, id), Release);
+                self.live.fetch_add(1, Relaxed);
+                self.taken.fetch_add(u32::from(there == EMPTY), Relaxed);
+                return;
             }
         }
     }

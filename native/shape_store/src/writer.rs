@@ -4,6 +4,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -13,17 +14,18 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tracing::{error, info, warn};
 
 use crate::{
-    batch::{Batch, Fault, MAX_BYTES, MAX_OPS, Refused, Written},
+    batch::{Batch, Fault, MAX_BYTES, MAX_OPS, Refused, Written, is_corruption},
     connection::{self, GrantError, Lease, WRITER_SLOT},
     database,
     entry::RowId,
     error::{OpenError, ReadError},
     event::Event,
-    file::{FileLease, Presence},
+    file::{self, FileLease, Presence},
     import::Verify,
     load::{Followed, Loader},
     options::{Location, Synchronous},
     queue::{Change, Done, Queued, Seq},
+    rebuild,
     schema::{self, Position},
     shared::{Command, Shared, State},
     waits::Outcome,
@@ -50,6 +52,10 @@ pub(crate) struct Writer {
     fenced: bool,
     closing: bool,
     failing: Option<Failing>,
+    /// Where the corrupt file is, in whose place there is none yet.
+    corrupt: Option<PathBuf>,
+    /// What the last try wrote, when it is its commit that failed.
+    unsure: Option<Written>,
     /// Released last, when the file is closed.
     _presence: Presence,
     _lease: Option<FileLease>,
@@ -59,6 +65,9 @@ struct Failing {
     since: Instant,
     failures: u32,
     pause: Duration,
+    /// How long the batch was: it is tried again as it was, because its commit
+    /// may have succeeded in spite of its error.
+    ops: usize,
 }
 
 /// The life of the writer thread.
@@ -142,6 +151,8 @@ impl Writer {
             fenced: false,
             closing: false,
             failing: None,
+            unsure: None,
+            corrupt: None,
             _presence: presence,
             _lease: lease,
             shared: Arc::clone(&shared),
@@ -190,6 +201,9 @@ impl Writer {
         if self.fenced {
             return 0;
         }
+        if let Some(failing) = &self.failing {
+            return failing.ops;
+        }
         let allowed = if self.closing { Seq::MAX } else { self.shared.gate.allows() };
         let allowed = allowed.saturating_sub(self.shared.waits.durable());
         let mut bytes = 0;
@@ -207,15 +221,20 @@ impl Writer {
             Ok(written) => self.committed(ops, started, written),
             Err(Fault::Fenced) => self.fenced(),
             Err(Fault::Transient(error)) => self.failed(ops, started, &error),
-            Err(Fault::Corrupt(error)) => match self.rebuild(&error) {
-                Ok(()) => {}
-                Err(reason) => self.failed(ops, started, &reason),
-            },
+            Err(Fault::Rebuild(error)) => self.failed(ops, started, &error),
+            Err(Fault::Corrupt(error)) => {
+                if let Err(why) = self.quarantine(&error).and_then(|()| self.rebuild()) {
+                    self.failed(ops, started, &why);
+                }
+            }
         }
         self.used = Instant::now();
     }
 
     fn write(&mut self, ops: usize) -> Result<Written, Fault> {
+        if self.corrupt.is_some() {
+            self.rebuild().map_err(Fault::Rebuild)?;
+        }
         self.reopen()?;
         let Some(conn) = &self.conn else { return Err(no_connection().into()) };
         let batch = Batch {
@@ -224,7 +243,7 @@ impl Writer {
             position: self.position,
             skipped: &self.skipped,
         };
-        batch.write(conn, self.backlog.iter().take(ops))
+        batch.write(conn, self.backlog.iter().take(ops), &mut self.unsure)
     }
 
     fn committed(&mut self, ops: usize, started: Instant, written: Written) {
@@ -290,13 +309,10 @@ impl Writer {
     }
 
     /// The batch stays where it is. Pauses, doing what else is asked meanwhile.
-    fn failed(&mut self, ops: usize, started: Instant, error: &rusqlite::Error) {
+    fn failed(&mut self, ops: usize, started: Instant, error: &dyn std::error::Error) {
         self.shared.counters.faults.fetch_add(1, Relaxed);
-        let failing = self.failing.get_or_insert_with(|| Failing {
-            since: started,
-            failures: 0,
-            pause: FIRST_PAUSE,
-        });
+        let first = Failing { since: started, failures: 0, pause: FIRST_PAUSE, ops };
+        let failing = self.failing.get_or_insert(first);
         failing.failures += 1;
         let pause = failing.pause;
         failing.pause = (pause * 2).min(LONGEST_PAUSE);
@@ -320,6 +336,8 @@ impl Writer {
         let epoch = self.epoch;
         error!(epoch, ops, "another instance became the writer of the shape database");
         self.fenced = true;
+        self.failing = None;
+        self.unsure = None;
         self.shared.enter(State::Fenced);
         self.take();
         let left = std::mem::take(&mut self.backlog);
@@ -369,6 +387,7 @@ impl Writer {
                 let bodies = self.read(&rows);
                 notify(bodies);
             }
+            Command::Check => self.check(),
             Command::Close => self.closing = true,
         }
     }
@@ -415,7 +434,9 @@ impl Writer {
             let command = self.commands.recv();
             match command {
                 Ok(Command::Return(conn)) => self.take_back(conn),
-                Ok(command @ (Command::Promote(_) | Command::Read(..))) => later.push(command),
+                Ok(command @ (Command::Promote(_) | Command::Read(..) | Command::Check)) => {
+                    later.push(command);
+                }
                 Ok(command) => self.obey(command),
                 // The borrower is gone with every handle of the store.
                 Err(_) => break,
@@ -439,6 +460,10 @@ impl Writer {
     // --- the connection
 
     fn reopen(&mut self) -> rusqlite::Result<()> {
+        if self.corrupt.is_some() {
+            // Opening would make an empty file.
+            return Err(no_connection());
+        }
         if self.conn.is_none() {
             self.conn = Some(connection::open_writer(&self.shared.options)?);
             self.shared.count_connection(true);
@@ -559,13 +584,67 @@ impl Writer {
 
     // --- the ends
 
-    /// Puts a sound file, written from memory, in the place of a corrupt one.
-    fn rebuild(&mut self, corruption: &rusqlite::Error) -> Result<(), rusqlite::Error> {
-        // Built by the module of that name once it exists.
-        Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
-            Some(corruption.to_string()),
-        ))
+    /// Whether the file is sound, which a reader doubts.
+    fn check(&mut self) {
+        let answer = self.reopen().and_then(|()| {
+            let conn = self.conn.as_ref().ok_or_else(no_connection)?;
+            conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+        });
+        let corruption = match answer {
+            Ok(answer) if answer == "ok" => None,
+            Ok(answer) => Some(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+                Some(answer),
+            )),
+            Err(error) => is_corruption(&error).then_some(error),
+        };
+        // What cannot be rebuilt now is met again by the next reader or batch.
+        if let Some(corruption) = corruption
+            && self.shared.state() == State::Active
+            && self.quarantine(&corruption).is_ok()
+        {
+            let _ = self.rebuild();
+        }
+        self.shared.checked();
+    }
+
+    /// Moves a corrupt file aside. Until another is written from memory nothing
+    /// can be committed.
+    fn quarantine(&mut self, corruption: &rusqlite::Error) -> Result<(), OpenError> {
+        let Location::File(path) = &self.shared.options.location else { return Ok(()) };
+        error!(path = %path.display(), reason = %corruption, "the shape database is corrupt, writing it anew from memory");
+        if self.conn.take().is_some() {
+            self.shared.count_connection(false);
+        }
+        self.shared.readers.close_idle(Instant::now());
+        self.corrupt = Some(file::quarantine(path)?);
+        Ok(())
+    }
+
+    /// Puts a sound file, written from memory, in the place of a corrupt one that
+    /// was moved aside.
+    fn rebuild(&mut self) -> Result<(), OpenError> {
+        let (Location::File(path), Some(corrupt)) = (&self.shared.options.location, &self.corrupt)
+        else {
+            return Ok(());
+        };
+        let rebuilt = rebuild::rebuild(&self.shared, path, corrupt, self.epoch, self.position)?;
+        let lost = rebuilt.lost_handles();
+        for (id, entry) in &rebuilt.lost {
+            let mut queue = self.shared.queue.lock();
+            // It may have been removed meanwhile, and its cell filled again.
+            if self.shared.index.get(*id).is_some_and(|now| now.row == entry.row) {
+                self.shared.index.remove(&mut queue.free, *id, entry);
+            }
+        }
+        self.conn = Some(rebuilt.conn);
+        self.shared.count_connection(true);
+        self.unsure = None;
+        info!(shapes = rebuilt.shapes, lost = lost.len(), "wrote the shape database anew");
+        if let Some(quarantined) = self.corrupt.take() {
+            self.shared.emit(Event::Rebuilt { quarantined, shapes: rebuilt.shapes, lost });
+        }
+        Ok(())
     }
 
     fn close(&mut self) {
@@ -612,6 +691,6 @@ fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
 fn no_connection() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(
         rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
-        Some("the connection is lent".into()),
+        Some("the write connection is not to be had".into()),
     )
 }

@@ -233,6 +233,23 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     |> ok!(:shape_handles_for_relations)
   end
 
+  @doc """
+  Which of these handles no shape has, in the order given.
+
+  For a host that looks through the folders of its storage after a crash: what the
+  store does not know was never acknowledged as durable, or was removed. Takes any
+  enumerable, some handles at a time. A shape that is added in the meantime may
+  still be among the unknown: ask before the stack takes requests.
+  """
+  @spec unknown_handles(stack_id(), Enumerable.t()) :: [handle()] | {:error, term()}
+  def unknown_handles(stack_id, handles) when is_stack_id(stack_id) do
+    with {:ok, store} <- store(stack_id) do
+      handles
+      |> Stream.chunk_every(@metas_at_once)
+      |> Enum.flat_map(&answer(Native.unknown_handles(store, &1), stack_id, :unknown_handles))
+    end
+  end
+
   # --- listing
 
   @doc "All shapes there were at the call and are still there, sorted by handle."

@@ -62,7 +62,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def remove_incomplete(_store), do: unloaded()
   @spec wait_for_room(store(), non_neg_integer(), reference()) :: :room | {:wait, reference()}
   def wait_for_room(_store, _body_bytes, _ref), do: unloaded()
-  @spec give_up(reference()) :: :ok
+  @spec give_up(reference()) :: boolean()
   def give_up(_ticket), do: unloaded()
 
   # Waiting
@@ -102,6 +102,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def handles_for_relations(_store, _oids), do: unloaded()
   @spec all_handles_for_relations(store(), [integer()]) :: [binary()] | unreadable()
   def all_handles_for_relations(_store, _oids), do: unloaded()
+
+  @spec unknown_handles(store(), [binary()]) :: [binary()] | unreadable()
+  def unknown_handles(_store, _handles), do: unloaded()
 
   # Listing
 

@@ -305,10 +305,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   defp await_opened(state, options, path) do
     receive do
       {:shape_db, :verify, rows} ->
-        Native.verified(
-          state.store,
-          Enum.map(rows, fn {body, hash} -> Shapes.digest(body, hash) end)
-        )
+        Native.verified(state.store, Enum.map(rows, &Shapes.verify/1))
 
         await_opened(state, options, path)
 

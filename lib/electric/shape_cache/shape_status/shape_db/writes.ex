@@ -27,8 +27,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
         ) ::
           :ok | {:error, term()}
   def run(stack_id, bytes, opts, try) do
-    with {:ok, durability} <- durability(stack_id, opts),
-         {:ok, store} <- store(stack_id),
+    durability = durability!(stack_id, opts)
+
+    with {:ok, store} <- store(stack_id),
          {:ok, seq} <- attempt(store, stack_id, bytes, try, nil) do
       acknowledge(store, stack_id, seq, durability)
     end
@@ -42,24 +43,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
     with :error <- Stores.fetch(stack_id), do: {:error, Stores.not_running(stack_id)}
   end
 
-  defp durability(stack_id, []), do: {:ok, Stores.setting(stack_id, :durability, :buffered)}
-
-  defp durability(stack_id, opts) do
-    case Keyword.pop(opts, :durability) do
-      {nil, []} ->
-        durability(stack_id, [])
-
-      {mode, []} ->
-        with :ok <- Options.check(:durability, mode), do: {:ok, mode}
-
-      {_, [{unknown, _} | _]} ->
-        {:error, "unknown option #{inspect(unknown)}; there is :durability"}
-    end
-    |> case do
-      {:error, reason} -> raise ArgumentError, reason
-      ok -> ok
+  # An ill-typed argument is the caller's mistake, not an outcome.
+  defp durability!(stack_id, opts) do
+    case opts do
+      [] -> Stores.setting(stack_id, :durability, :buffered)
+      [durability: mode] -> checked!(Options.check(:durability, mode), mode)
+      other -> raise ArgumentError, "the one option is :durability, not #{inspect(other)}"
     end
   end
+
+  defp checked!(:ok, mode), do: mode
+  defp checked!({:error, reason}, _mode), do: raise(ArgumentError, reason)
 
   defp attempt(store, stack_id, bytes, try, ticket) do
     case try.(store, ticket) do
@@ -86,13 +80,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
 
       {:wait, ticket} ->
         receive do
-          {^ref, :room} -> attempt(store, stack_id, bytes, try, ticket)
+          {^ref, :room} ->
+            result = attempt(store, stack_id, bytes, try, ticket)
+            # A change that was refused did not use it: it goes to the next.
+            Native.give_up(ticket)
+            result
         after
           Stores.setting(stack_id, :pending_timeout, 5_000) ->
-            Native.give_up(ticket)
-            # Its turn may have come just now; the room went to the next.
-            forget(ref)
-            {:error, :overloaded}
+            give_up(ticket, ref)
         end
     end
   end
@@ -159,11 +154,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
     end
   end
 
-  defp forget(ref) do
-    receive do
-      {^ref, _} -> :ok
-    after
-      0 -> :ok
-    end
+  # The message of a turn that came just now would stay in the mailbox: when it
+  # is on its way it is waited for.
+  defp give_up(ticket, ref) do
+    if not Native.give_up(ticket), do: on_its_way(ref)
+    {:error, :overloaded}
   end
 end
