@@ -410,9 +410,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   end
 
   defp flushed(store, seq) do
-    :ok = Native.flush_to(store, seq)
-
-    case Writes.await(store, seq, :infinity) do
+    case Writes.await_commit(store, seq, :infinity) do
       :durable -> :ok
       reason -> {:error, {:not_durable, reason}}
     end

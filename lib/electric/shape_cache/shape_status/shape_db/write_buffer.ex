@@ -71,10 +71,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @spec flush_sync(stack_id(), timeout()) :: :ok | {:error, term()}
   def flush_sync(stack_id, timeout \\ 5_000) do
     store = Stores.fetch!(stack_id, :flush_sync)
-    seq = Native.last(store)
-    :ok = Native.flush_to(store, seq)
 
-    case Writes.await(store, seq, timeout) do
+    case Writes.await_commit(store, Native.last(store), timeout) do
       # Set aside: everything that SQLite takes is there.
       outcome when outcome in [:durable, :set_aside] -> :ok
       :timeout -> exit({:timeout, {__MODULE__, :flush_sync, [stack_id, timeout]}})

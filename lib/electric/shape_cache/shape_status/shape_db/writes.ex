@@ -108,14 +108,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
   defp acknowledge(_store, _stack_id, _seq, :buffered), do: :ok
 
   defp acknowledge(store, _stack_id, seq, :sync) do
-    case await(store, seq, :infinity) do
+    case await_commit(store, seq, :infinity) do
       :durable -> :ok
       reason -> {:error, {:not_durable, reason}}
     end
   end
 
   defp acknowledge(store, stack_id, seq, {:sync, timeout}) do
-    case await(store, seq, timeout) do
+    case await_commit(store, seq, timeout) do
       :durable ->
         :ok
 
@@ -128,11 +128,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
   end
 
   @doc """
-  Waits until the change of this number is committed: `:durable`, `:timeout`, or
-  why it never will be.
+  Has everything up to this number committed, also while flushing is paused or
+  manual: `:durable`, `:timeout`, or why it never will be.
   """
-  @spec await(Native.store(), Native.seq(), timeout()) :: atom()
-  def await(store, seq, timeout) do
+  @spec await_commit(Native.store(), Native.seq(), timeout()) :: atom()
+  def await_commit(store, seq, timeout) do
+    :ok = Native.flush_to(store, seq)
+    await(store, seq, timeout)
+  end
+
+  defp await(store, seq, timeout) do
     ref = make_ref()
 
     case Native.wait(store, seq, ref) do
