@@ -163,6 +163,13 @@ impl Index {
         }
     }
 
+    /// Frees what is many small pieces of memory. For an index that nobody asks
+    /// any more: the rest is not touched.
+    pub(crate) fn clear(&self) {
+        self.relations.clear();
+        self.overflow.write().clear();
+    }
+
     /// Bytes held, tables and cells together.
     pub(crate) fn bytes(&self) -> usize {
         self.slab.bytes()

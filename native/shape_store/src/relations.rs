@@ -42,6 +42,11 @@ impl Relations {
         (ids, next)
     }
 
+    pub(crate) fn clear(&self) {
+        // Dropped when the lock is not held any more.
+        let _pairs = std::mem::take(&mut *self.pairs.write());
+    }
+
     /// Bytes of the tree, as an estimate: its nodes are two thirds full.
     pub(crate) fn bytes(&self) -> usize {
         self.pairs.read().len() * size_of::<(Oid, EntryId)>() * 3 / 2

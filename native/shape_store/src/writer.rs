@@ -10,7 +10,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -34,6 +34,10 @@ use crate::{
 /// The pause after a batch failed once; each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long becoming the writer contends with the one there is for the lock of the
+/// file; each try waits a while of its own.
+const PROMOTE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Writer {
     shared: Arc<Shared>,
@@ -107,7 +111,10 @@ fn end(shared: &Shared, state: State, outcome: Outcome) {
     for (_, notify) in line {
         notify(Err(GrantError::Closed));
     }
+    // Nothing is answered any more, and who drops the last reference may be a
+    // scheduler: what takes long to free is freed here.
     shared.bodies.clear();
+    shared.index.clear();
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
@@ -546,7 +553,7 @@ impl Writer {
             State::Standby | State::Fenced => {}
             state => return Err(format!("the store is {state:?}").to_lowercase()),
         }
-        let promoted = self.try_promote().map_err(|error| error.to_string());
+        let promoted = self.promote_in_time().map_err(|error| error.to_string());
         if promoted.is_ok() {
             self.fenced = false;
             self.shared.counters.epoch.store(self.epoch, Relaxed);
@@ -556,6 +563,19 @@ impl Writer {
             self.shared.emit(Event::Promoted { epoch: self.epoch });
         }
         promoted
+    }
+
+    /// The other one may be in the middle of one batch after another.
+    fn promote_in_time(&mut self) -> rusqlite::Result<()> {
+        let deadline = Instant::now() + PROMOTE_TIMEOUT;
+        loop {
+            match self.try_promote() {
+                Err(error)
+                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                        && Instant::now() < deadline => {}
+                other => return other,
+            }
+        }
     }
 
     fn try_promote(&mut self) -> rusqlite::Result<()> {

@@ -22,10 +22,13 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
+    thread,
     time::{Duration, Instant},
 };
 
-use common::{Running, Shape, file_in, is_full, named, open, report, rng::Rng, shape, sql};
+use common::{
+    Running, Shape, file_in, is_full, named, open, report, rng::Rng, shape, sql, unsynced,
+};
 use fault_vfs::{Count, Fault, FaultVfs, Kinds, Plan, Roles};
 use shape_store::{Event, Operation, Options, Request, Snapshot, Synchronous};
 
@@ -148,7 +151,7 @@ impl Work {
 
     /// How many of the acknowledged changes are not as they should be.
     fn lost(&self) -> usize {
-        let store = open(Options { vfs: None, ..self.options.clone() });
+        let store = open(unsynced(self.options.clone()));
         assert_eq!(store.opening.quarantined, None);
         let right = self.shapes.values().filter(|(shape, snapshot)| {
             let entry = store.entry(&shape.handle);
@@ -163,9 +166,10 @@ impl Work {
 
     /// The log of commits is the log of calls, less what cancelled itself out.
     fn assert_in_order(&self, context: &str) {
+        let told =
+            || self.committed.iter().map(|(what, h)| format!("{what:?} {}", h.escape_ascii()));
         let mut issued = self.issued.iter();
         for one in &self.committed {
-            let told = || self.committed.iter().map(|(o, h)| format!("{o:?} {}", h.escape_ascii()));
             assert!(
                 issued.any(|other| other == one),
                 "{context}: {one:?} is late or twice in {:?}",
@@ -210,12 +214,21 @@ fn plans(vfs: &Arc<FaultVfs>, exclusive: bool) -> (u64, Vec<Plan>) {
     (changing + locks, plans)
 }
 
-fn matrix(exclusive: bool) {
+/// What came of the runs.
+#[derive(Default)]
+struct Sum {
+    points: u64,
+    runs: usize,
+    acknowledged: usize,
+    lost: usize,
+}
+
+fn matrix(exclusive: bool) -> Sum {
     let vfs = FaultVfs::unique();
     vfs.skip_syncs(true);
     let (points, plans) = plans(&vfs, exclusive);
+    let mut sum = Sum { points, ..Sum::default() };
     let started = Instant::now();
-    let (mut runs, mut acknowledged, mut lost) = (0, 0, 0);
     for plan in &plans {
         if !is_full("FAULTS") && started.elapsed() > SHORT {
             break;
@@ -224,34 +237,34 @@ fn matrix(exclusive: bool) {
         let context = format!("exclusive={exclusive} {plan:?}");
         let mut work = Work::new(&vfs, folder.path(), exclusive);
         vfs.fail(*plan);
-        eprintln!("RUN {context}");
         work.run();
         vfs.heal();
         assert!(plan.count != Count::Once || work.failures.load(Relaxed) <= 2, "{context}");
-        let missing = work.lost();
-        if missing > 0 {
-            eprintln!("{missing} lost: {context}");
+        let lost = work.lost();
+        if lost > 0 {
+            println!("{lost} lost: {context}");
         }
-        lost += missing;
         work.assert_in_order(&context);
         sql::assert_sound(common::path_of(&work.options), &context);
-        runs += 1;
-        acknowledged += work.issued.len();
+        sum.lost += lost;
+        sum.runs += 1;
+        sum.acknowledged += work.issued.len();
     }
-    let mode = if exclusive { "exclusive" } else { "wal" };
+    sum
+}
+
+#[test]
+fn each_operation_fails_in_every_way_and_nothing_is_lost() {
+    let [log, exclusive] = thread::scope(|scope| {
+        let modes = [false, true].map(|exclusive| scope.spawn(move || matrix(exclusive)));
+        modes.map(|mode| mode.join().unwrap())
+    });
+    let lost = log.lost + exclusive.lost;
     report(&format!(
-        "faults: mode={mode} points={points} runs={runs} of={} acknowledged={acknowledged} lost={lost}",
-        plans.len()
+        "faults: points={} runs={} acknowledged={} lost={lost}",
+        log.points + exclusive.points,
+        log.runs + exclusive.runs,
+        log.acknowledged + exclusive.acknowledged,
     ));
     assert_eq!(lost, 0);
-}
-
-#[test]
-fn each_operation_fails_with_a_log() {
-    matrix(false);
-}
-
-#[test]
-fn each_operation_fails_in_exclusive_mode() {
-    matrix(true);
 }

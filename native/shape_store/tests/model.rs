@@ -16,7 +16,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Running, Shape, file_in, named, open};
+use common::{Running, Shape, file_in, named, open, unsynced};
 use proptest::prelude::*;
 use shape_store::{ChangeError, Location, Operation, Options, Request, Snapshot};
 
@@ -261,6 +261,9 @@ impl Run {
 fn run(mut options: Options, steps: &[Step], manual: bool, cache: usize) {
     options.manual_flush = manual;
     options.cache_bytes = cache;
+    if options.location != Location::Memory {
+        options = unsynced(options);
+    }
     let mut run = Run::new(options);
     for step in steps {
         run = run.step(step);

@@ -106,7 +106,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @doc "Removes everything, and waits until SQLite has nothing."
   @spec reset(stack_id()) :: :ok | {:error, term()}
   def reset(stack_id) when is_stack_id(stack_id) do
-    with {:ok, store} <- store(stack_id),
+    with {:ok, store} <- Stores.fetch(stack_id),
          {:ok, seq} <- as_writer(store, &Native.reset/1) do
       flushed(store, seq)
     end
@@ -122,7 +122,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @spec validate_existing_shapes(stack_id()) ::
           {:ok, [handle()], non_neg_integer()} | {:error, term()}
   def validate_existing_shapes(stack_id) when is_stack_id(stack_id) do
-    with {:ok, store} <- store(stack_id),
+    with {:ok, store} <- Stores.fetch(stack_id),
          :ok <- Writes.promote(store),
          {:ok, removed, seq} <- as_writer(store, &Native.remove_incomplete/1),
          :ok <- flushed(store, seq),
@@ -185,7 +185,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @doc "How many shapes there are."
   @spec count_shapes(stack_id()) :: {:ok, non_neg_integer()} | {:error, term()}
   def count_shapes(stack_id) when is_stack_id(stack_id) do
-    with {:ok, store} <- store(stack_id) do
+    with {:ok, store} <- Stores.fetch(stack_id) do
       case Native.count(store) do
         count when is_integer(count) -> {:ok, count}
         _unreadable -> {:error, Stores.not_running(stack_id)}
@@ -212,7 +212,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
       when is_stack_id(stack_id) and is_list(relations) do
     oids = Enum.map(relations, fn {oid, _relation} -> oid end)
 
-    with {:ok, store} <- store(stack_id) do
+    with {:ok, store} <- Stores.fetch(stack_id) do
       case Native.handles_for_relations(store, oids) do
         handles when is_list(handles) -> {:ok, handles}
         # Too many for a scheduler that others need.
@@ -243,7 +243,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec unknown_handles(stack_id(), Enumerable.t()) :: [handle()] | {:error, term()}
   def unknown_handles(stack_id, handles) when is_stack_id(stack_id) do
-    with {:ok, store} <- store(stack_id) do
+    with {:ok, store} <- Stores.fetch(stack_id) do
       handles
       |> Stream.chunk_every(@metas_at_once)
       |> Enum.flat_map(&answer(Native.unknown_handles(store, &1), stack_id, :unknown_handles))
@@ -339,14 +339,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     end
   end
 
-  defp body(store, stack_id, handle) do
+  # A row that is gone when it is read was removed, by this store or by the one it
+  # follows, and its handle may be there again under another row.
+  defp body(store, stack_id, handle, tries \\ 3)
+  defp body(_store, _stack_id, _handle, 0), do: :error
+
+  defp body(store, stack_id, handle, tries) do
     case Native.body(store, handle) do
       {:ok, body} ->
         {:ok, body}
 
       {:cold, row} ->
         case read_bodies(store, stack_id, [row]) do
-          [nil] -> body(store, stack_id, handle)
+          [nil] -> body(store, stack_id, handle, tries - 1)
           [body] -> {:ok, body}
         end
 
@@ -396,10 +401,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def explain(stack_id) when is_stack_id(stack_id), do: Connection.explain(stack_id)
 
   # --- helpers
-
-  defp store(stack_id) do
-    with :error <- Stores.fetch(stack_id), do: {:error, Stores.not_running(stack_id)}
-  end
 
   # What must be written by the writer of the file, which a standby becomes.
   defp as_writer(store, change) do

@@ -16,15 +16,18 @@ pub mod rng;
 pub mod sql;
 
 use std::{
+    io::Write as _,
     ops::Deref,
     path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded as channel};
+use fault_vfs::FaultVfs;
 use shape_store::{
-    ChangeError, Digest, Entry, Event, Found, Location, NewShape, Notify, Oid, Options, Outcome, Request,
-    RowId, Seq, Snapshot, Store, Waiting,
+    ChangeError, Digest, Entry, Event, Found, Location, NewShape, Notify, Oid, Options, Outcome,
+    ReadError, Request, RowId, Seq, Snapshot, Store, Waiting,
 };
 
 /// How long anything may take that must happen.
@@ -109,6 +112,16 @@ pub fn file_in(folder: impl AsRef<Path>) -> Options {
     Options::new(Location::File(folder.as_ref().join("shapes.sqlite")))
 }
 
+/// The same without waiting for the device, where a test loses no power itself.
+pub fn unsynced(options: Options) -> Options {
+    static VFS: LazyLock<Arc<FaultVfs>> = LazyLock::new(|| {
+        let vfs = FaultVfs::unique();
+        vfs.skip_syncs(true);
+        vfs
+    });
+    Options { vfs: Some(VFS.name().into()), ..options }
+}
+
 pub fn path_of(options: &Options) -> &Path {
     match &options.location {
         Location::File(path) => path,
@@ -184,11 +197,19 @@ impl Running {
     pub fn whole_body(&self, handle: &[u8]) -> Option<Vec<u8>> {
         match self.store.body(handle)? {
             Found::Warm(body) => Some(body.to_vec()),
-            Found::Cold(row) => self.cold(row),
+            Found::Cold(row) => self.cold(row).expect("the row can be read"),
         }
     }
 
-    pub fn cold(&self, row: RowId) -> Option<Vec<u8>> {
+    /// The body of a shape that is there, or why it is not to be had.
+    pub fn try_body(&self, handle: &[u8]) -> Result<Vec<u8>, String> {
+        match self.store.body(handle).ok_or("no such shape")? {
+            Found::Warm(body) => Ok(body.to_vec()),
+            Found::Cold(row) => self.cold(row).map_err(|e| e.to_string())?.ok_or("no row".into()),
+        }
+    }
+
+    fn cold(&self, row: RowId) -> Result<Option<Vec<u8>>, ReadError> {
         let bodies = if self.is_exclusive() {
             let (sender, told) = channel();
             self.ask_bodies(vec![row], tell(sender));
@@ -196,7 +217,7 @@ impl Running {
         } else {
             self.read_bodies(&[row])
         };
-        bodies.expect("the row can be read").remove(0).map(|body| body.to_vec())
+        Ok(bodies?.remove(0).map(|body| body.to_vec()))
     }
 
     /// Waits for an event; the ones before it are lost.
@@ -244,8 +265,8 @@ pub fn is_full(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|value| value == "full")
 }
 
-/// Prints a result where `cargo test` shows it and where a script reads it.
+/// Prints a result past the test harness, which would keep it of a test that
+/// succeeds.
 pub fn report(line: &str) {
-    println!("{line}");
-    eprintln!("{line}");
+    writeln!(std::io::stdout(), "{line}").unwrap();
 }

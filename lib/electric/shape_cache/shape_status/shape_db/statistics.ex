@@ -16,16 +16,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
   | `total_memory` | `index_bytes`, `pending_bytes` and `cache_bytes` together |
   """
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
 
   @doc "The numbers now; all of them are numbers, as telemetry wants its measurements."
   @spec current(String.t()) :: {:ok, %{atom() => number()}} | {:error, String.t()}
   def current(stack_id) do
-    with {:ok, store} <- Stores.fetch(stack_id),
+    with {store, options} <- Stores.get(stack_id),
          true <- Native.state(store) not in [:closing, :closed, :poisoned] do
       statistics = Native.statistics(store)
-      size = file_size(Stores.setting(stack_id, :path, ""))
+      size = file_size(options)
 
       {:ok,
        Map.merge(statistics, %{
@@ -38,9 +39,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
     end
   end
 
-  defp file_size(path) do
-    case File.stat(path) do
-      {:ok, %{size: size}} -> size
+  defp file_size(options) do
+    with {:ok, path} <- Files.database(options), {:ok, %{size: size}} <- File.stat(path) do
+      size
+    else
+      # In memory, or moved away.
       {:error, _} -> 0
     end
   end

@@ -1,50 +1,44 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   @moduledoc false
-  # Which store a stack has, in a persistent term, as it is asked for on every
-  # request. The entry of an owner that ended is taken out by this process, so
-  # that a stack that was killed is "not running" and its memory is given back.
+  # Which store a stack has, and the settings its callers need, in a persistent
+  # term, as it is asked for on every request. The entry of an owner that ended is
+  # taken out by this process, so that a stack that was killed is "not running" and
+  # its memory is given back.
 
   use GenServer
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Error
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
 
   @type stack_id :: String.t()
 
   def start_link(_opts), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
-  @doc """
-  Makes `store` the one of the stack, for as long as the caller lives, with the
-  settings its callers need.
-  """
-  @spec put(stack_id(), Native.store(), map()) :: :ok
-  def put(stack_id, store, settings) do
-    GenServer.call(__MODULE__, {:put, stack_id, store, settings, self()})
+  @doc "Makes `store` the one of the stack, for as long as the caller lives."
+  @spec put(stack_id(), Native.store(), Options.t()) :: :ok
+  def put(stack_id, store, options) do
+    GenServer.call(__MODULE__, {:put, stack_id, {store, options}, self()})
   end
 
-  @spec fetch(stack_id()) :: {:ok, Native.store()} | :error
+  @doc "The store of a stack, and the options it was started with."
+  @spec get(stack_id()) :: {Native.store(), Options.t()} | nil
+  def get(stack_id), do: :persistent_term.get({__MODULE__, stack_id}, nil)
+
+  @spec fetch(stack_id()) :: {:ok, Native.store()} | {:error, String.t()}
   def fetch(stack_id) do
-    case :persistent_term.get({__MODULE__, stack_id}, nil) do
-      nil -> :error
-      store -> {:ok, store}
+    case get(stack_id) do
+      {store, _options} -> {:ok, store}
+      nil -> {:error, not_running(stack_id)}
     end
   end
 
-  @doc "The store of a stack, or an error that names the stack and what was tried."
+  @doc "As `fetch/1`, raising an error that names the stack and what was tried."
   @spec fetch!(stack_id(), atom()) :: Native.store()
   def fetch!(stack_id, action) do
-    case :persistent_term.get({__MODULE__, stack_id}, nil) do
+    case get(stack_id) do
+      {store, _options} -> store
       nil -> raise Error, action: action, error: not_running(stack_id)
-      store -> store
-    end
-  end
-
-  @doc "A setting of the stack, or `default` when it does not run."
-  @spec setting(stack_id(), atom(), term()) :: term()
-  def setting(stack_id, name, default) do
-    case :persistent_term.get({__MODULE__, :settings, stack_id}, nil) do
-      %{^name => value} -> value
-      _ -> default
     end
   end
 
@@ -55,22 +49,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   def init(nil), do: {:ok, %{}}
 
   @impl true
-  def handle_call({:put, stack_id, store, settings, owner}, _from, owners) do
-    :persistent_term.put({__MODULE__, :settings, stack_id}, settings)
-    :persistent_term.put({__MODULE__, stack_id}, store)
-    {:reply, :ok, Map.put(owners, Process.monitor(owner), {stack_id, store})}
+  def handle_call({:put, stack_id, entry, owner}, _from, owners) do
+    :persistent_term.put({__MODULE__, stack_id}, entry)
+    {:reply, :ok, Map.put(owners, Process.monitor(owner), {stack_id, entry})}
   end
 
   @impl true
   def handle_info({:DOWN, monitor, :process, _owner, _reason}, owners) do
-    {{stack_id, store}, owners} = Map.pop!(owners, monitor)
+    {{stack_id, entry}, owners} = Map.pop!(owners, monitor)
 
     # The stack may have started again in the meantime.
-    if fetch(stack_id) == {:ok, store} do
-      :persistent_term.erase({__MODULE__, stack_id})
-      :persistent_term.erase({__MODULE__, :settings, stack_id})
-    end
-
+    if get(stack_id) == entry, do: :persistent_term.erase({__MODULE__, stack_id})
     {:noreply, owners}
   end
 end

@@ -88,7 +88,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @spec resume_flush(stack_id()) :: :ok
   def resume_flush(stack_id) do
     store = Stores.fetch!(stack_id, :resume_flush)
-    Native.pause(store, Stores.setting(stack_id, :manual_flush_only, false))
+    {_store, options} = Stores.get(stack_id)
+    Native.pause(store, options.manual_flush_only)
   end
 
   # --- lookups
@@ -138,7 +139,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   def pending_operations_count(stack_id) do
     case Stores.fetch(stack_id) do
       {:ok, store} -> Native.pending_ops(store)
-      :error -> 0
+      {:error, _not_running} -> 0
     end
   end
 
@@ -203,7 +204,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc false
   # Used by `ShapeDb`, which has the comparable serialised.
   def add(stack_id, handle, shape, {comparable, hash}, oids, opts) do
-    body = Shapes.serialise(shape)
+    body = Shapes.to_body(shape)
     log = Writes.log?()
 
     Writes.run(stack_id, byte_size(body), opts, fn store, ticket ->
@@ -269,7 +270,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
     case Native.open(native(options, path)) do
       {:ok, store} ->
         state = %{stack_id: stack_id, store: store, shutdown: 30_000}
-        await_opened(state, options, path)
+        await_opened(state, options)
 
       {:error, reason} ->
         {:stop, reason}
@@ -300,26 +301,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
     })
   end
 
-  defp await_opened(state, options, path) do
+  defp await_opened(state, options) do
     receive do
       {:shape_db, :verify, rows} ->
         Native.verified(state.store, Enum.map(rows, &Shapes.verify/1))
 
-        await_opened(state, options, path)
+        await_opened(state, options)
 
       {:shape_db, :log, line} ->
         log(line)
-        await_opened(state, options, path)
+        await_opened(state, options)
 
       {:shape_db, :opened, opened} ->
-        settings = %{
-          durability: options.durability,
-          pending_timeout: options.pending_timeout,
-          manual_flush_only: options.manual_flush_only,
-          path: path
-        }
-
-        :ok = Stores.put(state.stack_id, state.store, settings)
+        :ok = Stores.put(state.stack_id, state.store, options)
         opened(opened, state)
         {:ok, state}
 

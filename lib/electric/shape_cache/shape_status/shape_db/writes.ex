@@ -27,11 +27,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
         ) ::
           :ok | {:error, term()}
   def run(stack_id, bytes, opts, try) do
-    durability = durability!(stack_id, opts)
+    durability = durability!(opts)
 
-    with {:ok, store} <- store(stack_id),
-         {:ok, seq} <- attempt(store, stack_id, bytes, try, nil) do
-      acknowledge(store, stack_id, seq, durability)
+    case Stores.get(stack_id) do
+      {store, options} ->
+        with {:ok, seq} <- attempt(store, options, bytes, try, nil) do
+          acknowledge(store, stack_id, seq, durability || options.durability)
+        end
+
+      nil ->
+        {:error, Stores.not_running(stack_id)}
     end
   end
 
@@ -39,55 +44,49 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
   @spec log?() :: boolean()
   def log?, do: :logger.allow(:debug, __MODULE__)
 
-  defp store(stack_id) do
-    with :error <- Stores.fetch(stack_id), do: {:error, Stores.not_running(stack_id)}
-  end
-
   # An ill-typed argument is the caller's mistake, not an outcome.
-  defp durability!(stack_id, opts) do
-    case opts do
-      [] -> Stores.setting(stack_id, :durability, :buffered)
-      [durability: mode] -> checked!(Options.check(:durability, mode), mode)
-      other -> raise ArgumentError, "the one option is :durability, not #{inspect(other)}"
-    end
+  defp durability!([]), do: nil
+  defp durability!(durability: mode), do: checked!(Options.check(:durability, mode), mode)
+
+  defp durability!(other) do
+    raise ArgumentError, "the one option is :durability, not #{inspect(other)}"
   end
 
   defp checked!(:ok, mode), do: mode
   defp checked!({:error, reason}, _mode), do: raise(ArgumentError, reason)
 
-  defp attempt(store, stack_id, bytes, try, ticket) do
+  defp attempt(store, options, bytes, try, ticket) do
     case try.(store, ticket) do
       {:ok, _seq} = done ->
         done
 
       {:error, :full} ->
-        wait_for_room(store, stack_id, bytes, try)
+        wait_for_room(store, options, bytes, try)
 
       {:error, :standby} ->
-        with :ok <- promote(store), do: attempt(store, stack_id, bytes, try, ticket)
+        with :ok <- promote(store), do: attempt(store, options, bytes, try, ticket)
 
       {:error, reason} ->
         {:error, reason}
     end
   end
 
-  defp wait_for_room(store, stack_id, bytes, try) do
+  defp wait_for_room(store, options, bytes, try) do
     ref = make_ref()
 
     case Native.wait_for_room(store, bytes, ref) do
       :room ->
-        attempt(store, stack_id, bytes, try, nil)
+        attempt(store, options, bytes, try, nil)
 
       {:wait, ticket} ->
         receive do
           {^ref, :room} ->
-            result = attempt(store, stack_id, bytes, try, ticket)
+            result = attempt(store, options, bytes, try, ticket)
             # A change that was refused did not use it: it goes to the next.
             Native.give_up(ticket)
             result
         after
-          Stores.setting(stack_id, :pending_timeout, 5_000) ->
-            give_up(ticket, ref)
+          options.pending_timeout -> give_up(ticket, ref)
         end
     end
   end
