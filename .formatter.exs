@@ -1,3 +1,3 @@
 [
-  inputs: ["{mix,.formatter}.exs", "{mix,lib,test,bench}/**/*.{ex,exs}"]
+  inputs: ["{mix,.formatter}.exs", "{mix,lib,test,bench,demo}/**/*.{ex,exs}"]
 ]

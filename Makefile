@@ -9,7 +9,7 @@ CALLS ?= 1000000
 MINUTES ?= 60
 
 demo: setup
-	@MIX_ENV=demo mix do compile + run --no-start demo/run.exs $(DIR)
+	@MIX_ENV=demo mix do compile + run --no-start demo/run.exs $(if $(DIR),"$(DIR)")
 
 test: setup
 	cargo fmt --check

@@ -64,7 +64,8 @@ defmodule Bench.Results do
 
   defp values(results, name, side), do: Map.get(results.values, {name, side}, [])
 
-  defp ratio(_unit, ours, peer) when ours in [nil, 0] or peer in [nil, 0], do: nil
+  defp ratio(_unit, ours, peer) when is_nil(ours) or is_nil(peer), do: nil
+  defp ratio(_unit, ours, peer) when ours == 0 or peer == 0, do: nil
 
   defp ratio(unit, ours, peer) do
     Float.round(if(Sample.higher_is_better?(unit), do: ours / peer, else: peer / ours) * 1.0, 2)

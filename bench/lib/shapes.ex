@@ -9,6 +9,7 @@ defmodule Bench.Shapes do
 
   @count 20_000
   @tables 200
+  @warm 2_000
 
   @type entry :: {handle :: binary(), shape :: struct()}
 
@@ -39,6 +40,13 @@ defmodule Bench.Shapes do
   @doc "How many tables the real shapes are spread over."
   @spec tables() :: pos_integer()
   def tables, do: @tables
+
+  @doc """
+  How many shapes the clients of a warm workload ask for: their bodies fit into the
+  4 MiB of cache that either side has by default.
+  """
+  @spec warm() :: pos_integer()
+  def warm, do: @warm
 
   @doc "The shape at an index; any number of them is there."
   @spec at(non_neg_integer()) :: entry()

@@ -69,4 +69,15 @@ defmodule Bench.Store do
 
     flush(store)
   end
+
+  @doc "Finds every shape and reads every body once, so that what a store keeps warm is warm."
+  @spec read_all(t(), [Bench.Shapes.entry()]) :: :ok
+  def read_all(%{db: db, stack_id: id}, shapes) do
+    for {handle, shape} <- shapes do
+      {:ok, ^handle} = db.handle_for_shape(id, shape)
+      {:ok, _shape} = db.shape_for_handle(id, handle)
+    end
+
+    :ok
+  end
 end

@@ -1,8 +1,13 @@
 defmodule Bench.Workloads.Mixed do
   @moduledoc """
   Reads beside writes on 20,000 committed shapes: 16 readers, half of them by shape
-  and half by handle, with 4 writers that add as fast as they can (`mixed_…`), or
-  with one that adds 1,000 shapes a second (`paced_…`).
+  and half by handle, with writers.
+
+  | results | readers ask for | writers |
+  |---|---|---|
+  | `mixed_…` | a warm set of shapes | 4, as fast as they can |
+  | `paced_…` | a warm set of shapes | 1, with 1,000 adds a second |
+  | `paced_cold_…` | any of the 20,000 | 1, with 1,000 adds a second |
   """
 
   @behaviour Bench.Workload
@@ -17,25 +22,33 @@ defmodule Bench.Workloads.Mixed do
 
   @impl true
   def workloads(config) do
+    unthrottled = %{processes: 4, pace: nil}
+    paced = %{processes: 1, pace: 1_000}
+
     [
-      workload(config, "mixed", 4, nil, 3),
-      workload(config, "paced", 1, 1_000, :all)
+      workload(config, "mixed", Shapes.warm(), unthrottled, 3),
+      workload(config, "paced", Shapes.warm(), paced, :all),
+      workload(config, "paced_cold", @size, paced, :all)
     ]
   end
 
-  defp workload(config, name, writers, pace, rounds) do
-    kinds = ~w(handle_for_shape shape_for_handle add_shape)
+  defp workload(config, name, asked_for, writers, rounds) do
+    kinds = ~w(handle_for_shape shape_for_handle add_shape drain_ms backlog)
 
     %Workload{
-      names: for(kind <- kinds ++ ["drain_ms", "backlog"], do: "#{name}_#{kind}"),
-      run: fn side -> measure(config, side, name, writers, pace) end,
+      names: Enum.map(kinds, &"#{name}_#{&1}"),
+      run: fn side -> measure(config, side, name, asked_for, writers) end,
       rounds: rounds
     }
   end
 
-  defp measure(config, side, name, writers, pace) do
+  defp measure(config, side, name, asked_for, writers) do
     Store.with_temporary_store(side, Stock.copy(config, side, @size), fn store ->
-      outcomes = Crew.run_all(readers(config, store) ++ [writer(config, store, writers, pace)])
+      Store.read_all(store, Shapes.range(0..(asked_for - 1)))
+
+      outcomes =
+        Crew.run_all([writer(config, store, writers) | readers(config, store, asked_for)])
+
       backlog = store.db.pending_buffer_size(store.stack_id)
       {drain_us, :ok} = :timer.tc(fn -> Store.flush(store) end)
 
@@ -49,33 +62,28 @@ defmodule Bench.Workloads.Mixed do
     end)
   end
 
-  defp readers(config, %{db: db, stack_id: id}) do
-    reader = %Crew.Job{
+  defp readers(config, %{db: db, stack_id: id}, asked_for) do
+    find = %Crew.Job{
       name: :handle_for_shape,
       processes: @readers_of_a_kind,
-      inputs: &Shapes.scattered(@size, &1, @per_process),
+      inputs: &Shapes.scattered(asked_for, &1, @per_process),
       operation: fn {handle, shape} -> {:ok, ^handle} = db.handle_for_shape(id, shape) end,
       until: {:for, config.mixed_ms}
     }
 
-    [
-      reader,
-      %{
-        reader
-        | name: :shape_for_handle,
-          operation: fn {handle, _shape} -> {:ok, _} = db.shape_for_handle(id, handle) end
-      }
-    ]
+    read = fn {handle, _shape} -> {:ok, _} = db.shape_for_handle(id, handle) end
+    [find, %{find | name: :shape_for_handle, operation: read}]
   end
 
-  defp writer(config, %{db: db, stack_id: id}, writers, pace) do
-    share = div(@most_added, writers)
+  defp writer(config, %{db: db, stack_id: id}, %{processes: processes, pace: pace}) do
+    share = div(@most_added, processes)
 
     %Crew.Job{
       name: :add_shape,
-      processes: writers,
+      processes: processes,
       inputs: fn number ->
-        Enum.to_list((@size + (number - 1) * share)..(@size + number * share - 1))
+        first = @size + (number - 1) * share
+        Enum.to_list(first..(first + share - 1))
       end,
       operation: fn index ->
         {handle, shape} = Shapes.at(index)

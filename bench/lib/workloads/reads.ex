@@ -29,7 +29,7 @@ defmodule Bench.Workloads.Reads do
       repeated(
         config,
         "shape_for_handle_warm",
-        &known/1,
+        &warm/1,
         &shape_for_handle/1,
         {&bodies/1, &Floor.decode/1}
       ),
@@ -92,6 +92,8 @@ defmodule Bench.Workloads.Reads do
     end
   end
 
+  defp warm(number), do: Shapes.scattered(Shapes.warm(), number, @per_process)
+
   defp bodies(number), do: for({_handle, shape} <- known(number), do: Floor.encode(shape))
 
   defp relations(number) do
@@ -122,7 +124,7 @@ defmodule Bench.Workloads.Reads do
       names: [name],
       run: fn side ->
         Store.with_store(side, Stock.directory(config, side, @size), fn store ->
-          warm_up(store)
+          Store.read_all(store, Shapes.range(0..(@size - 1)))
           outcomes = measure.(inputs, operation.(store))
 
           Enum.flat_map(outcomes, fn {name, outcome} ->
@@ -135,17 +137,6 @@ defmodule Bench.Workloads.Reads do
             do: Sample.rate(name, outcome)
       end
     }
-  end
-
-  # Every shape has been found and every body read once.
-  defp warm_up(store) do
-    find = handle_for_shape(store)
-    read = shape_for_handle(store)
-
-    for entry <- Shapes.range(0..(@size - 1)) do
-      find.(entry)
-      read.(entry)
-    end
   end
 
   # Every body read once after a start, so that none is in the store's memory yet.

@@ -2,7 +2,9 @@ defmodule Bench.Workloads.Stall do
   @moduledoc """
   A disk that hangs: every write to the store's files waits for three seconds, by
   way of a preloaded library (`bench/stall/stall.c`) that stands for both sides
-  alike. Meanwhile one process adds 1,000 shapes a second and others look up.
+  alike. Meanwhile one process adds 1,000 shapes a second, and of each kind of read
+  four processes make 500 calls a second each, so that the processors are not what
+  anybody waits for.
   """
 
   @behaviour Bench.Workload
@@ -16,6 +18,7 @@ defmodule Bench.Workloads.Stall do
   @per_process 2_000
   @stall_ms 3_000
   @adds_per_s 1_000
+  @reads_per_s 500
   # Writes are made to hang only once some adds are on their way.
   @head_start_ms 200
 
@@ -44,6 +47,7 @@ defmodule Bench.Workloads.Stall do
   @doc "A probe: what the calls achieve while writes hang, and the drain afterwards."
   def measure({side, directory, flag}) do
     Store.with_store(side, directory, fn store ->
+      Store.read_all(store, Shapes.range(0..(Shapes.warm() - 1)))
       stall = Task.async(fn -> stall(flag) end)
       outcomes = Crew.run_all(jobs(store))
       Task.await(stall)
@@ -66,9 +70,10 @@ defmodule Bench.Workloads.Stall do
     find = %Crew.Job{
       name: :handle_for_shape,
       processes: 4,
-      inputs: &Shapes.scattered(@size, &1, @per_process),
+      inputs: &Shapes.scattered(Shapes.warm(), &1, @per_process),
       operation: fn {handle, shape} -> {:ok, ^handle} = db.handle_for_shape(id, shape) end,
-      until: {:for, @head_start_ms + @stall_ms}
+      until: {:for, @head_start_ms + @stall_ms},
+      pace: @reads_per_s
     }
 
     critical = fn {handle, shape} -> {:ok, ^handle} = db.handle_for_shape_critical(id, shape) end
@@ -78,7 +83,7 @@ defmodule Bench.Workloads.Stall do
 
     [
       find,
-      %{find | name: :handle_for_shape_critical, operation: critical, sample: 1},
+      %{find | name: :handle_for_shape_critical, operation: critical},
       %{find | name: :shape_for_handle, operation: read},
       %{
         find

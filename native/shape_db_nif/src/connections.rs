@@ -69,7 +69,10 @@ fn granted(
             Ok(lease) => {
                 let slot = lease.slot();
                 let lease = Arc::new(lease);
-                store.lent.lock().insert(slot, (pid, Arc::downgrade(&lease)));
+                let mut lent = store.lent.lock();
+                lent.retain(|_, (_, lease)| lease.strong_count() > 0);
+                lent.insert(slot, (pid, Arc::downgrade(&lease)));
+                drop(lent);
                 let resource = ResourceArc::new(LeaseResource { lease: Mutex::new(Some(lease)) });
                 resource.monitor(None, &pid);
                 (atoms::ok(), resource, slot).encode(env)

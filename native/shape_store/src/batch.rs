@@ -61,6 +61,19 @@ pub(crate) fn is_corruption(error: &rusqlite::Error) -> bool {
     matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
+/// Whether an error may come from a damaged file: corruption that SQLite saw, or
+/// an answer of the wrong shape from a table of ours.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    is_corruption(error)
+        || matches!(
+            error,
+            rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::QueryReturnedNoRows
+        )
+}
+
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         if is_corruption(&error) { Self::Corrupt(error) } else { Self::Transient(error) }
@@ -101,8 +114,9 @@ impl Batch<'_> {
         if schema::read_meta_number(&tx, "epoch")? != self.epoch {
             return Err(Fault::Fenced);
         }
-        let there = schema::read_position(&tx)?;
-        if let Some(written) = unsure.take_if(|written| written.position == Some(there)) {
+        if let Some(written) = unsure.take()
+            && written.position == Some(schema::read_position(&tx)?)
+        {
             return Ok(written);
         }
         let mut run =

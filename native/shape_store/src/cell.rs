@@ -169,3 +169,71 @@ fn unpack_bytes<const N: usize>(words: [u64; 4]) -> [u8; N] {
 }
 
 const _: () = assert!(size_of::<Cell>() == 96 && INLINE_HANDLE == 32 && INLINE_OIDS == 2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(n: u8) -> Entry {
+        Entry {
+            row: 1 + u64::from(n),
+            handle: Handle::from_slice(&[n; INLINE_HANDLE]),
+            digest: Digest([n; 32]),
+            hash: u32::from_le_bytes([n; 4]),
+            snapshot: Snapshot::None,
+            oids: Oids::from_slice(&[u32::from_le_bytes([n; 4]); INLINE_OIDS]),
+        }
+    }
+
+    fn zeroed() -> Cell {
+        Cell::zeroed()
+    }
+
+    #[test]
+    fn a_look_gives_what_was_filled_in() {
+        let cell = zeroed();
+        assert!(matches!(cell.look(), Look::Vacant));
+        for (handle, oids) in [(1, 0), (7, 1), (8, 2), (26, 1), (INLINE_HANDLE, INLINE_OIDS)] {
+            let mut filled = entry(9);
+            filled.handle.truncate(handle);
+            filled.oids.truncate(oids);
+            cell.fill(&filled);
+            assert!(matches!(cell.look(), Look::Entry(found) if found == filled));
+            cell.set_snapshot(Snapshot::Complete);
+            filled.snapshot = Snapshot::Complete;
+            assert!(matches!(cell.look(), Look::Entry(found) if found == filled));
+            cell.vacate();
+            assert!(matches!(cell.look(), Look::Vacant));
+        }
+        let large = Entry { handle: Handle::from_slice(&[1; INLINE_HANDLE + 1]), ..entry(3) };
+        cell.fill(&large);
+        assert!(matches!(cell.look(), Look::Overflow { row: 4, snapshot: Snapshot::None }));
+    }
+
+    /// Short, so that an interpreter that explores weak orderings can run it.
+    #[test]
+    fn a_look_at_a_cell_that_changes_gives_one_entry_whole_or_nothing() {
+        let rounds = if cfg!(miri) { 20 } else { 50_000 };
+        let cell = zeroed();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut newest = 0;
+                    for _ in 0..rounds {
+                        if let Look::Entry(found) = cell.look() {
+                            let n = found.handle.first().copied().unwrap_or_default();
+                            assert_eq!(Entry { snapshot: Snapshot::None, ..found }, entry(n));
+                            newest = n.max(newest);
+                        }
+                    }
+                    newest
+                });
+            }
+            for round in 0..rounds {
+                cell.fill(&entry((round % 250) as u8));
+                cell.set_snapshot(Snapshot::Started);
+                cell.vacate();
+            }
+        });
+    }
+}

@@ -299,7 +299,12 @@ impl Readers {
         let clean =
             |conn: &Connection| conn.is_autocommit() || conn.execute_batch("ROLLBACK").is_ok();
         if let Some((conn, _)) = back.take_if(|(conn, _)| !clean(conn)) {
-            self.discard(conn);
+            // The next in line needs another, and opening touches the disk.
+            let readers = Arc::clone(self);
+            return self.elsewhere(move || {
+                readers.discard(conn);
+                readers.pass_on(None);
+            });
         }
         loop {
             let next = {
@@ -342,8 +347,22 @@ impl Readers {
     /// and the caller may be a scheduler of the BEAM that ran a destructor.
     fn discard(&self, conn: Connection) {
         self.open.fetch_sub(1, Relaxed);
-        let closing = std::thread::Builder::new().name("shape_db_close".into());
-        // When no thread can be had the connection closes here after all.
-        let _ = closing.spawn(move || drop(conn));
+        self.elsewhere(move || drop(conn));
+    }
+
+    /// Runs `work` on a thread of its own, or here when none can be had.
+    fn elsewhere<F: FnOnce() + Send + 'static>(&self, work: F) {
+        let work = Arc::new(Mutex::new(Some(work)));
+        let run = |work: &Mutex<Option<F>>| {
+            let work = work.lock().take();
+            if let Some(work) = work {
+                work();
+            }
+        };
+        let theirs = Arc::clone(&work);
+        let thread = std::thread::Builder::new().name("shape_db_close".into());
+        if thread.spawn(move || run(&theirs)).is_err() {
+            run(&work);
+        }
     }
 }

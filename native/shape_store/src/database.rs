@@ -6,6 +6,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tracing::{info, warn};
 
 use crate::{
+    batch::is_damage,
     connection,
     error::OpenError,
     file,
@@ -38,14 +39,7 @@ pub(crate) fn prepare(
     };
     let found = if alone { inspect(options, path)? } else { Found::Sound };
     let quarantined = match &found {
-        Found::Bad(problem) => {
-            let to = file::quarantine(path)?;
-            warn!(
-                from = %path.display(), to = %to.display(), %problem,
-                "moved a shape database aside that cannot be used, starting empty"
-            );
-            Some(to)
-        }
+        Found::Bad(problem) => Some(move_aside(path, problem)?),
         Found::Nothing | Found::Sound => None,
     };
     if matches!(found, Found::Nothing)
@@ -77,18 +71,14 @@ fn inspect(options: &Options, path: &Path) -> Result<Found, OpenError> {
         return Ok(Found::Nothing);
     }
     let checked = connection::open_writer(options).and_then(|conn| check(&conn));
-    checked.or_else(|error| match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            Ok(Found::Bad(error.to_string()))
-        }
-        // An answer of the wrong shape from a table of ours.
-        None => Ok(Found::Bad(error.to_string())),
-        _ => Err(OpenError::Sqlite { path: path.to_path_buf(), source: error }),
+    checked.or_else(|error| match is_damage(&error) {
+        true => Ok(Found::Bad(error.to_string())),
+        false => Err(OpenError::Sqlite { path: path.to_path_buf(), source: error }),
     })
 }
 
 fn check(conn: &Connection) -> rusqlite::Result<Found> {
-    let version: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let version = schema::read_version(conn)?;
     if version == 0 {
         let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
         return Ok(match tables {
@@ -114,6 +104,26 @@ fn check(conn: &Connection) -> rusqlite::Result<Found> {
     Ok(if answer == "ok" { Found::Sound } else { Found::Bad(answer) })
 }
 
+/// Moves aside a database that passed for sound and turned out to be damaged, and
+/// makes an empty one.
+pub(crate) fn start_empty(
+    options: &Options,
+    path: &Path,
+    problem: &str,
+) -> Result<(Connection, PathBuf), OpenError> {
+    let quarantined = move_aside(path, problem)?;
+    Ok((open(options, path)?, quarantined))
+}
+
+fn move_aside(path: &Path, problem: &str) -> Result<PathBuf, OpenError> {
+    let to = file::quarantine(path)?;
+    warn!(
+        from = %path.display(), to = %to.display(), %problem,
+        "moved a shape database aside that cannot be used, starting empty"
+    );
+    Ok(to)
+}
+
 /// Opens a database that is sound or not there, and makes its tables if it has
 /// none.
 fn open(options: &Options, path: &Path) -> Result<Connection, OpenError> {
@@ -124,9 +134,12 @@ fn open(options: &Options, path: &Path) -> Result<Connection, OpenError> {
 }
 
 fn create_if_empty(conn: &Connection) -> rusqlite::Result<()> {
+    // Looked at without the lock first: a writer that is there may hold it long.
+    if schema::read_version(conn)? != 0 {
+        return Ok(());
+    }
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-    let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version == 0 {
+    if schema::read_version(&tx)? == 0 {
         schema::create(&tx)?;
     }
     tx.commit()

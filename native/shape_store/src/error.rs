@@ -83,6 +83,12 @@ pub enum OpenError {
         /// How long was waited.
         waited_ms: u128,
     },
+    /// Another process is opening the file, and did not finish in time.
+    #[error("{} is being opened by another process, which takes long", path.display())]
+    Opening {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file system refused.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {

@@ -5,14 +5,19 @@ use std::{
     ffi::OsString,
     fs::{self, File, TryLockError},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex};
+use tracing::warn;
 
 use crate::error::OpenError;
+
+/// How long to pause between two looks at the lock of another process.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The files that stores of this process have open. SQLite's locks are the
 /// process's, so two stores of one process are kept apart here.
@@ -65,38 +70,54 @@ fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
 /// beside it, which the kernel gives up when the process dies.
 pub(crate) struct Presence {
     /// Held for its lock.
-    _lock: Option<File>,
+    lock: Option<File>,
     alone: bool,
 }
 
 impl Presence {
-    /// Announces this process. It is alone when nobody else was announced.
-    /// Where the file system cannot lock, nobody is ever known to be alone.
-    pub(crate) fn announce(database: &Path) -> Result<Self, OpenError> {
+    /// Announces this process. It is alone when nobody else was announced, and then
+    /// keeps everybody from opening until it is settled; otherwise waits, at most
+    /// `timeout`, for one that is opening. Blocks: for the writer thread only.
+    ///
+    /// Where the file system cannot lock, one who opens counts as alone: most are,
+    /// and the epoch in the file keeps two from writing.
+    pub(crate) fn announce(database: &Path, timeout: Duration) -> Result<Self, OpenError> {
         let path = beside(database, ".lock");
         let failed = |source| OpenError::Io { what: "open", path: path.clone(), source };
         let lock = File::options().create(true).append(true).open(&path).map_err(failed)?;
-        let alone = match lock.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(_)) => return Ok(Self { _lock: None, alone: false }),
-        };
-        // From exclusive to shared: somebody may come between, and sees us gone
-        // for that moment, as if it had come first.
-        let shared = if alone {
-            lock.unlock().and_then(|()| lock.lock_shared())
-        } else {
-            lock.lock_shared()
-        };
-        match shared {
-            Ok(()) => Ok(Self { _lock: Some(lock), alone }),
-            Err(_) => Ok(Self { _lock: None, alone: false }),
+        match lock.try_lock() {
+            Ok(()) => return Ok(Self { lock: Some(lock), alone: true }),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => {
+                warn!(path = %path.display(), reason = %error, "this file system cannot lock");
+                return Ok(Self { lock: None, alone: true });
+            }
+        }
+        let deadline = Instant::now() + timeout;
+        loop {
+            match lock.try_lock_shared() {
+                Ok(()) => return Ok(Self { lock: Some(lock), alone: false }),
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(OpenError::Opening { path: database.to_path_buf() });
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            }
+        }
+    }
+
+    /// Opening is over: others may come.
+    pub(crate) fn settle(&self) {
+        if let (true, Some(lock)) = (self.alone, &self.lock) {
+            // When it fails the lock stays as it is, and a standby says that this
+            // one is opening.
+            let _ = lock.lock_shared();
         }
     }
 
     /// Nobody shares the database: a file in memory, for one.
     pub(crate) fn of_memory() -> Self {
-        Self { _lock: None, alone: true }
+        Self { lock: None, alone: true }
     }
 
     pub(crate) fn alone(&self) -> bool {
@@ -120,15 +141,26 @@ pub(crate) fn quarantine(path: &Path) -> Result<PathBuf, OpenError> {
     Ok(to)
 }
 
-/// Renames a database and its journals, the database last but one: whenever it
-/// stops, what has the old name is whole or gone.
+/// Renames a database with its journals, which go first: as long as the database
+/// has its old name, the renaming can be done again.
 pub(crate) fn rename_database(from: &Path, to: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Io { what: "rename", path: from.to_path_buf(), source };
-    fs::rename(from, to).map_err(failed)?;
+    existing(fs::remove_file(beside(from, "-shm"))).map_err(failed)?;
     for suffix in ["-wal", "-journal"] {
-        existing(fs::rename(beside(from, suffix), beside(to, suffix))).map_err(failed)?;
+        let (from, to) = (beside(from, suffix), beside(to, suffix));
+        if from.exists() {
+            fs::rename(from, to).map_err(failed)?;
+        }
     }
-    existing(fs::remove_file(beside(from, "-shm"))).map_err(failed)
+    fs::rename(from, to).map_err(failed)
+}
+
+/// Which file a path leads to, whatever its name was before.
+pub(crate) type FileId = (u64, u64);
+
+pub(crate) fn id(path: &Path) -> Option<FileId> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// Removes a database and its journals, as far as they are there.

@@ -93,7 +93,7 @@ fn check_version(old: &Connection, schema: SourceSchema) -> Result<(), Failure> 
         SourceSchema::Four => 4,
         SourceSchema::Five => schema::SCHEMA_VERSION,
     };
-    let version: i64 = old.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let version = schema::read_version(old)?;
     match version == expected {
         true => Ok(()),
         false => Err(Failure(format!("its schema version is {version}, not {expected}"))),

@@ -61,8 +61,15 @@ impl Loader<'_> {
         let mut stored = read.query(params![1])?;
         while let Some(row) = stored.next()? {
             let entry = schema::read_entry(row)?;
-            match gone.remove(&entry.row) {
+            // The same row may be another shape: one this store added and never
+            // committed before the other took over.
+            let same = |id: &EntryId| {
+                let there = self.index.get(*id);
+                there.is_some_and(|there| Entry { snapshot: entry.snapshot, ..there } == entry)
+            };
+            match gone.get(&entry.row).copied().filter(same) {
                 Some(id) => {
+                    gone.remove(&entry.row);
                     rows.insert(entry.row, id);
                     self.set_snapshot(id, entry.snapshot);
                 }
@@ -172,6 +179,11 @@ impl Loader<'_> {
         if let Some(entry) = self.index.get(id) {
             self.index.remove(&mut queue.free, id, &entry);
         }
+    }
+
+    /// Empties the index.
+    pub(crate) fn clear(&self) {
+        self.rows().into_values().for_each(|id| self.remove(id));
     }
 
     /// The rows the index has now.

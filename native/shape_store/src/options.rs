@@ -71,6 +71,8 @@ pub struct Options {
     /// How long opening waits for another store of this process to let go of
     /// the file.
     pub lease_timeout: Duration,
+    /// How long opening waits for another process that is opening the file.
+    pub presence_timeout: Duration,
     /// How often a standby looks for changes of the writer.
     pub follow_interval: Duration,
     /// Files to take over when ours does not exist: the first that is there.
@@ -93,6 +95,7 @@ impl Options {
             manual_flush: false,
             max_pending: Load { ops: 250_000, bytes: 256 << 20 },
             lease_timeout: Duration::from_secs(5),
+            presence_timeout: Duration::from_secs(60),
             follow_interval: Duration::from_millis(40),
             sources: Vec::new(),
             vfs: None,

@@ -56,6 +56,11 @@ impl Pending {
         self.rows.pin().remove(&row);
     }
 
+    /// Nothing of it will be committed.
+    pub(crate) fn clear(&self) {
+        self.rows.pin().clear();
+    }
+
     /// The ids of the entries whose adds are not committed.
     pub(crate) fn added_ids(&self) -> Vec<(RowId, EntryId)> {
         let rows = self.rows.pin();

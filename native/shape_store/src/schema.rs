@@ -97,6 +97,10 @@ pub(crate) struct Position {
     pub(crate) next_row: RowId,
 }
 
+pub(crate) fn read_version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
 pub(crate) fn read_position(conn: &Connection) -> rusqlite::Result<Position> {
     conn.prepare_cached(READ_LAST_CHANGE)?.query_row([], |row| {
         Ok(Position { batch: unsigned(row, 0)?, next_row: unsigned(row, 1)?.max(1) })

@@ -385,9 +385,7 @@ impl Store {
         };
         let bodies = rows.iter().map(read).collect::<rusqlite::Result<Vec<_>>>();
         let bodies = bodies.inspect_err(|error| shared.suspect(error))?;
-        if let ([row], [Some(body)]) = (rows, bodies.as_slice()) {
-            shared.bodies.keep(*row, Body::clone(body));
-        }
+        shared.keep_one(rows, &bodies);
         Ok(bodies)
     }
 

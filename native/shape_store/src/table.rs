@@ -171,3 +171,72 @@ impl Shard {
 fn empty_slots(len: usize) -> Box<[AtomicU64]> {
     bytemuck::allocation::zeroed_slice_box(len)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Few hashes, so that ids collide in their tags, their places and their shards.
+    fn hash(id: EntryId) -> u64 {
+        u64::from(id % 3) << 32 | u64::from(id % 5)
+    }
+
+    fn ids(table: &Table, hash: u64) -> BTreeSet<EntryId> {
+        let mut found = BTreeSet::new();
+        table.find(hash, |id| {
+            assert!(found.insert(id), "{id} is there twice");
+            None::<()>
+        });
+        found
+    }
+
+    #[test]
+    fn a_table_is_a_map_of_sets() {
+        let table = Table::new();
+        let mut model = BTreeSet::new();
+        let mut chance = 1u64;
+        for _ in 0..if cfg!(miri) { 300 } else { 20_000 } {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let id = (chance >> 40) as EntryId % 120;
+            if model.remove(&id) {
+                table.remove(hash(id), id);
+            } else {
+                model.insert(id);
+                table.insert(hash(id), id);
+            }
+            for hash in (0..15).map(hash) {
+                let expected: BTreeSet<_> =
+                    model.iter().copied().filter(|id| self::hash(*id) == hash).collect();
+                assert_eq!(ids(&table, hash), expected);
+            }
+        }
+        assert!(table.bytes() < 100_000, "dead marks are cleared away");
+    }
+
+    #[test]
+    fn what_stays_is_found_while_others_come_and_go() {
+        let rounds = if cfg!(miri) { 60 } else { 20_000 };
+        let table = Table::new();
+        (0..10).for_each(|id| table.insert(hash(id), id));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..rounds {
+                    let id = round % 10;
+                    let found = table.find(hash(id), |other| (other == id).then_some(()));
+                    assert!(found.is_some(), "{id} is not found in round {round}");
+                }
+            });
+            for round in 0..rounds {
+                let id = 10 + round % 40;
+                table.insert(hash(id), id);
+                table.remove(hash(id), id);
+                if round % 7 == 0 {
+                    (100..130).for_each(|id| table.insert(hash(id), id));
+                    (100..130).for_each(|id| table.remove(hash(id), id));
+                }
+            }
+        });
+    }
+}

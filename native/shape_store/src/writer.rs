@@ -14,13 +14,13 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use tracing::{error, info, warn};
 
 use crate::{
-    batch::{Batch, Fault, MAX_BYTES, MAX_OPS, Refused, Written, is_corruption},
+    batch::{Batch, Fault, MAX_BYTES, MAX_OPS, Refused, Written, is_corruption, is_damage},
     connection::{self, GrantError, Lease, WRITER_SLOT},
     database,
     entry::RowId,
     error::{OpenError, ReadError},
     event::Event,
-    file::{self, FileLease, Presence},
+    file::{self, FileId, FileLease, Presence},
     import::Verify,
     load::{Followed, Loader},
     options::{Location, Synchronous},
@@ -51,7 +51,7 @@ pub(crate) struct Writer {
     epoch: i64,
     position: Position,
     /// While a standby.
-    followed: Option<(Followed, i64)>,
+    following: Option<Following>,
     /// Another store has become the writer.
     fenced: bool,
     closing: bool,
@@ -61,8 +61,20 @@ pub(crate) struct Writer {
     /// What the last try wrote, when it is its commit that failed.
     unsure: Option<Written>,
     /// Released last, when the file is closed.
-    _presence: Presence,
+    presence: Presence,
     _lease: Option<FileLease>,
+}
+
+/// A standby's view of the other writer.
+struct Following {
+    seen: Followed,
+    /// What `PRAGMA data_version` gave then.
+    version: i64,
+    /// Which file that was: the writer puts another in its place when it turns out
+    /// to be corrupt.
+    file: Option<FileId>,
+    /// When to look again.
+    next: Instant,
 }
 
 struct Failing {
@@ -133,19 +145,12 @@ impl Writer {
             Location::Memory => (None, Presence::of_memory()),
             Location::File(path) => {
                 let lease = FileLease::acquire(path, options.lease_timeout)?;
-                (Some(lease), Presence::announce(path)?)
+                (Some(lease), Presence::announce(path, options.presence_timeout)?)
             }
         };
+        let standby = !presence.alone();
         let ready = database::prepare(options, presence.alone(), verify)?;
         shared.count_connection(true);
-        let standby = !presence.alone();
-        let named = |source| OpenError::Sqlite {
-            path: match &options.location {
-                Location::File(path) => path.clone(),
-                Location::Memory => ":memory:".into(),
-            },
-            source,
-        };
         let mut writer = Self {
             commands,
             conn: Some(ready.conn),
@@ -154,35 +159,38 @@ impl Writer {
             skipped: HashSet::new(),
             epoch: 0,
             position: Position { batch: 0, next_row: 1 },
-            followed: None,
+            following: None,
             fenced: false,
             closing: false,
             failing: None,
             unsure: None,
             corrupt: None,
-            _presence: presence,
+            presence,
             _lease: lease,
             shared: Arc::clone(&shared),
         };
+        let mut quarantined = ready.quarantined;
         if standby {
-            writer.start_following().map_err(named)?;
+            writer.start_following().map_err(|source| writer.named(source))?;
         } else {
-            writer.start_writing().map_err(named)?;
+            quarantined = quarantined.or(writer.start_writing()?);
         }
+        writer.presence.settle();
         shared.enter(if standby { State::Standby } else { State::Active });
         shared.emit(Event::Opened {
             shapes: shared.index.count(),
             standby,
             imported: ready.imported,
-            quarantined: ready.quarantined,
+            quarantined,
         });
         Ok(writer)
     }
 
     fn work(&mut self) {
         loop {
-            self.take();
             self.lend();
+            // After the lending, during which more may have been queued.
+            self.take();
             let batch = self.next_batch();
             if batch > 0 {
                 self.commit(batch);
@@ -368,7 +376,9 @@ impl Writer {
             self.shared.awoken();
             return;
         }
-        let wake = [self.next_follow(), self.next_idle()].into_iter().flatten().min();
+        self.follow();
+        let next_follow = self.following.as_ref().map(|following| following.next);
+        let wake = [next_follow, self.next_idle()].into_iter().flatten().min();
         let command = match wake {
             Some(at) => self.commands.recv_deadline(at),
             None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -376,7 +386,7 @@ impl Writer {
         self.shared.awoken();
         match command {
             Ok(command) => self.obey(command),
-            Err(RecvTimeoutError::Timeout) => self.follow(),
+            Err(RecvTimeoutError::Timeout) => {}
             // Every handle of the store is gone.
             Err(RecvTimeoutError::Disconnected) => self.closing = true,
         }
@@ -403,7 +413,11 @@ impl Writer {
         self.reopen()?;
         self.used = Instant::now();
         let conn = self.conn.as_ref().ok_or(ReadError::Closed)?;
-        rows.iter().map(|row| Ok(connection::read_body(conn, *row)?)).collect()
+        let bodies = rows.iter().map(|row| connection::read_body(conn, *row));
+        let bodies = bodies.collect::<rusqlite::Result<Vec<_>>>();
+        let bodies = bodies.inspect_err(|error| self.shared.suspect(error))?;
+        self.shared.keep_one(rows, &bodies);
+        Ok(bodies)
     }
 
     // --- lending the connection
@@ -494,7 +508,7 @@ impl Writer {
             now.checked_sub(idle).and_then(|before| self.shared.readers.close_idle(before));
         // The one connection of exclusive mode stays, and so does a standby's,
         // which it watches the file with.
-        if self.shared.options.exclusive || self.followed.is_some() || self.conn.is_none() {
+        if self.shared.options.exclusive || self.following.is_some() || self.conn.is_none() {
             return readers;
         }
         if now.duration_since(self.used) >= idle {
@@ -506,8 +520,32 @@ impl Writer {
 
     // --- who writes
 
-    /// Loads the index and becomes the writer. Nobody else has the file.
-    fn start_writing(&mut self) -> rusqlite::Result<()> {
+    /// Loads the index and becomes the writer; nobody else has the file. One that
+    /// passed for sound and cannot be loaded is moved aside after all: then says
+    /// where it is.
+    fn start_writing(&mut self) -> Result<Option<PathBuf>, OpenError> {
+        let error = match self.load_and_raise() {
+            Ok(()) => return Ok(None),
+            Err(error) => error,
+        };
+        let Location::File(path) = &self.shared.options.location else {
+            return Err(self.named(error));
+        };
+        if !is_damage(&error) {
+            return Err(self.named(error));
+        }
+        let path = path.clone();
+        self.close_connection();
+        self.loader().clear();
+        let (conn, quarantined) =
+            database::start_empty(&self.shared.options, &path, &error.to_string())?;
+        self.conn = Some(conn);
+        self.shared.count_connection(true);
+        self.load_and_raise().map_err(|error| self.named(error))?;
+        Ok(Some(quarantined))
+    }
+
+    fn load_and_raise(&mut self) -> rusqlite::Result<()> {
         let Some(conn) = &self.conn else { return Err(no_connection()) };
         self.position = self.loader().load(conn)?;
         self.epoch = raise_epoch(conn)?;
@@ -515,34 +553,61 @@ impl Writer {
         Ok(())
     }
 
+    fn named(&self, source: rusqlite::Error) -> OpenError {
+        let path = match &self.shared.options.location {
+            Location::File(path) => path.clone(),
+            Location::Memory => ":memory:".into(),
+        };
+        OpenError::Sqlite { path, source }
+    }
+
     fn start_following(&mut self) -> rusqlite::Result<()> {
+        self.reopen()?;
         let Some(conn) = &self.conn else { return Err(no_connection()) };
         // Before the load: a change during it counts as unseen.
-        let version = data_version(conn)?;
-        self.followed = Some((self.loader().load_to_follow(conn)?, version));
+        let (version, file) = (data_version(conn)?, self.file_id());
+        let seen = self.loader().load_to_follow(conn)?;
+        let next = Instant::now() + self.shared.options.follow_interval;
+        self.following = Some(Following { seen, version, file, next });
         Ok(())
     }
 
-    fn next_follow(&self) -> Option<Instant> {
-        let interval = self.shared.options.follow_interval;
-        self.followed.as_ref().map(|_| Instant::now() + interval)
-    }
-
-    /// A standby's look at what the writer changed since.
+    /// A standby's look at what the writer changed since, when it is due.
     fn follow(&mut self) {
-        let Some(conn) = &self.conn else { return };
-        let Some((mut seen, mut version)) = self.followed.take() else { return };
-        let looked = data_version(conn).and_then(|now| {
-            if now != version {
-                self.loader().follow(conn, &mut seen)?;
-                version = now;
-            }
-            Ok(())
-        });
-        self.followed = Some((seen, version));
-        if let Err(error) = looked {
+        let Some(mut following) = self.following.take_if(|f| f.next <= Instant::now()) else {
+            return;
+        };
+        if let Err(error) = self.look(&mut following) {
             self.shared.counters.faults.fetch_add(1, Relaxed);
             warn!(reason = %error, "a standby could not follow the writer of its file");
+        }
+        following.next = Instant::now() + self.shared.options.follow_interval;
+        self.following = Some(following);
+    }
+
+    fn look(&mut self, following: &mut Following) -> rusqlite::Result<()> {
+        let file = self.file_id();
+        if file != following.file {
+            self.close_connection();
+            self.shared.readers.close_idle(Instant::now());
+        }
+        self.reopen()?;
+        let Some(conn) = &self.conn else { return Err(no_connection()) };
+        let version = data_version(conn)?;
+        if file != following.file {
+            following.seen = self.loader().load_to_follow(conn)?;
+        } else if version != following.version {
+            self.loader().follow(conn, &mut following.seen)?;
+        }
+        following.version = version;
+        following.file = file;
+        Ok(())
+    }
+
+    fn file_id(&self) -> Option<FileId> {
+        match &self.shared.options.location {
+            Location::File(path) => file::id(path),
+            Location::Memory => None,
         }
     }
 
@@ -584,16 +649,20 @@ impl Writer {
         // The epoch first: what the other one commits after it, it cannot.
         let epoch = raise_epoch(conn)?;
         let loader = Loader { index: &self.shared.index, queue: &self.shared.queue };
-        let followed = match &mut self.followed {
-            Some((seen, _)) => {
-                loader.follow(conn, seen)?;
+        self.position = match &mut self.following {
+            Some(following) => {
+                loader.follow(conn, &mut following.seen)?;
+                following.seen.position()
+            }
+            None => {
+                // Fenced once: what was queued then is not in the file.
+                let seen = loader.load_to_follow(conn)?;
+                self.shared.pending.clear();
                 seen.position()
             }
-            None => loader.load_to_follow(conn)?.position(),
         };
-        self.followed = None;
+        self.following = None;
         self.epoch = epoch;
-        self.position = followed;
         self.skipped.clear();
         Ok(())
     }
@@ -680,17 +749,24 @@ impl Writer {
         self.shared.emit(Event::Closed { durable });
     }
 
-    /// Notes that the file needs no check, once it is on the disk.
+    /// Notes that the file needs no check, once it is on the disk: what earlier
+    /// checkpoints wrote may not be, with `synchronous=OFF`. A checkpoint syncs the
+    /// file only when it has something to write, hence the note before it.
     fn leave_clean(&mut self) -> rusqlite::Result<()> {
         self.reopen()?;
         let Some(conn) = &self.conn else { return Err(no_connection()) };
         let full = connection::synchronous(&self.shared.options, Synchronous::Full);
         conn.pragma_update(None, "synchronous", full)?;
-        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-        if schema::read_meta_number(&tx, "epoch")? == self.epoch {
-            schema::write_meta(&tx, "clean", 1)?;
+        for clean in [0, 1] {
+            let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+            if schema::read_meta_number(&tx, "epoch")? != self.epoch {
+                return Ok(());
+            }
+            schema::write_meta(&tx, "clean", clean)?;
+            tx.commit()?;
+            conn.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()))?;
         }
-        tx.commit()
+        Ok(())
     }
 }
 

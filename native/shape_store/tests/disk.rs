@@ -3,6 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     missing_docs,
@@ -64,7 +65,8 @@ fn a_stalled_sync_holds_up_nobody_until_the_queue_is_full() {
     assert!(told.is_empty() && store.durable() == 1);
     hold.release();
     told.recv_timeout(PATIENCE).expect("there is room after the stall");
-    let seq = store.store.add(late.new(), Request { ticket: Some(&ticket), log: false }).unwrap();
+    let seq =
+        store.store.add(late.to_add(), Request { ticket: Some(&ticket), log: false }).unwrap();
     assert_eq!(store.outcome(seq), Outcome::Durable);
     store.event(|event| matches!(event, Event::PressureStarted { .. }).then_some(()));
     drop(ticket);

@@ -7,6 +7,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     missing_docs,
@@ -130,7 +131,7 @@ impl Work {
     }
 
     fn add(&mut self, store: &Running, shape: Shape) {
-        store.store.add(shape.new(), LOGGED).unwrap();
+        store.store.add(shape.to_add(), LOGGED).unwrap();
         self.issued.push((Operation::Add, shape.handle.clone()));
         self.shapes.insert(shape.handle.clone(), (shape, Snapshot::None));
     }

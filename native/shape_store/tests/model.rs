@@ -6,6 +6,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     missing_docs,
@@ -33,8 +34,7 @@ enum Step {
     RemoveIncomplete,
     Reset,
     Flush,
-    Pause,
-    Resume,
+    Pause(bool),
     Reopen,
 }
 
@@ -47,8 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::RemoveIncomplete),
         1 => Just(Step::Reset),
         4 => Just(Step::Flush),
-        2 => Just(Step::Pause),
-        2 => Just(Step::Resume),
+        4 => any::<bool>().prop_map(Step::Pause),
         1 => Just(Step::Reopen),
     ]
 }
@@ -122,7 +121,7 @@ impl Run {
         Self { paused: options.manual_flush, options, store, model }
     }
 
-    fn step(mut self, step: &Step) -> Self {
+    fn step(&mut self, step: &Step) {
         let (store, model, paused) = (&self.store, &mut self.model, self.paused);
         match *step {
             Step::Add { handle: h, shape: s } => {
@@ -186,8 +185,7 @@ impl Run {
                 store.flush();
                 model.queued = Some(Queued::default());
             }
-            Step::Pause | Step::Resume => {
-                let pause = matches!(step, Step::Pause);
+            Step::Pause(pause) => {
                 store.pause(pause);
                 if pause != paused {
                     // What was queued may be committed, or is about to be.
@@ -197,7 +195,7 @@ impl Run {
             }
             Step::Reopen if self.options.location == Location::Memory => {}
             Step::Reopen => {
-                self.store.close();
+                self.store.store.close();
                 self.store = open(self.options.clone());
                 assert_eq!(self.store.opening.quarantined, None);
                 assert_eq!(self.store.opening.shapes, self.model.shapes.len());
@@ -206,7 +204,6 @@ impl Run {
             }
         }
         self.agree();
-        self
     }
 
     fn agree(&self) {
@@ -265,9 +262,7 @@ fn run(mut options: Options, steps: &[Step], manual: bool, cache: usize) {
         options = unsynced(options);
     }
     let mut run = Run::new(options);
-    for step in steps {
-        run = run.step(step);
-    }
+    steps.iter().for_each(|step| run.step(step));
     if run.options.location != Location::Memory {
         let path = common::path_of(&run.options).to_path_buf();
         run.store.close();
@@ -276,7 +271,9 @@ fn run(mut options: Options, steps: &[Step], manual: bool, cache: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 48, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_store_with_a_log_is_a_map(

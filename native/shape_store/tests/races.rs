@@ -3,6 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     missing_docs,
@@ -44,7 +45,7 @@ fn race(pair: impl Fn(u32) -> [Shape; 2] + Sync, lost: impl Fn(&ChangeError, &Sh
                 let one = |n| {
                     let shape = &pair(n)[side];
                     barrier.wait();
-                    store.add(shape.new(), shape_store::Request::default())
+                    store.add(shape.to_add(), shape_store::Request::default())
                 };
                 (0..RACES).map(one).collect::<Vec<_>>()
             })
@@ -156,7 +157,7 @@ fn removed_is_gone_and_permanent_stays() {
                         assert!(store.body(&gone.handle).is_none());
                     }
                     if chance.below(40) == 0 {
-                        lists_agree(store, gone_before, PERMANENT, &permanent, &passing);
+                        lists_agree(store, gone_before, PERMANENT, permanent, passing);
                     }
                 }
             });

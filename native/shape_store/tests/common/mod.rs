@@ -65,7 +65,7 @@ pub fn body(n: u32) -> Vec<u8> {
 }
 
 impl Shape {
-    pub fn new(&self) -> NewShape<'_> {
+    pub fn to_add(&self) -> NewShape<'_> {
         NewShape {
             handle: &self.handle,
             digest: self.digest,
@@ -162,7 +162,7 @@ pub fn open(options: Options) -> Running {
 
 impl Running {
     pub fn add(&self, shape: &Shape) -> Result<Seq, ChangeError> {
-        self.store.add(shape.new(), Request::default())
+        self.store.add(shape.to_add(), Request::default())
     }
 
     pub fn remove(&self, handle: &[u8]) -> Result<Seq, ChangeError> {
@@ -268,5 +268,5 @@ pub fn is_full(variable: &str) -> bool {
 /// Prints a result past the test harness, which would keep it of a test that
 /// succeeds.
 pub fn report(line: &str) {
-    writeln!(std::io::stdout(), "{line}").unwrap();
+    std::io::stdout().write_all(format!("{line}\n").as_bytes()).unwrap();
 }

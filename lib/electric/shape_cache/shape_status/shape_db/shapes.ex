@@ -30,10 +30,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
   @spec serialise(term()) :: binary()
   def serialise(term), do: :erlang.term_to_binary(term, @stable)
 
-  @doc "A shape as it is stored. Nobody compares these bytes, so any order will do."
-  @spec to_body(shape()) :: binary()
-  def to_body(shape), do: :erlang.term_to_binary(shape, minor_version: 2)
-
   @spec parse(binary()) :: shape()
   def parse(body), do: :erlang.binary_to_term(body)
 

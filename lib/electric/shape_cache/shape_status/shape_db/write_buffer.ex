@@ -34,6 +34,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
 
   @synchronous %{"OFF" => :off, "NORMAL" => :normal, "FULL" => :full}
 
+  # How long a new owner waits for the one before it to end.
+  @successor_timeout 5_000
+
   # Left for the supervisor's own work when the time to shut down runs out.
   @shutdown_margin 500
 
@@ -50,11 +53,26 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
     {stack_id, args} = Keyword.pop!(args, :stack_id)
 
     with {:ok, options} <- options(args) do
-      # Opening reads the whole file, however long that takes.
-      GenServer.start_link(__MODULE__, {stack_id, options},
-        name: name(stack_id),
-        timeout: :infinity
-      )
+      start(stack_id, options)
+    end
+  end
+
+  defp start(stack_id, options) do
+    # Opening reads the whole file, however long that takes.
+    opts = [name: name(stack_id), timeout: :infinity]
+
+    with {:error, {:already_started, owner}} <-
+           GenServer.start_link(__MODULE__, {stack_id, options}, opts) do
+      # The owner before us, whose supervisor was killed, may be about to end.
+      monitor = Process.monitor(owner)
+
+      receive do
+        {:DOWN, ^monitor, :process, _owner, _reason} -> start(stack_id, options)
+      after
+        @successor_timeout ->
+          Process.demonitor(monitor, [:flush])
+          {:error, {:already_started, owner}}
+      end
     end
   end
 
@@ -204,7 +222,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc false
   # Used by `ShapeDb`, which has the comparable serialised.
   def add(stack_id, handle, shape, {comparable, hash}, oids, opts) do
-    body = Shapes.to_body(shape)
+    body = Shapes.serialise(shape)
     log = Writes.log?()
 
     Writes.run(stack_id, byte_size(body), opts, fn store, ticket ->
@@ -263,6 +281,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   def init({stack_id, options}) do
     # So that the store is closed in order when the supervisor says so.
     Process.flag(:trap_exit, true)
+    # The first look at the level fills a cache of Logger's, for all at once.
+    _ = Writes.log?()
     label({:shape_db_write_buffer, stack_id})
     Logger.metadata(stack_id: stack_id)
     {:ok, path} = Files.database(options)
@@ -345,6 +365,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @impl GenServer
   # A poisoned store has nobody who would close it.
   def terminate({:poisoned, _reason}, _state), do: :ok
+  # Whoever killed the supervisor waits for nothing. The store goes on by itself.
+  def terminate(:killed, %{store: store}), do: Native.close(store)
 
   def terminate(_reason, %{store: store} = state) do
     :ok = Native.close(store)
@@ -414,7 +436,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   end
 
   defp happened(:pressure_ended, duration, state) do
-    Logger.info("ShapeDb: the write queue has room again after #{duration} ms")
+    Logger.info(
+      "ShapeDb: the write queue had callers waiting for #{duration} ms, and has none now"
+    )
+
     event(state, [:pressure, :stop], %{duration_ms: duration})
   end
 

@@ -1,0 +1,249 @@
+//! Another instance on the same file: a standby that follows and takes over, and
+//! a writer that is fenced.
+//!
+//! Two stores of one process keep off each other's file, so the other instance is
+//! played here by a second SQLite connection, which does what a store would, or
+//! by a copy of this test's own program.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use common::{PATIENCE, Running, Shape, file_in, open, path_of, shape, sql, tell};
+use crossbeam_channel::unbounded;
+use shape_store::{ChangeError, Event, NotWritable, Options, Outcome, State};
+
+/// How soon a standby must show what the writer committed; ten times what is
+/// promised, for busy machines.
+const FOLLOWS: Duration = Duration::from_secs(1);
+
+const FOLDER: &str = "SHAPE_STORE_STANDBY_FOLDER";
+
+/// The other process: a store that does what it is told on its input.
+#[test]
+fn the_other_process() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let store = open(file_in(folder));
+    common::report("ready");
+    for line in std::io::stdin().lines() {
+        let line = line.unwrap();
+        let (what, n) = line.split_once(' ').unwrap();
+        let n: u32 = n.parse().unwrap();
+        let done = match what {
+            "add" => store.add(&shape(n)),
+            "remove" => store.remove(&shape(n).handle),
+            "complete" => store.complete(&shape(n).handle),
+            "reset" => store.reset(),
+            other => panic!("{other}"),
+        };
+        match done.map(|seq| store.outcome(seq)) {
+            Ok(outcome) => common::report(&format!("done {outcome:?}")),
+            Err(error) => common::report(&format!("done {error:?}")),
+        }
+    }
+    store.close();
+    common::report("closed");
+}
+
+struct Other {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Other {
+    fn start(folder: &std::path::Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["the_other_process", "--exact", "--nocapture"])
+            .env(FOLDER, folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut other = Self { input: child.stdin.take(), child, output };
+        other.hear("ready");
+        other
+    }
+
+    /// Reads up to a line with this in it; the harness prints others.
+    fn hear(&mut self, wanted: &str) -> String {
+        let mut line = String::new();
+        while !line.contains(wanted) {
+            line.clear();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "the other process ended");
+        }
+        line
+    }
+
+    fn tell(&mut self, what: &str) -> String {
+        writeln!(self.input.as_mut().unwrap(), "{what}").unwrap();
+        self.hear("done")
+    }
+
+    fn close(&mut self) {
+        drop(self.input.take());
+        self.hear("closed");
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // Of a test that failed; otherwise it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn follows(what: &str, seen: impl Fn() -> bool) {
+    let end = Instant::now() + FOLLOWS;
+    while !seen() {
+        assert!(Instant::now() < end, "the standby does not see {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn promote(store: &Running) -> Result<(), String> {
+    let (sender, told) = unbounded();
+    store.promote(tell(sender));
+    told.recv_timeout(PATIENCE).unwrap()
+}
+
+#[test]
+fn a_standby_follows_and_takes_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut other = Other::start(folder.path());
+    (0..5).for_each(|n| drop(other.tell(&format!("add {n}"))));
+    let store = open(Options { cache_bytes: 0, ..file_in(&folder) });
+    assert!(store.opening.standby && store.state() == State::Standby);
+    assert_eq!(store.count(), 5);
+    let refused = store.add(&shape(9));
+    assert!(matches!(refused, Err(ChangeError::NotWritable(NotWritable::Standby))));
+
+    other.tell("add 7");
+    follows("an add", || store.entry(&shape(7).handle).is_some());
+    assert_eq!(store.whole_body(&shape(7).handle), Some(shape(7).body));
+    other.tell("remove 2");
+    follows("a removal", || store.handle_for(&shape(2).digest).is_none());
+    other.tell("complete 3");
+    let complete = |n| store.entry(&shape(n).handle).unwrap().snapshot as u8 == 2;
+    follows("a snapshot", || complete(3));
+    other.tell("reset 0");
+    follows("a reset", || store.count() == 0);
+    other.tell("add 20");
+    other.tell("add 21");
+    other.tell("complete 21");
+
+    promote(&store).unwrap();
+    assert_eq!((store.count(), store.state()), (2, State::Active));
+    assert!(complete(21));
+    let said = other.tell("add 22");
+    assert!(said.contains("Fenced"), "{said}");
+    let (removed, seq) = store.remove_incomplete().unwrap();
+    assert_eq!(removed.iter().map(|h| h.to_vec()).collect::<Vec<_>>(), [shape(20).handle]);
+    assert_eq!(store.outcome(seq), Outcome::Durable);
+    store.add(&shape(30)).unwrap();
+    other.close();
+    store.close();
+    let store = open(file_in(&folder));
+    assert_eq!((store.count(), store.opening.standby), (2, false));
+}
+
+#[test]
+fn a_standby_whose_writer_was_killed_has_all_it_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut other = Other::start(folder.path());
+    let store = open(file_in(&folder));
+    (0..50).for_each(|n| drop(other.tell(&format!("add {n}"))));
+    drop(other);
+    promote(&store).unwrap();
+    assert_eq!(store.count(), 50);
+    store.close();
+    assert_eq!(open(file_in(&folder)).count(), 50);
+}
+
+/// Does to the file what a store does that becomes its writer and adds one shape.
+fn another_writer_adds(path: &std::path::Path, new: &Shape) {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let oids: Vec<u8> = new.oids.iter().flat_map(|oid| oid.to_le_bytes()).collect();
+    sql::execute(
+        path,
+        &format!(
+            "BEGIN IMMEDIATE;
+             UPDATE meta SET value = value + 1 WHERE key = 'epoch';
+             INSERT INTO shapes SELECT next_row, x'{}', x'{}', {}, 2, x'{}' FROM changes
+                 ORDER BY batch DESC LIMIT 1;
+             INSERT INTO bodies SELECT next_row, x'{}' FROM changes ORDER BY batch DESC LIMIT 1;
+             INSERT INTO changes SELECT batch + 1, next_row + 1, x'' FROM changes
+                 ORDER BY batch DESC LIMIT 1;
+             COMMIT;",
+            hex(&new.handle),
+            hex(&new.digest.0),
+            new.hash,
+            hex(&oids),
+            hex(&new.body),
+        ),
+    );
+}
+
+/// The other writer gives its shape the row that ours had in mind for another.
+#[test]
+fn a_fenced_writer_that_is_promoted_again_has_the_truth_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { manual_flush: true, ..file_in(&folder) };
+    let store = open(options.clone());
+    store.add(&shape(1)).unwrap();
+    store.flush();
+    store.add(&shape(2)).unwrap();
+    let given_up = store.add(&shape(3)).unwrap();
+    another_writer_adds(path_of(&options), &shape(50));
+    store.flush_to(given_up);
+    assert_eq!(store.outcome(given_up), Outcome::Fenced);
+    let ops = store.event(|event| match event {
+        Event::Fenced { ops, .. } => Some(ops),
+        _ => None,
+    });
+    assert_eq!((ops, store.pending_ops(), store.state()), (2, 0, State::Fenced));
+    let refused = store.add(&shape(4));
+    assert!(matches!(refused, Err(ChangeError::NotWritable(NotWritable::Fenced))));
+    assert!(store.entry(&shape(1).handle).is_some(), "reads go on");
+
+    promote(&store).unwrap();
+    assert_eq!(store.entry(&shape(2).handle), None);
+    assert_eq!(store.entry(&shape(3).handle), None);
+    let entry = store.entry(&shape(50).handle).expect("what the other one added");
+    assert!(shape(50).is(&entry) && !store.is_pending(&entry));
+    assert_eq!(store.whole_body(&shape(50).handle), Some(shape(50).body));
+    assert_eq!((store.count(), store.pending_entries().len()), (2, 0));
+    store.add(&shape(3)).unwrap();
+    store.flush();
+    store.close();
+    sql::assert_sound(path_of(&options), "after a promotion");
+    assert_eq!(open(options).count(), 3);
+}
+
+#[test]
+fn a_writer_that_is_promoted_stays_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(file_in(&folder));
+    let epoch = store.statistics().epoch;
+    promote(&store).unwrap();
+    assert_eq!((store.statistics().epoch, store.state()), (epoch, State::Active));
+    let path = path_of(&file_in(&folder)).to_path_buf();
+    store.close();
+    assert!(sql::stored(&path).is_empty());
+}

@@ -1,0 +1,43 @@
+defmodule ElectricShapeDb.IdleTest do
+  @moduledoc "What 200 stacks cost that nobody uses: some memory each, and no processor."
+
+  use ElectricShapeDb.StoreCase, async: true
+
+  alias ElectricShapeDb.PeerVM
+  alias ElectricShapeDb.Threads
+
+  @stacks 200
+  @most 256 * 1024
+
+  test "200 idle stacks are small, and wake no thread", %{storage_dir: storage_dir} do
+    vm = PeerVM.start!()
+
+    start = fn n ->
+      opts = [storage_dir: Path.join(storage_dir, "#{n}"), connection_idle_timeout: 50]
+      PeerVM.start_store!(vm, "idle-#{n}", opts)
+    end
+
+    # What the first one loads is shared by all.
+    start.(0)
+    before = PeerVM.call(vm, Threads, :rss, [])
+    for n <- 1..@stacks, do: start.(n)
+    eventually(fn -> Enum.all?(0..@stacks, &(connections(vm, &1) == 0)) end, 30_000)
+
+    each = div(PeerVM.call(vm, Threads, :rss, []) - before, @stacks)
+    assert each <= @most, "a stack takes #{each} bytes"
+
+    writers = fn -> PeerVM.call(vm, Threads, :switches, ["shape_db_writer"]) end
+    assert map_size(writers.()) == @stacks + 1
+
+    # One may be on its way to sleep still.
+    eventually(fn ->
+      asleep = writers.()
+      receive after: (1_000 -> writers.() == asleep)
+    end)
+  end
+
+  defp connections(vm, n) do
+    {:ok, %{connections: open}} = PeerVM.call(vm, ShapeDb, :statistics, ["idle-#{n}"])
+    open
+  end
+end

@@ -1,0 +1,35 @@
+defmodule ElectricShapeDb.HostApp do
+  @moduledoc "A host as far as an ending is concerned: an application that supervises a stack."
+
+  use Application
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb
+  alias ElectricShapeDb.StoreCase
+
+  @impl true
+  def start(_type, args),
+    do: Supervisor.start_link([{ShapeDb.Supervisor, args}], strategy: :one_for_one)
+
+  @doc "Loads and starts it with a stack; run it in the VM that is to end."
+  @spec run(String.t(), keyword()) :: :ok
+  def run(stack_id, opts) do
+    args = [stack_id: stack_id, shape_db_opts: opts]
+    keys = [mod: {__MODULE__, args}, applications: [:kernel, :stdlib, :electric_shape_db]]
+    :ok = :application.load({:application, :shape_db_host, keys})
+    :ok = Application.start(:shape_db_host)
+  end
+
+  @doc "Adds samples."
+  @spec add(String.t(), Range.t()) :: :ok
+  def add(stack_id, numbers) do
+    StoreCase.add_samples!(stack_id, numbers)
+    :ok
+  end
+
+  @doc "Adds samples that nothing commits until the store closes."
+  @spec queue(String.t(), Range.t()) :: :ok
+  def queue(stack_id, numbers) do
+    :ok = ShapeDb.WriteBuffer.pause_flush(stack_id)
+    add(stack_id, numbers)
+  end
+end
