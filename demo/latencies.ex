@@ -18,23 +18,28 @@ defmodule ElectricShapeDb.Demo.Latencies do
 
   defp each([], _fun, ended, times), do: {times, ended}
 
-  @doc "As `each/2` round and round, until `done?` says so."
-  @spec cycle([item], (item -> term()), (() -> boolean())) :: {t(), ended :: integer()}
+  @doc """
+  As `each/2` round and round, until `done?` says so, with a `rest` after each that
+  does not count.
+  """
+  @spec cycle([item], (item -> term()), (() -> boolean()), (() -> term())) ::
+          {t(), ended :: integer()}
         when item: term()
-  def cycle(items, fun, done?), do: cycle(items, items, fun, done?, System.monotonic_time(), [])
+  def cycle(items, fun, done?, rest \\ fn -> :ok end) do
+    round(items, {items, fun, done?, rest}, System.monotonic_time(), [])
+  end
 
-  defp cycle(items, all, fun, done?, started, times) do
-    case {done?.(), items} do
-      {true, _items} ->
-        {times, started}
+  defp round([], {items, _, _, _} = work, ended, times), do: round(items, work, ended, times)
 
-      {false, [item | items]} ->
-        fun.(item)
-        ended = System.monotonic_time()
-        cycle(items, all, fun, done?, ended, [ended - started | times])
-
-      {false, []} ->
-        cycle(all, all, fun, done?, started, times)
+  defp round([item | items], {_all, fun, done?, rest} = work, ended, times) do
+    if done?.() do
+      {times, ended}
+    else
+      rest.()
+      started = System.monotonic_time()
+      fun.(item)
+      ended = System.monotonic_time()
+      round(items, work, ended, [ended - started | times])
     end
   end
 

@@ -123,7 +123,8 @@ defmodule ElectricShapeDb.Demo.Service do
     fn -> Latencies.each(mine, add) end
   end
 
-  # Looks for shapes that may not be there yet: their clients come as they like.
+  # Looks for shapes that may not be there yet: their clients come as they like. A
+  # client waits for its answer before it asks again, so a looker gives way.
   defp looker(number, lookers, shapes, counters, over) do
     stack_id = Store.stack_id()
     mine = every(number, lookers, shapes)
@@ -135,7 +136,8 @@ defmodule ElectricShapeDb.Demo.Service do
       end
     end
 
-    fn -> Latencies.cycle(mine, look, fn -> :atomics.get(over, 1) == 1 end) end
+    over? = fn -> :atomics.get(over, 1) == 1 end
+    fn -> Latencies.cycle(mine, look, over?, &:erlang.yield/0) end
   end
 
   defp lookups_alone(lookers, shapes) do

@@ -25,7 +25,7 @@ defmodule Bench.Report do
     {"paced_handle_for_shape", "handle_for_shape, 1,000 adds/s"},
     {"paced_shape_for_handle", "shape_for_handle, 1,000 adds/s"},
     {"paced_add_shape", "add_shape, 1,000 adds/s"},
-    {"paced_cold_handle_for_shape", "the same, any shape"},
+    {"paced_cold_handle_for_shape", "handle_for_shape, any shape"},
     {"paced_cold_shape_for_handle", "shape_for_handle, any shape"},
     {"stalled_handle_for_shape", "handle_for_shape, disk stalled"},
     {"stalled_handle_for_shape_critical", "…_critical, disk stalled"},

@@ -18,23 +18,25 @@ defmodule ElectricShapeDb.Soak do
   @at_once div(@a_second * @tick, @workers * 1_000)
   @samples 10
   @tables 50
+  # Of each worker.
+  @shapes 300
   @long 20
 
   @type counts :: %{atom() => non_neg_integer()}
 
   @doc """
-  Loads a store in `dir` for so many milliseconds, after a tenth of that to get
-  warm. The sizes are the least of some looks at the start and at the end: what
-  garbage there is at the moment is nobody's leak.
+  Loads a store in `dir` for so many milliseconds, of which a fifth is to get
+  warm. The sizes are the least of some looks in the tenth after that and in the
+  last one: what garbage there is at the moment is nobody's leak.
   """
   @spec run(pos_integer(), Path.t()) :: counts()
   def run(duration, dir) do
     :ok = PeerVM.run_store(@stack, storage_dir: dir)
     workers = for n <- 1..@workers, do: spawn_monitor(fn -> work(worker(n)) end)
-    watcher = watch_schedules(Enum.map(workers, &elem(&1, 0)))
-    pass(div(duration, 10))
+    watcher = watch_schedules()
+    pass(div(duration, 10) * 2)
     start = least_rss(div(duration, 10))
-    pass(div(duration, 10) * 8)
+    pass(div(duration, 10) * 6)
     finish = least_rss(div(duration, 10))
     done = Enum.map(workers, &stop/1)
     :ok = ShapeDb.WriteBuffer.flush_sync(@stack, 60_000)
@@ -74,15 +76,19 @@ defmodule ElectricShapeDb.Soak do
   defp step(%{count: count} = worker) do
     {worker, expected, got} =
       case :rand.uniform(1_000) do
-        n when n <= 250 and count < 600 -> add(worker)
-        n when n <= 500 and count > 100 -> remove(worker)
-        n when n <= 600 and count > 0 -> mark(worker)
-        n when n <= 996 or count == 0 -> look_up(worker)
+        n when n <= 500 or count == 0 -> add_or_remove(worker)
+        n when n <= 600 -> mark(worker)
+        n when n <= 996 -> look_up(worker)
         n -> list(worker, n)
       end
 
     errors = if expected == got, do: worker.errors, else: worker.errors + 1
     %{worker | ops: worker.ops + 1, errors: errors}
+  end
+
+  # The more it has the more it removes.
+  defp add_or_remove(worker) do
+    if :rand.uniform(2 * @shapes) > worker.count, do: add(worker), else: remove(worker)
   end
 
   defp add(worker) do
@@ -123,8 +129,9 @@ defmodule ElectricShapeDb.Soak do
     own =
       for n <- (worker.oldest + 1)..worker.youngest//1, do: {name(worker, n), sample(worker, n)}
 
-    listed = Map.take(Map.new(ShapeDb.list_shapes!(@stack)), Enum.map(own, &elem(&1, 0)))
-    {worker, Map.new(own), listed}
+    # In a process of its own, so that no heap keeps the size of a list.
+    list = fn -> Map.take(Map.new(ShapeDb.list_shapes!(@stack)), Enum.map(own, &elem(&1, 0))) end
+    {worker, Map.new(own), list |> Task.async() |> Task.await(:infinity)}
   end
 
   defp list(worker, 998) do
@@ -156,22 +163,19 @@ defmodule ElectricShapeDb.Soak do
 
   # --- what is watched
 
-  # Of the workers, which are the only ones that call the store: a long native
-  # call is reported wherever its process goes on afterwards.
-  defp watch_schedules(pids) do
+  # Of all processes: nothing else runs here, and a long native call is reported
+  # wherever its process goes on afterwards.
+  defp watch_schedules do
     spawn(fn ->
       :erlang.system_monitor(self(), long_schedule: @long)
-      count_schedules(pids, 0)
+      count_schedules(0)
     end)
   end
 
-  defp count_schedules(pids, count) do
+  defp count_schedules(count) do
     receive do
-      {:monitor, pid, :long_schedule, _info} ->
-        count_schedules(pids, if(pid in pids, do: count + 1, else: count))
-
-      {:count, from} ->
-        send(from, {self(), count})
+      {:monitor, _process, :long_schedule, _info} -> count_schedules(count + 1)
+      {:count, from} -> send(from, {self(), count})
     end
   end
 

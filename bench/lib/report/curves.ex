@@ -61,14 +61,18 @@ defmodule Bench.Report.Curves do
         "polyline",
         [points: path, fill: "none", stroke: colour, "stroke-width": 2] ++ dash
       ),
-      if(side != :floor, do: Enum.map(places, &point(&1, colour)), else: [])
+      if(side != :floor, do: Enum.map(places, &point(&1, side)), else: [])
     ]
   end
 
-  defp point({x, y, value}, colour) do
+  # One side's values stand above its line, the other's below.
+  defp point({x, y, value}, side) do
     [
-      Svg.element("circle", cx: x, cy: y, r: 3.5, fill: colour),
-      Svg.text(x, y - 7, Svg.short(value), class: "value", "text-anchor": "middle")
+      Svg.element("circle", cx: x, cy: y, r: 3.5, fill: Svg.colour(side)),
+      Svg.text(x, y + if(side == :ours, do: -7, else: 15), Svg.short(value),
+        class: "value",
+        "text-anchor": "middle"
+      )
     ]
   end
 end

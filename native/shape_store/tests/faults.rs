@@ -31,6 +31,8 @@ use common::{
     Running, Shape, file_in, is_full, named, open, report, rng::Rng, shape, sql, unsynced,
 };
 use fault_vfs::{Count, Fault, FaultVfs, Kinds, Plan, Roles};
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags};
 use shape_store::{Event, Operation, Options, Request, Snapshot, Synchronous};
 
 /// What fits into a short run, for each of the two modes, which run together.
@@ -46,6 +48,9 @@ struct Work {
     vfs: Arc<FaultVfs>,
     options: Options,
     failures: Arc<AtomicU32>,
+    /// Keeps the log's index alive, so that no reopening recovers the log, until
+    /// the second failure: a commit that failed may turn up only then.
+    beside: Arc<Mutex<Option<Connection>>>,
     shapes: BTreeMap<Vec<u8>, (Shape, Snapshot)>,
     issued: Vec<Named>,
     committed: Vec<Named>,
@@ -65,6 +70,7 @@ impl Work {
             vfs: Arc::clone(vfs),
             options,
             failures: Arc::default(),
+            beside: Arc::default(),
             shapes: BTreeMap::new(),
             issued: Vec::new(),
             committed: Vec::new(),
@@ -100,23 +106,36 @@ impl Work {
     fn open(&self) -> Running {
         for _ in 0..=PATIENT_FOR {
             let (vfs, failures) = (Arc::clone(&self.vfs), Arc::clone(&self.failures));
+            let beside = Arc::clone(&self.beside);
             let opened = common::try_open_hearing(self.options.clone(), move |event| {
-                if let Event::CommitFailed { .. } | Event::OpenFailed { .. } = event
-                    && failures.fetch_add(1, Relaxed) + 1 >= PATIENT_FOR
-                {
-                    vfs.heal();
+                let failed = matches!(event, Event::CommitFailed { .. } | Event::OpenFailed { .. });
+                match u32::from(failed) + failures.fetch_add(failed.into(), Relaxed) {
+                    count if failed && count >= PATIENT_FOR => vfs.heal(),
+                    count if failed && count == 2 => drop(beside.lock().take()),
+                    _ => {}
                 }
             });
             if let Ok(store) = opened {
                 assert_eq!(store.opening.quarantined, None, "a fault is not corruption");
                 assert_eq!(store.opening.shapes, self.shapes.len());
+                // It may meet the fault itself; then the run goes without it.
+                *self.beside.lock() = self.look_beside().ok();
                 return store;
             }
         }
         panic!("it does not open though the disk is healed");
     }
 
+    fn look_beside(&self) -> rusqlite::Result<Connection> {
+        let vfs = self.vfs.name();
+        let path = common::path_of(&self.options);
+        let conn = Connection::open_with_flags_and_vfs(path, OpenFlags::default(), vfs)?;
+        conn.query_row("SELECT count(*) FROM shapes", [], |row| row.get::<_, i64>(0))?;
+        Ok(conn)
+    }
+
     fn close(&mut self, store: Running) {
+        drop(self.beside.lock().take());
         store.store.close();
         let committed = &mut self.committed;
         store.event(|event| match event {

@@ -1,8 +1,7 @@
 //! Random operations against a plain map: after every step every lookup agrees.
 //!
-//! Handles and shapes come from small pools, so that operations meet: duplicates,
-//! handles taken again, marks of what is gone. The pools hold what does not fit
-//! a cell of the index too: long handles, many tables.
+//! Handles and shapes come from small pools, so that operations meet. The pools
+//! hold what does not fit a cell of the index too: long handles, many tables.
 
 #![allow(
     clippy::unwrap_used,
@@ -264,9 +263,8 @@ fn run(mut options: Options, steps: &[Step], manual: bool, cache: usize) {
     let mut run = Run::new(options);
     steps.iter().for_each(|step| run.step(step));
     if run.options.location != Location::Memory {
-        let path = common::path_of(&run.options).to_path_buf();
         run.store.close();
-        common::sql::assert_sound(&path, "at the end");
+        common::sql::assert_sound(common::path_of(&run.options), "at the end");
     }
 }
 
