@@ -17,7 +17,7 @@ rustler::atoms! {
     // waits
     durable, set_aside, wait, room,
     // lookups
-    cold, done, many,
+    body, cold, done, many,
     // connections
     line, asked, blob,
     // options

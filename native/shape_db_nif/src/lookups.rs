@@ -1,7 +1,7 @@
 //! Lookups. A store that answers none says so by an atom: `:closed`, `:opening`
 //! or `:poisoned`.
 
-use rustler::{Binary, Encoder, Env, Reference, Term};
+use rustler::{Binary, Encoder, Env, Reference, Term, schedule};
 use shape_store::{Body, Digest, Found, ReadError, Snapshot};
 
 use crate::{
@@ -10,8 +10,18 @@ use crate::{
     resource::{StoreArg, binary},
 };
 
+/// A body up to this size is parsed on a normal scheduler, in about 40 µs.
+const SMALL_BODY: usize = 8192;
+
 /// More handles than this are not collected on a normal scheduler.
 const FEW: usize = 1000;
+
+/// Tells the scheduler about work in proportion to `items`, of about 100 ns each: a
+/// hundredth of a timeslice is 10 µs.
+pub(crate) fn consume(env: Env<'_>, items: usize) {
+    let percent = (items / 100).clamp(1, 100);
+    schedule::consume_timeslice(env, percent as i32);
+}
 
 macro_rules! readable {
     ($env:expr, $store:expr) => {
@@ -32,12 +42,23 @@ fn handle_for<'a>(env: Env<'a>, store: StoreArg, comparable: Binary<'_>) -> Term
     }
 }
 
-/// `{:ok, body} | {:cold, row} | :error`
+/// `{:ok, shape} | {:body, body} | {:cold, row} | :error`
+///
+/// A body of usual size is parsed here, which spares the copy; a large one would
+/// keep the scheduler too long.
 #[rustler::nif]
-fn body<'a>(env: Env<'a>, store: StoreArg, handle: Binary<'_>) -> Term<'a> {
+fn shape<'a>(env: Env<'a>, store: StoreArg, handle: Binary<'_>) -> Term<'a> {
     readable!(env, store);
     match store.store.body(&handle) {
-        Some(Found::Warm(body)) => (atoms::ok(), binary(env, &body)).encode(env),
+        Some(Found::Warm(body)) if body.len() <= SMALL_BODY => {
+            // Parsing takes about 5 ns a byte.
+            consume(env, body.len() / 20);
+            match env.binary_to_term(&body) {
+                Some((shape, _size)) => (atoms::ok(), shape).encode(env),
+                None => (atoms::body(), binary(env, &body)).encode(env),
+            }
+        }
+        Some(Found::Warm(body)) => (atoms::body(), binary(env, &body)).encode(env),
         Some(Found::Cold(row)) => (atoms::cold(), row).encode(env),
         None => atoms::error().encode(env),
     }
@@ -98,6 +119,7 @@ fn handle_exists<'a>(env: Env<'a>, store: StoreArg, handle: Binary<'_>) -> Term<
 #[rustler::nif]
 fn unknown_handles<'a>(env: Env<'a>, store: StoreArg, handles: Vec<Binary<'a>>) -> Term<'a> {
     readable!(env, store);
+    consume(env, handles.len());
     let unknown = handles.into_iter().filter(|handle| store.store.entry(handle).is_none());
     unknown.collect::<Vec<_>>().encode(env)
 }
@@ -124,6 +146,7 @@ fn all_handles_for_relations<'a>(env: Env<'a>, store: StoreArg, oids: Vec<u32>) 
 fn relations<'a>(env: Env<'a>, store: &StoreArg, oids: &[u32], limit: usize) -> Term<'a> {
     match store.store.handles_for_relations(oids, limit) {
         Some(handles) => {
+            consume(env, handles.len());
             handles.iter().map(|handle| binary(env, handle)).collect::<Vec<_>>().encode(env)
         }
         None => atoms::many().encode(env),

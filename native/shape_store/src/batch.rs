@@ -114,9 +114,9 @@ impl Batch<'_> {
         if schema::read_meta_number(&tx, "epoch")? != self.epoch {
             return Err(Fault::Fenced);
         }
-        if let Some(written) = unsure.take()
-            && written.position == Some(schema::read_position(&tx)?)
-        {
+        // Kept until a try succeeds: it may turn up later than the next try.
+        let there = schema::read_position(&tx)?;
+        if let Some(written) = unsure.take_if(|written| written.position == Some(there)) {
             return Ok(written);
         }
         let mut run =
@@ -127,8 +127,16 @@ impl Batch<'_> {
         let Run { mut written, batch, changed, .. } = run;
         written.position = Some(write_position(&tx, batch.position, &changed)?);
         match tx.commit() {
-            Ok(()) => Ok(written),
+            Ok(()) => {
+                *unsure = None;
+                Ok(written)
+            }
             Err(error) => {
+                // Of two such tries it may be the earlier that was done: only what
+                // both left out is sure not to be there.
+                if let Some(earlier) = unsure {
+                    written.skipped.retain(|row| earlier.skipped.contains(row));
+                }
                 *unsure = Some(written);
                 Err(error.into())
             }
@@ -171,7 +179,8 @@ impl Run<'_> {
             Change::Unknown { .. } => Ok(()),
         };
         match done {
-            Err(error) if Fault::is_refusal(&error) => {
+            // A refusal that ended the transaction took the changes before it along.
+            Err(error) if Fault::is_refusal(&error) && !self.tx.is_autocommit() => {
                 self.written.refused.push(Refused {
                     offset,
                     operation: queued.change.operation(),

@@ -171,6 +171,8 @@ struct ReadersState {
     lent: usize,
     line: VecDeque<(u64, Notify<Granted>)>,
     next: u64,
+    /// Connections up to this slot are of a file that was moved away.
+    stale: u64,
     closed: bool,
 }
 
@@ -260,6 +262,17 @@ impl Readers {
         next.map(|since| since + self.options.connection_idle)
     }
 
+    /// The file was moved away: no connection to it is used again, neither an idle
+    /// one nor one that is lent and comes home later.
+    pub(crate) fn renew(&self) {
+        let idle = {
+            let mut state = self.state.lock();
+            state.stale = state.next;
+            std::mem::take(&mut state.idle)
+        };
+        self.close_all(idle);
+    }
+
     /// Closes what is idle, refuses who waits, and closes the rest as it returns.
     pub(crate) fn close(&self) {
         let (idle, line) = {
@@ -279,11 +292,16 @@ impl Readers {
     }
 
     fn open_one(&self) -> rusqlite::Result<(Connection, u64)> {
+        // Numbered before it opens, so that one that opened the file of before a
+        // `renew` has a number of before it too.
+        let slot = {
+            let mut state = self.state.lock();
+            state.next += 1;
+            state.next
+        };
         let conn = open_reader(&self.options)?;
         self.open.fetch_add(1, Relaxed);
-        let mut state = self.state.lock();
-        state.next += 1;
-        Ok((conn, state.next))
+        Ok((conn, slot))
     }
 
     fn lease(self: &Arc<Self>, conn: Connection, slot: u64) -> Lease {
@@ -298,7 +316,8 @@ impl Readers {
         // nothing, so ending it touches memory only.
         let clean =
             |conn: &Connection| conn.is_autocommit() || conn.execute_batch("ROLLBACK").is_ok();
-        if let Some((conn, _)) = back.take_if(|(conn, _)| !clean(conn)) {
+        let stale = self.state.lock().stale;
+        if let Some((conn, _)) = back.take_if(|(conn, slot)| *slot <= stale || !clean(conn)) {
             // The next in line needs another, and opening touches the disk.
             let readers = Arc::clone(self);
             return self.elsewhere(move || {
@@ -331,7 +350,7 @@ impl Readers {
 
     fn put_back(&self, conn: Connection, slot: u64) {
         let mut state = self.state.lock();
-        if state.closed || state.idle.len() >= self.options.readers {
+        if state.closed || slot <= state.stale || state.idle.len() >= self.options.readers {
             drop(state);
             self.discard(conn);
         } else {

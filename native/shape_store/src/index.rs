@@ -141,6 +141,12 @@ impl Index {
         Ok(id)
     }
 
+    /// Makes room in the tables for so many entries.
+    pub(crate) fn reserve(&self, _free: &mut FreeIds, entries: usize) {
+        self.by_handle.reserve(entries);
+        self.by_digest.reserve(entries);
+    }
+
     /// Takes the entry of this id out.
     pub(crate) fn remove(&self, free: &mut FreeIds, id: EntryId, entry: &Entry) {
         let Some(cell) = self.slab.get(id) else { return };

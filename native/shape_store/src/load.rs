@@ -42,6 +42,9 @@ impl Loader<'_> {
         // One transaction: the position has to belong to the rows.
         let tx = conn.unchecked_transaction()?;
         let position = schema::read_position(&tx)?;
+        let shapes = tx.query_row(schema::COUNT_SHAPES, [], |row| row.get::<_, i64>(0))?;
+        let shapes = usize::try_from(shapes).unwrap_or(0);
+        self.index.reserve(&mut self.queue.lock().free, shapes);
         self.insert_from(&tx, 1, |_, _| {})?;
         tx.finish()?;
         self.start_rows_at(position.next_row);

@@ -4,7 +4,7 @@
 //! but not committed still counts, and so does room promised to a waiter.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -143,7 +143,8 @@ pub(crate) struct Queue {
     load: Load,
     adds: usize,
     removes: usize,
-    in_line: VecDeque<InLine>,
+    /// By ticket: first come, first served.
+    in_line: BTreeMap<u64, InLine>,
     granted: HashMap<u64, Load>,
     next_ticket: u64,
 }
@@ -169,7 +170,6 @@ impl Done {
 }
 
 struct InLine {
-    ticket: u64,
     wants: Load,
     notify: Notify<()>,
 }
@@ -185,7 +185,7 @@ impl Queue {
             load: Load::default(),
             adds: 0,
             removes: 0,
-            in_line: VecDeque::new(),
+            in_line: BTreeMap::new(),
             granted: HashMap::new(),
             next_ticket: 0,
         }
@@ -210,12 +210,8 @@ impl Queue {
     pub(crate) fn admits(&self, bytes: usize, ticket: Option<u64>) -> bool {
         match ticket {
             Some(ticket) if self.granted.contains_key(&ticket) => true,
-            _ => self.in_line.is_empty() && self.has_room(bytes),
+            _ => self.in_line.is_empty() && has_room(self.load, self.bound, bytes),
         }
-    }
-
-    fn has_room(&self, bytes: usize) -> bool {
-        self.load.ops < self.bound.ops && self.load.bytes + bytes <= self.bound.bytes
     }
 
     pub(crate) fn push(&mut self, change: Change, log: bool) -> Seq {
@@ -253,7 +249,7 @@ impl Queue {
     pub(crate) fn stand_in_line(&mut self, bytes: usize, notify: Notify<()>) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.in_line.push_back(InLine { ticket, wants: Load { ops: 1, bytes }, notify });
+        self.in_line.insert(ticket, InLine { wants: Load { ops: 1, bytes }, notify });
         ticket
     }
 
@@ -267,13 +263,16 @@ impl Queue {
     #[must_use]
     pub(crate) fn grant(&mut self) -> Vec<Notify<()>> {
         let mut told = Vec::new();
-        while self.in_line.front().is_some_and(|first| self.has_room(first.wants.bytes)) {
-            if let Some(first) = self.in_line.pop_front() {
-                self.load.ops += first.wants.ops;
-                self.load.bytes += first.wants.bytes;
-                self.granted.insert(first.ticket, first.wants);
-                told.push(first.notify);
+        while let Some(first) = self.in_line.first_entry() {
+            let wants = first.get().wants;
+            if !has_room(self.load, self.bound, wants.bytes) {
+                break;
             }
+            let (ticket, first) = first.remove_entry();
+            self.load.ops += wants.ops;
+            self.load.bytes += wants.bytes;
+            self.granted.insert(ticket, wants);
+            told.push(first.notify);
         }
         told
     }
@@ -290,15 +289,17 @@ impl Queue {
 
     /// Gives up a place in line; false for a ticket that has left it already.
     pub(crate) fn leave_line(&mut self, ticket: u64) -> bool {
-        let before = self.in_line.len();
-        self.in_line.retain(|other| other.ticket != ticket);
-        self.in_line.len() < before
+        self.in_line.remove(&ticket).is_some()
     }
 
     /// Everybody in line, told nothing: for a store that takes no more.
     pub(crate) fn dismiss(&mut self) -> Vec<Notify<()>> {
-        self.in_line.drain(..).map(|one| one.notify).collect()
+        std::mem::take(&mut self.in_line).into_values().map(|one| one.notify).collect()
     }
+}
+
+fn has_room(load: Load, bound: Load, bytes: usize) -> bool {
+    load.ops < bound.ops && load.bytes + bytes <= bound.bytes
 }
 
 /// A copy of a handle that outlives the entry.

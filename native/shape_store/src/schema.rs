@@ -59,8 +59,16 @@ pub(crate) const READ_SHAPES_FROM: &str = "SELECT id, handle, comparable, hash, 
 pub(crate) const READ_SNAPSHOT: &str = "SELECT snapshot FROM shapes WHERE id = ?1";
 pub(crate) const READ_CHANGES: &str =
     "SELECT batch, next_row, rows FROM changes WHERE batch > ?1 ORDER BY batch";
-pub(crate) const READ_LAST_CHANGE: &str =
-    "SELECT batch, next_row FROM changes ORDER BY batch DESC LIMIT 1";
+/// The next row id is beyond every row, even in a file that lost some changes.
+pub(crate) const READ_LAST_CHANGE: &str = "
+    SELECT batch, max(
+        next_row,
+        1 + coalesce((SELECT max(id) FROM shapes), 0),
+        1 + coalesce((SELECT max(id) FROM bodies), 0)
+    ) FROM changes ORDER BY batch DESC LIMIT 1";
+pub(crate) const COUNT_SHAPES: &str = "SELECT count(*) FROM shapes";
+pub(crate) const DELETE_BODILESS: &str =
+    "DELETE FROM shapes WHERE id NOT IN (SELECT id FROM bodies)";
 
 /// Every statement the store runs on its tables, with a name, as `explain` shows
 /// them.
@@ -80,6 +88,8 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("read_shapes_from", READ_SHAPES_FROM),
     ("read_snapshot", READ_SNAPSHOT),
     ("read_changes", READ_CHANGES),
+    ("count_shapes", COUNT_SHAPES),
+    ("delete_bodiless", DELETE_BODILESS),
     ("read_last_change", READ_LAST_CHANGE),
 ];
 

@@ -61,13 +61,39 @@ pub(crate) enum Command {
     /// A lent connection comes home.
     Return(Connection),
     /// Become the writer of the file.
-    Promote(Notify<Result<(), String>>),
+    Promote(Reply<Result<(), String>>),
     /// Read bodies on the one connection there is.
-    Read(Vec<RowId>, Notify<Result<Vec<Option<Body>>, ReadError>>),
+    Read(Vec<RowId>, Reply<Result<Vec<Option<Body>>, ReadError>>),
     /// See whether the file is sound: a reader says it is not.
     Check,
     /// Commit what is queued, and end.
     Close,
+}
+
+/// A notification that goes out even if the writer ends before it answers.
+pub(crate) struct Reply<T> {
+    notify: Option<Notify<T>>,
+    unanswered: fn() -> T,
+}
+
+impl<T> Reply<T> {
+    pub(crate) fn new(notify: Notify<T>, unanswered: fn() -> T) -> Self {
+        Self { notify: Some(notify), unanswered }
+    }
+
+    pub(crate) fn send(mut self, answer: T) {
+        if let Some(notify) = self.notify.take() {
+            notify(answer);
+        }
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        if let Some(notify) = self.notify.take() {
+            notify((self.unanswered)());
+        }
+    }
 }
 
 /// Those who want the connection that writes.
@@ -221,7 +247,8 @@ impl Shared {
     }
 
     pub(crate) fn about_to_rest(&self) {
-        self.awake.store(false, SeqCst);
+        // A swap, so that the looks that follow it are not made before it.
+        self.awake.swap(false, SeqCst);
     }
 
     pub(crate) fn awoken(&self) {

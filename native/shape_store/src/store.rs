@@ -5,17 +5,19 @@ use std::{
     thread,
 };
 
+use rusqlite::Connection;
+
 use crate::{
     Notify,
     connection::{self, Granted},
     entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId, Snapshot},
-    error::{ChangeError, OpenError, ReadError},
+    error::{ChangeError, NotWritable, OpenError, ReadError},
     event::Events,
     import::Verify,
     index::{Refusal, sort_handles},
     options::Options,
     queue::{self, Body, Change, Operation, Queue, Seq},
-    shared::{Command, Shared, State},
+    shared::{Command, Reply, Shared, State},
     slab::EntryId,
     waits::{Outcome, WaitId, Waiting},
     writer,
@@ -73,6 +75,14 @@ pub enum Found {
     Warm(Body),
     /// On disk, under this row.
     Cold(RowId),
+}
+
+/// A shape as a list found it: its handle, and where it was then.
+#[derive(Clone, Debug)]
+pub struct Place {
+    id: EntryId,
+    /// Its name.
+    pub handle: Handle,
 }
 
 /// A place in the line for room in the queue. Dropping it gives the place, or
@@ -240,23 +250,22 @@ impl Store {
 
     /// Removes every shape there is at this moment.
     pub fn reset(&self) -> Result<Seq, ChangeError> {
-        let (below, ids) = {
-            let queue = self.shared.queue.lock();
+        let (below, ids, seq) = {
+            let mut queue = self.shared.queue.lock();
             self.shared.state().writable()?;
-            (queue.next_row, queue.free.used())
+            let below = queue.next_row;
+            // Before the first shape goes: who takes its handle again must come
+            // later in the queue. Not held up by a full one: it makes room.
+            let seq = queue.push(Change::Reset { below }, false);
+            (below, queue.free.used(), seq)
         };
         self.for_each_id(ids, |queue, id, entry| {
             if entry.row < below {
                 self.shared.index.remove(&mut queue.free, id, entry);
                 self.shared.pending.forget(entry.row);
             }
-        });
+        })?;
         self.shared.bodies.clear();
-        // Not held up by a full queue: it makes room.
-        let mut queue = self.shared.queue.lock();
-        self.shared.state().writable()?;
-        let seq = queue.push(Change::Reset { below }, false);
-        drop(queue);
         self.shared.wake();
         Ok(seq)
     }
@@ -278,28 +287,31 @@ impl Store {
                 queue.push(Change::Remove { row: entry.row, handle }, false);
                 removed.push(entry.handle.clone());
             }
-        });
+        })?;
         sort_handles(&mut removed);
         let last = self.shared.queue.lock().last();
         self.shared.wake();
         Ok((removed, last))
     }
 
-    /// Visits entries with the right to change them, letting others in often.
+    /// Visits entries with the right to change them, letting others in often; stops
+    /// when the store takes no more changes.
     fn for_each_id(
         &self,
         ids: std::ops::Range<EntryId>,
         mut visit: impl FnMut(&mut Queue, EntryId, &Entry),
-    ) {
+    ) -> Result<(), NotWritable> {
         const PIECE: usize = 256;
         for start in ids.clone().step_by(PIECE) {
             let mut queue = self.shared.queue.lock();
+            self.shared.state().writable()?;
             for id in (start..ids.end).take(PIECE) {
                 if let Some(entry) = self.shared.index.get(id) {
                     visit(&mut queue, id, &entry);
                 }
             }
         }
+        Ok(())
     }
 
     fn change_known(
@@ -308,15 +320,17 @@ impl Store {
         request: Request<'_>,
         apply: impl FnOnce(&Shared, &mut Queue, EntryId, &Entry) -> Change,
     ) -> Result<Seq, ChangeError> {
-        // Told apart from a full queue before the line, not behind it.
-        if self.shared.index.by_handle(handle).is_none() {
-            self.shared.state().writable()?;
-            return Err(ChangeError::Unknown);
-        }
-        self.change(queue::add_bytes(handle.len()), request, |shared, queue| {
+        let changed = self.change(queue::add_bytes(handle.len()), request, |shared, queue| {
             let (id, entry) = shared.index.by_handle(handle).ok_or(ChangeError::Unknown)?;
             Ok(apply(shared, queue, id, &entry))
-        })
+        });
+        match changed {
+            // Nobody waits for room to hear that there is no such shape.
+            Err(ChangeError::Full) if self.shared.index.by_handle(handle).is_none() => {
+                Err(ChangeError::Unknown)
+            }
+            other => other,
+        }
     }
 
     /// The one way a change is made: in the index and in the queue, under one
@@ -379,12 +393,14 @@ impl Store {
         if matches!(shared.state(), State::Closed | State::Poisoned) {
             return Err(ReadError::Closed);
         }
-        let read = |row: &RowId| match self.body_of(*row) {
-            Found::Warm(body) => Ok(Some(body)),
-            Found::Cold(row) => shared.readers.with(|conn| connection::read_body(conn, row)),
+        let read = |conn: &Connection| {
+            let body = |row: &RowId| match self.body_of(*row) {
+                Found::Warm(body) => Ok(Some(body)),
+                Found::Cold(row) => connection::read_body(conn, row),
+            };
+            rows.iter().map(body).collect::<rusqlite::Result<Vec<_>>>()
         };
-        let bodies = rows.iter().map(read).collect::<rusqlite::Result<Vec<_>>>();
-        let bodies = bodies.inspect_err(|error| shared.suspect(error))?;
+        let bodies = shared.readers.with(read).inspect_err(|error| shared.suspect(error))?;
         shared.keep_one(rows, &bodies);
         Ok(bodies)
     }
@@ -396,9 +412,8 @@ impl Store {
         rows: Vec<RowId>,
         notify: Notify<Result<Vec<Option<Body>>, ReadError>>,
     ) {
-        if let Some(Command::Read(_, notify)) = self.shared.command(Command::Read(rows, notify)) {
-            notify(Err(ReadError::Closed));
-        }
+        let reply = Reply::new(notify, || Err(ReadError::Closed));
+        self.shared.command(Command::Read(rows, reply));
     }
 
     /// Whether there is one connection for everything.
@@ -424,10 +439,23 @@ impl Store {
         Some(handles)
     }
 
-    /// The handles of all shapes there are, in no order.
-    pub fn handles(&self) -> Vec<Handle> {
+    /// All shapes there are, in no order, but near to that of the file.
+    pub fn places(&self) -> Vec<Place> {
         let ids = self.shared.queue.lock().free.used();
-        ids.filter_map(|id| Some(self.shared.index.get(id)?.handle)).collect()
+        let place = |id| Some(Place { id, handle: self.shared.index.get(id)?.handle });
+        ids.filter_map(place).collect()
+    }
+
+    /// All the index knows of the shape that has the handle of a place, there or
+    /// elsewhere.
+    pub fn entry_at(&self, place: &Place) -> Option<Entry> {
+        let here = self.shared.index.get(place.id).filter(|entry| entry.handle == place.handle);
+        here.or_else(|| self.entry(&place.handle))
+    }
+
+    /// Where the body of that shape is.
+    pub fn body_at(&self, place: &Place) -> Option<Found> {
+        Some(self.body_of(self.entry_at(place)?.row))
     }
 
     // --- what is buffered
@@ -556,9 +584,8 @@ impl Store {
     /// Makes this store the writer of the file, having read all that the other
     /// one wrote. At once for a store that is it already.
     pub fn promote(&self, notify: Notify<Result<(), String>>) {
-        if let Some(Command::Promote(notify)) = self.shared.command(Command::Promote(notify)) {
-            notify(Err("the store is closed".into()));
-        }
+        let reply = Reply::new(notify, || Err("the store is closed".into()));
+        self.shared.command(Command::Promote(reply));
     }
 
     /// Takes no more changes, commits what is queued, however long the disk makes

@@ -94,6 +94,19 @@ impl Table {
         }
     }
 
+    /// Makes room for so many ids, so that none is moved while they come. Mutator
+    /// only.
+    pub(crate) fn reserve(&self, ids: usize) {
+        // Their hashes spread evenly, give or take.
+        let each = ids / SHARDS + ids / SHARDS / 4;
+        for shard in &self.shards {
+            let slots = shard.slots.load();
+            if (shard.live.load(Relaxed) as usize + each) * 4 > slots.len() * 3 {
+                shard.rebuild(&slots, each);
+            }
+        }
+    }
+
     /// Bytes of the arrays.
     pub(crate) fn bytes(&self) -> usize {
         self.shards.iter().map(|s| s.slots.load().len() * size_of::<AtomicU64>()).sum()
@@ -124,7 +137,7 @@ impl Shard {
     fn insert(&self, tag: u32, id: EntryId) {
         let slots = self.slots.load();
         let full = (self.taken.load(Relaxed) as usize + 1) * 4 > slots.len() * 3;
-        let slots = if full { self.rebuild(&slots) } else { arc_swap::Guard::into_inner(slots) };
+        let slots = if full { self.rebuild(&slots, 1) } else { arc_swap::Guard::into_inner(slots) };
         for place in probe(&slots, tag) {
             let there = place.load(Relaxed);
             if there == EMPTY || there == DEAD {
@@ -151,10 +164,13 @@ impl Shard {
         }
     }
 
-    /// A new array without dead marks, at most half full, in place of `old`.
-    fn rebuild(&self, old: &[AtomicU64]) -> Arc<Box<[AtomicU64]>> {
+    /// A new array without dead marks, with room for `more` and then at most three
+    /// quarters full, in place of `old`.
+    fn rebuild(&self, old: &[AtomicU64], more: usize) -> Arc<Box<[AtomicU64]>> {
         let live = self.live.load(Relaxed);
-        let len = ((live as usize + 1) * 2).next_power_of_two().max(SMALLEST);
+        // One that grows by little doubles, so that it is not built again soon.
+        let wanted = (live as usize * 2).max((live as usize + more) * 4 / 3) + 1;
+        let len = wanted.next_power_of_two().max(SMALLEST);
         let new = Arc::new(empty_slots(len));
         let ids = old.iter().map(|s| s.load(Relaxed)).filter(|s| *s != EMPTY && *s != DEAD);
         for id in ids {

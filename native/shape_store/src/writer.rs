@@ -10,7 +10,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, config::DbConfig, params};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     file::{self, FileId, FileLease, Presence},
     import::Verify,
     load::{Followed, Loader},
-    options::{Location, Synchronous},
+    options::{Location, Options, Synchronous},
     queue::{Change, Done, Queued, Seq},
     rebuild,
     schema::{self, Position},
@@ -396,13 +396,13 @@ impl Writer {
         match command {
             Command::Wake => {}
             Command::Return(conn) => self.take_back(conn),
-            Command::Promote(notify) => {
+            Command::Promote(reply) => {
                 let promoted = self.promote();
-                notify(promoted);
+                reply.send(promoted);
             }
-            Command::Read(rows, notify) => {
+            Command::Read(rows, reply) => {
                 let bodies = self.read(&rows);
-                notify(bodies);
+                reply.send(bodies);
             }
             Command::Check => self.check(),
             Command::Close => self.closing = true,
@@ -548,7 +548,7 @@ impl Writer {
     fn load_and_raise(&mut self) -> rusqlite::Result<()> {
         let Some(conn) = &self.conn else { return Err(no_connection()) };
         self.position = self.loader().load(conn)?;
-        self.epoch = raise_epoch(conn)?;
+        self.epoch = raise_epoch(conn, &self.shared.options)?;
         self.shared.counters.epoch.store(self.epoch, Relaxed);
         Ok(())
     }
@@ -564,6 +564,7 @@ impl Writer {
     fn start_following(&mut self) -> rusqlite::Result<()> {
         self.reopen()?;
         let Some(conn) = &self.conn else { return Err(no_connection()) };
+        keep_log_on_close(conn, true)?;
         // Before the load: a change during it counts as unseen.
         let (version, file) = (data_version(conn)?, self.file_id());
         let seen = self.loader().load_to_follow(conn)?;
@@ -593,6 +594,7 @@ impl Writer {
         }
         self.reopen()?;
         let Some(conn) = &self.conn else { return Err(no_connection()) };
+        keep_log_on_close(conn, true)?;
         let version = data_version(conn)?;
         if file != following.file {
             following.seen = self.loader().load_to_follow(conn)?;
@@ -646,8 +648,9 @@ impl Writer {
     fn try_promote(&mut self) -> rusqlite::Result<()> {
         self.reopen()?;
         let Some(conn) = &self.conn else { return Err(no_connection()) };
+        keep_log_on_close(conn, false)?;
         // The epoch first: what the other one commits after it, it cannot.
-        let epoch = raise_epoch(conn)?;
+        let epoch = raise_epoch(conn, &self.shared.options)?;
         let loader = Loader { index: &self.shared.index, queue: &self.shared.queue };
         self.position = match &mut self.following {
             Some(following) => {
@@ -705,8 +708,8 @@ impl Writer {
         if self.conn.take().is_some() {
             self.shared.count_connection(false);
         }
-        self.shared.readers.close_idle(Instant::now());
         self.corrupt = Some(file::quarantine(path)?);
+        self.shared.readers.renew();
         Ok(())
     }
 
@@ -770,14 +773,26 @@ impl Writer {
     }
 }
 
-/// Makes the next epoch this store's, and notes that the file is in use.
-fn raise_epoch(conn: &Connection) -> rusqlite::Result<i64> {
+/// Makes the next epoch this store's, and notes that the file is in use: on the
+/// disk, at any level, or a loss of power could leave a damaged file that says that
+/// it needs no check.
+fn raise_epoch(conn: &Connection, options: &Options) -> rusqlite::Result<i64> {
+    let level = |level| connection::synchronous(options, level);
+    conn.pragma_update(None, "synchronous", level(Synchronous::Full))?;
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
     let epoch = schema::read_meta_number(&tx, "epoch")? + 1;
     schema::write_meta(&tx, "epoch", epoch)?;
     schema::write_meta(&tx, "clean", 0)?;
     tx.commit()?;
+    conn.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", level(options.synchronous))?;
     Ok(epoch)
+}
+
+/// A standby does not remove the log when it closes: its file may have been renamed,
+/// and the log that has the name by then belongs to another.
+fn keep_log_on_close(conn: &Connection, keep: bool) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
 }
 
 fn data_version(conn: &Connection) -> rusqlite::Result<i64> {

@@ -114,7 +114,9 @@ fn look(options: &Options, suspicious: bool, closed: bool) -> Opened {
         Err(reason) => return Opened::Crashed(reason),
     };
     usable(&store);
-    let problems: Vec<_> = store.handles().iter().filter_map(|h| problem(&store, h)).collect();
+    let places = store.places();
+    let problems: Vec<_> =
+        places.iter().filter_map(|place| problem(&store, &place.handle)).collect();
     let quarantined = store.opening.quarantined.is_some();
     store.close();
     match problems.first() {

@@ -231,7 +231,7 @@ impl Run {
             let found = store.handles_for_relations(&oids, usize::MAX).unwrap();
             assert!(found.iter().map(|h| h.to_vec()).eq(expected));
         }
-        let all: BTreeSet<_> = store.handles().iter().map(|h| h.to_vec()).collect();
+        let all: BTreeSet<_> = store.places().iter().map(|place| place.handle.to_vec()).collect();
         assert!(all.iter().eq(shapes.keys()));
         if let Some(queued) = &self.model.queued {
             self.pending_agrees(queued);

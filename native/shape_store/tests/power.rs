@@ -214,7 +214,8 @@ impl Recorded {
 
 /// All a store holds, or which of it is not to be had.
 fn contents(store: &Running) -> Result<Shapes, String> {
-    let handles: BTreeSet<_> = store.handles().into_iter().map(|h| h.to_vec()).collect();
+    let handles: BTreeSet<_> =
+        store.places().into_iter().map(|place| place.handle.to_vec()).collect();
     assert_eq!(handles.len(), store.count());
     let shapes = handles.into_iter().map(|handle| {
         let entry = store.entry(&handle).unwrap();

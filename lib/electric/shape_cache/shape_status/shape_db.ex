@@ -35,7 +35,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @type durable :: [durability: Options.durability()]
 
   # Shapes whose bodies are copied out of the store in one go.
-  @bodies_at_once 128
+  @bodies_at_once 256
   @metas_at_once 500
 
   # How long the one connection of exclusive mode may take to answer.
@@ -155,10 +155,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def shape_for_handle(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
     store = Stores.fetch!(stack_id, :shape_for_handle)
 
-    case body(store, stack_id, handle) do
-      {:ok, body} -> {:ok, Shapes.parse(body)}
-      :error -> :error
-    end
+    shape(store, stack_id, handle)
   end
 
   @doc "Whether a shape has this handle."
@@ -255,7 +252,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @doc "All shapes there were at the call and are still there, sorted by handle."
   @spec list_shapes(stack_id()) :: {:ok, [{handle(), shape()}]} | {:error, term()}
   def list_shapes(stack_id) when is_stack_id(stack_id) do
-    {:ok, :lists.reverse(fold_shapes(stack_id, :list_shapes, true, [], &[&1 | &2]))}
+    # Read in the order of the file, in which each page of it is read once.
+    {:ok, :lists.keysort(1, fold_shapes(stack_id, :list_shapes, [], &[&1 | &2]))}
   rescue
     error in Error -> {:error, error.reason}
   end
@@ -270,7 +268,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec reduce_shapes(stack_id(), acc, ({handle(), shape()}, acc -> acc)) :: acc when acc: term()
   def reduce_shapes(stack_id, acc, fun) when is_stack_id(stack_id) and is_function(fun, 2) do
-    fold_shapes(stack_id, :reduce_shapes, false, acc, fun)
+    fold_shapes(stack_id, :reduce_shapes, acc, fun)
   end
 
   @doc "As `reduce_shapes/3`, over `{handle, hash, snapshot_complete?}`, without reading shapes."
@@ -279,7 +277,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
         when acc: term()
   def reduce_shape_meta(stack_id, acc, fun) when is_stack_id(stack_id) and is_function(fun, 2) do
     store = Stores.fetch!(stack_id, :reduce_shape_meta)
-    cursor = answer(Native.cursor(store, false), stack_id, :reduce_shape_meta)
+    cursor = answer(Native.cursor(store), stack_id, :reduce_shape_meta)
     fold_meta(store, cursor, acc, fun)
   end
 
@@ -290,9 +288,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     end
   end
 
-  defp fold_shapes(stack_id, action, sorted, acc, fun) do
+  defp fold_shapes(stack_id, action, acc, fun) do
     store = Stores.fetch!(stack_id, action)
-    cursor = answer(Native.cursor(store, sorted), stack_id, action)
+    cursor = answer(Native.cursor(store), stack_id, action)
     fold_bodies(store, stack_id, cursor, acc, fun)
   end
 
@@ -302,63 +300,57 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
         acc
 
       found ->
-        acc = store |> with_cold_bodies(stack_id, found) |> fold_found(acc, fun)
+        rows = for {_handle, row} <- found, is_integer(row), do: row
+        bodies = read_bodies(store, stack_id, rows)
+        acc = fold_found(found, bodies, acc, fun, &shape(store, stack_id, &1))
         fold_bodies(store, stack_id, cursor, acc, fun)
     end
   end
 
-  defp fold_found([{_handle, nil} | found], acc, fun), do: fold_found(found, acc, fun)
-
-  defp fold_found([{handle, body} | found], acc, fun) do
-    fold_found(found, fun.({handle, Shapes.parse(body)}, acc), fun)
-  end
-
-  defp fold_found([], acc, _fun), do: acc
-
-  # Rows in place of bodies, read together.
-  defp with_cold_bodies(store, stack_id, found) do
-    case for {_handle, row} <- found, is_integer(row), do: row do
-      [] ->
-        found
-
-      rows ->
-        bodies = Map.new(Enum.zip(rows, read_bodies(store, stack_id, rows)))
-
-        for {handle, body} <- found do
-          {handle,
-           if(is_integer(body), do: bodies[body] || again(store, stack_id, handle), else: body)}
-        end
-    end
+  # `bodies` are those of the rows among `found`, in their order.
+  defp fold_found([{handle, body} | found], bodies, acc, fun, again) when is_binary(body) do
+    fold_found(found, bodies, fun.({handle, Shapes.parse(body)}, acc), fun, again)
   end
 
   # Its row went in the meantime; it may have been added again.
-  defp again(store, stack_id, handle) do
-    case body(store, stack_id, handle) do
-      {:ok, body} -> body
-      :error -> nil
+  defp fold_found([{handle, _row} | found], [nil | bodies], acc, fun, again) do
+    case again.(handle) do
+      {:ok, shape} -> fold_found(found, bodies, fun.({handle, shape}, acc), fun, again)
+      :error -> fold_found(found, bodies, acc, fun, again)
     end
   end
 
+  defp fold_found([{handle, _row} | found], [body | bodies], acc, fun, again) do
+    fold_found(found, bodies, fun.({handle, Shapes.parse(body)}, acc), fun, again)
+  end
+
+  defp fold_found([], [], acc, _fun, _again), do: acc
+
   # A row that is gone when it is read was removed, by this store or by the one it
   # follows, and its handle may be there again under another row.
-  defp body(store, stack_id, handle, tries \\ 3)
-  defp body(_store, _stack_id, _handle, 0), do: :error
+  defp shape(store, stack_id, handle, tries \\ 3)
+  defp shape(_store, _stack_id, _handle, 0), do: :error
 
-  defp body(store, stack_id, handle, tries) do
-    case Native.body(store, handle) do
-      {:ok, body} ->
-        {:ok, body}
+  defp shape(store, stack_id, handle, tries) do
+    case Native.shape(store, handle) do
+      {:ok, shape} ->
+        {:ok, shape}
+
+      {:body, body} ->
+        {:ok, Shapes.parse(body)}
 
       {:cold, row} ->
         case read_bodies(store, stack_id, [row]) do
-          [nil] -> body(store, stack_id, handle, tries - 1)
-          [body] -> {:ok, body}
+          [nil] -> shape(store, stack_id, handle, tries - 1)
+          [body] -> {:ok, Shapes.parse(body)}
         end
 
       other ->
         answer(other, stack_id, :shape_for_handle)
     end
   end
+
+  defp read_bodies(_store, _stack_id, []), do: []
 
   defp read_bodies(store, stack_id, rows) do
     read =

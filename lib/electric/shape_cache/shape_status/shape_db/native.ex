@@ -82,8 +82,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
 
   @spec handle_for(store(), binary()) :: {:ok, binary()} | :error | unreadable()
   def handle_for(_store, _comparable), do: unloaded()
-  @spec body(store(), binary()) :: {:ok, binary()} | {:cold, integer()} | :error | unreadable()
-  def body(_store, _handle), do: unloaded()
+
+  @spec shape(store(), binary()) ::
+          {:ok, term()} | {:body, binary()} | {:cold, integer()} | :error | unreadable()
+  def shape(_store, _handle), do: unloaded()
 
   @spec read_bodies(store(), [integer()]) ::
           {:ok, [binary() | nil]} | {:error, String.t()} | unreadable()
@@ -108,8 +110,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
 
   # Listing
 
-  @spec cursor(store(), boolean()) :: reference() | unreadable()
-  def cursor(_store, _sorted), do: unloaded()
+  @spec cursor(store()) :: reference() | unreadable()
+  def cursor(_store), do: unloaded()
 
   @spec next_meta(store(), reference(), pos_integer()) ::
           [{binary(), integer(), boolean()}] | :done
