@@ -159,7 +159,7 @@ defmodule ElectricShapeDb.BackPressureTest do
     end
 
     test "of one shape that never fits are refused, and said", %{stack_id: stack_id} do
-      assert {:error, {:body_too_large, message}} =
+      assert {:error, {:too_large, message}} =
                ShapeDb.add_shape(stack_id, long(1, 20_000), handle(1))
 
       assert message =~ "10000"

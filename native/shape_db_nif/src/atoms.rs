@@ -7,7 +7,7 @@ rustler::atoms! {
     ok, error, nil,
     shape_db,
     // changes
-    duplicate_handle, duplicate_shape, unknown, full, body_too_large, handle_length,
+    duplicate_handle, duplicate_shape, unknown, full, too_large, handle_length,
     too_many_relations, index_full, other,
     add, remove, snapshot_started, snapshot_complete, reset,
     // states

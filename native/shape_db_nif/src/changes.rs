@@ -57,9 +57,7 @@ fn reason<'a>(env: Env<'a>, error: ChangeError) -> Term<'a> {
         }
         ChangeError::Unknown => atoms::unknown().encode(env),
         ChangeError::Full => atoms::full().encode(env),
-        ChangeError::BodyTooLarge { .. } => {
-            (atoms::body_too_large(), error.to_string()).encode(env)
-        }
+        ChangeError::TooLarge { .. } => (atoms::too_large(), error.to_string()).encode(env),
         ChangeError::HandleLength { .. } => (atoms::handle_length(), error.to_string()).encode(env),
         ChangeError::TooManyRelations { .. } => {
             (atoms::too_many_relations(), error.to_string()).encode(env)

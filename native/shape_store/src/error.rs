@@ -22,9 +22,9 @@ pub enum ChangeError {
     /// The queue has no room now; see [`crate::Store::wait_for_room`].
     #[error("the write queue is full")]
     Full,
-    /// The body alone is larger than the queue's bound in bytes.
-    #[error("a shape of {bytes} bytes does not fit a queue bounded at {bound} bytes")]
-    BodyTooLarge {
+    /// The change alone is larger than the queue's bound in bytes.
+    #[error("a change of {bytes} bytes does not fit a queue bounded at {bound} bytes")]
+    TooLarge {
         /// What it would count for.
         bytes: usize,
         /// `max_pending_bytes`.

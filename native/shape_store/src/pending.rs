@@ -1,7 +1,13 @@
 //! What is acknowledged but not committed, by row: bodies that are nowhere else
 //! yet, and the names of shapes whose removal is on its way.
+//!
+//! Small maps behind locks of their own, each held for one look or one change of
+//! one map. A lock-free map was measured here and lost: what it retires, it frees
+//! with a barrier on every core, and each row is retired within milliseconds.
 
-use papaya::{HashMap, Operation};
+use std::collections::{HashMap, hash_map::Entry};
+
+use parking_lot::RwLock;
 
 use crate::{
     entry::{Handle, RowId},
@@ -9,10 +15,13 @@ use crate::{
     slab::EntryId,
 };
 
-#[derive(Default)]
+const SHARDS: usize = 32;
+
 pub(crate) struct Pending {
-    rows: HashMap<RowId, Row>,
+    shards: Box<[Shard]>,
 }
+
+type Shard = RwLock<HashMap<RowId, Row>>;
 
 enum Row {
     Added { id: EntryId, body: Body },
@@ -20,64 +29,82 @@ enum Row {
 }
 
 impl Pending {
+    pub(crate) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect() }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there are SHARDS shards")]
+    fn shard(&self, row: RowId) -> &Shard {
+        &self.shards[row as usize % SHARDS]
+    }
+
     /// The body of a row that is not committed.
     pub(crate) fn body(&self, row: RowId) -> Option<Body> {
-        match self.rows.pin().get(&row)? {
+        match self.shard(row).read().get(&row)? {
             Row::Added { body, .. } => Some(Body::clone(body)),
             Row::Removed { .. } => None,
         }
     }
 
     pub(crate) fn holds(&self, row: RowId) -> bool {
-        matches!(self.rows.pin().get(&row), Some(Row::Added { .. }))
+        matches!(self.shard(row).read().get(&row), Some(Row::Added { .. }))
     }
 
     pub(crate) fn added(&self, row: RowId, id: EntryId, body: Body) {
-        self.rows.pin().insert(row, Row::Added { id, body });
+        self.shard(row).write().insert(row, Row::Added { id, body });
     }
 
     pub(crate) fn removed(&self, row: RowId, handle: &Handle) {
-        self.rows.pin().insert(row, Row::Removed { handle: handle.as_slice().into() });
+        let handle = handle.as_slice().into();
+        // The body, if there was one, is freed when the lock is not held any more.
+        let _added = self.shard(row).write().insert(row, Row::Removed { handle });
     }
 
     /// The add of this row is committed. Its removal may be on its way already,
-    /// and then goes on waiting for its own commit.
+    /// and then goes on waiting for its own commit: the answer is whether it is not.
     pub(crate) fn add_committed(&self, row: RowId) -> bool {
-        let rows = self.rows.pin();
-        let outcome = rows.compute(row, |there| match there {
-            Some((_, Row::Added { .. })) => Operation::Remove,
-            _ => Operation::Abort(()),
-        });
-        matches!(outcome, papaya::Compute::Removed(..))
+        let added = match self.shard(row).write().entry(row) {
+            Entry::Occupied(there) if matches!(there.get(), Row::Added { .. }) => {
+                Some(there.remove())
+            }
+            _ => None,
+        };
+        added.is_some()
     }
 
     /// Whatever was known of this row is done with.
     pub(crate) fn forget(&self, row: RowId) {
-        self.rows.pin().remove(&row);
+        let _there = self.shard(row).write().remove(&row);
     }
 
     /// Nothing of it will be committed.
     pub(crate) fn clear(&self) {
-        self.rows.pin().clear();
+        for shard in &self.shards {
+            let _rows = std::mem::take(&mut *shard.write());
+        }
     }
 
     /// The ids of the entries whose adds are not committed.
     pub(crate) fn added_ids(&self) -> Vec<(RowId, EntryId)> {
-        let rows = self.rows.pin();
-        let added = rows.iter().filter_map(|(row, what)| match what {
-            Row::Added { id, .. } => Some((*row, *id)),
+        self.collect(|row, what| match what {
+            Row::Added { id, .. } => Some((row, *id)),
             Row::Removed { .. } => None,
-        });
-        added.collect()
+        })
     }
 
     /// The handles of removals that are not committed.
     pub(crate) fn removed_handles(&self) -> Vec<Handle> {
-        let rows = self.rows.pin();
-        let removed = rows.iter().filter_map(|(_, what)| match what {
+        self.collect(|_, what| match what {
             Row::Added { .. } => None,
             Row::Removed { handle } => Some(Handle::from_slice(handle)),
-        });
-        removed.collect()
+        })
+    }
+
+    fn collect<T>(&self, pick: impl Fn(RowId, &Row) -> Option<T>) -> Vec<T> {
+        let mut picked = Vec::new();
+        for shard in &self.shards {
+            picked.extend(shard.read().iter().filter_map(|(row, what)| pick(*row, what)));
+        }
+        picked
     }
 }

@@ -182,7 +182,7 @@ impl Shared {
         let open = Arc::new(AtomicUsize::new(0));
         Self {
             index: Index::new(),
-            pending: Pending::default(),
+            pending: Pending::new(),
             bodies: Bodies::new(options.cache_bytes),
             queue: Mutex::new(Queue::new(options.max_pending)),
             waits: Waits::default(),

@@ -180,10 +180,7 @@ impl Store {
     pub fn add(&self, shape: NewShape<'_>, request: Request<'_>) -> Result<Seq, ChangeError> {
         check_handle(shape.handle)?;
         let bytes = queue::add_bytes(shape.body.len());
-        let bound = self.shared.options.max_pending.bytes;
-        if bytes > bound {
-            return Err(ChangeError::BodyTooLarge { bytes, bound });
-        }
+        self.check_bytes(bytes)?;
         if shape.oids.len() > MAX_OIDS {
             return Err(ChangeError::TooManyRelations { count: shape.oids.len() });
         }
@@ -342,6 +339,7 @@ impl Store {
         apply: impl FnOnce(&Shared, &mut Queue) -> Result<Change, ChangeError>,
     ) -> Result<Seq, ChangeError> {
         let shared = &*self.shared;
+        self.check_bytes(bytes)?;
         let ticket = request.ticket.map(|ticket| ticket.number);
         let seq = {
             let mut queue = shared.queue.lock();
@@ -357,6 +355,15 @@ impl Store {
         };
         shared.wake();
         Ok(seq)
+    }
+
+    /// What never fits need not wait for room.
+    fn check_bytes(&self, bytes: usize) -> Result<(), ChangeError> {
+        let bound = self.shared.options.max_pending.bytes;
+        match bytes <= bound {
+            true => Ok(()),
+            false => Err(ChangeError::TooLarge { bytes, bound }),
+        }
     }
 
     // --- lookups

@@ -68,7 +68,7 @@ fn the_queue_is_bounded_in_bytes() {
     assert!(matches!(store.add(&large(3)), Err(ChangeError::Full)));
     assert!(store.add(&Shape { body: vec![], ..shape(4) }).is_ok(), "a small one still fits");
     let never = store.add(&Shape { body: vec![1; 10_000], ..shape(5) });
-    assert!(matches!(never, Err(ChangeError::BodyTooLarge { bound: 10_000, .. })));
+    assert!(matches!(never, Err(ChangeError::TooLarge { bound: 10_000, .. })));
 }
 
 #[test]

@@ -245,6 +245,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
       |> Stream.chunk_every(@metas_at_once)
       |> Enum.flat_map(&answer(Native.unknown_handles(store, &1), stack_id, :unknown_handles))
     end
+  rescue
+    error in Error -> {:error, error.reason}
   end
 
   # --- listing
