@@ -2,7 +2,8 @@
 # forms of the same checks are commands of their own; each ends with a line that a
 # script can read.
 
-.PHONY: demo test setup format bench faults power corrupt torture hostile soak sanitize
+.PHONY: demo test setup format bench bench-core \
+        faults power corrupt torture hostile soak sanitize
 
 CYCLES ?= 1000
 CALLS ?= 1000000
@@ -25,3 +26,40 @@ setup:
 format:
 	cargo fmt
 	mix format
+
+# Both sides, interleaved; about half an hour. QUICK=1 for a first look.
+bench: setup
+	MIX_ENV=prod mix run bench/run.exs
+
+# The core alone, without the BEAM.
+bench-core:
+	cargo bench --locked --package shape_store --bench core
+
+# Each operation of a workload on the disk fails in its turn.
+faults:
+	FAULTS=full cargo test --locked --release --package shape_store --test faults
+
+# The power is lost at each sync, and between.
+power:
+	POWER=full cargo test --locked --release --package shape_store --test power
+
+# Bytes flipped and files cut off.
+corrupt:
+	CORRUPT=full cargo test --locked --release --package shape_store --test corrupt
+
+# kill -9, and a look at what is there.
+torture: setup
+	MIX_ENV=test CYCLES=$(CYCLES) mix test test/torture_test.exs
+
+# Every NIF with whatever there is.
+hostile: setup
+	MIX_ENV=test RUST_BACKTRACE=0 HOSTILE_CALLS=$(CALLS) mix test test/hostile_test.exs
+
+soak: setup
+	MIX_ENV=test MINUTES=$(MINUTES) mix test test/soak_test.exs
+
+# The core's tests with every access to memory checked; needs a nightly Rust.
+sanitize:
+	RUSTFLAGS=-Zsanitizer=address RUSTDOCFLAGS=-Zsanitizer=address \
+	  cargo +nightly test --locked --package shape_store --target-dir target/sanitize \
+	  --target $$(rustc -vV | sed -n 's/^host: //p') --lib --tests

@@ -10,6 +10,7 @@ mod buffered;
 mod changes;
 mod connections;
 mod events;
+mod halt;
 mod listing;
 mod logging;
 mod lookups;

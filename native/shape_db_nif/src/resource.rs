@@ -14,7 +14,7 @@ use shape_store::{
 };
 
 use crate::{
-    atoms, events, logging,
+    atoms, events, halt, logging,
     messenger::{self, Caller},
 };
 
@@ -134,6 +134,7 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<StoreArg, String> {
         move |work| logging::within(owner, work),
     )
     .map_err(|error| error.to_string())?;
+    halt::watch(&store);
     let resource = ResourceArc::new(StoreResource {
         store,
         lent: Mutex::default(),

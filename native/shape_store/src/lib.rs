@@ -59,7 +59,7 @@ pub use options::{Location, Options, Source, SourceSchema, Synchronous};
 pub use queue::{Body, Load, Operation, Seq};
 pub use schema::{SCHEMA_VERSION, STATEMENTS};
 pub use shared::State;
-pub use store::{Found, NewShape, Place, Request, Statistics, Store, Ticket};
+pub use store::{Found, NewShape, Place, Request, Statistics, Store, Ticket, WeakStore};
 pub use waits::{Outcome, WaitId, Waiting};
 
 /// Tells somebody something once. Called from any thread, with no lock held that

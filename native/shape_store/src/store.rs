@@ -1,7 +1,7 @@
 //! A store, as its callers see it.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
     thread,
 };
 
@@ -32,7 +32,19 @@ use crate::{
 pub struct Store {
     shared: Arc<Shared>,
     /// Tells the writer when the last clone is gone.
-    _handle: Arc<LastHandle>,
+    last_handle: Arc<LastHandle>,
+}
+
+/// A store that somebody else keeps open.
+#[derive(Clone)]
+pub struct WeakStore(Weak<LastHandle>);
+
+impl WeakStore {
+    /// The store, while anybody has it.
+    pub fn upgrade(&self) -> Option<Store> {
+        let last_handle = self.0.upgrade()?;
+        Some(Store { shared: Arc::clone(&last_handle.0), last_handle })
+    }
 }
 
 struct LastHandle(Arc<Shared>);
@@ -165,7 +177,12 @@ impl Store {
             .name("shape_db_writer".into())
             .spawn(move || scope(Box::new(move || writer::run(writers, receive, verify))))
             .map_err(OpenError::Thread)?;
-        Ok(Self { _handle: Arc::new(LastHandle(Arc::clone(&shared))), shared })
+        Ok(Self { last_handle: Arc::new(LastHandle(Arc::clone(&shared))), shared })
+    }
+
+    /// A reference that does not keep the store open.
+    pub fn downgrade(&self) -> WeakStore {
+        WeakStore(Arc::downgrade(&self.last_handle))
     }
 
     /// What the store is doing.
