@@ -6,6 +6,7 @@ use shape_store::{ChangeError, Digest, NewShape, Operation, Request, Seq, Snapsh
 
 use crate::{
     atoms,
+    items::Items,
     messenger::Caller,
     resource::{StoreArg, binary},
 };
@@ -88,7 +89,7 @@ fn add<'a>(
     handle: Binary<'_>,
     comparable: Binary<'_>,
     hash: u32,
-    oids: Vec<u32>,
+    oids: Items<u32>,
     body: Binary<'_>,
     ticket: TicketArg,
     log: bool,
@@ -97,7 +98,7 @@ fn add<'a>(
         handle: &handle,
         digest: Digest::of(&comparable),
         hash,
-        oids: &oids,
+        oids: &oids.0,
         body: &body,
     };
     answer(env, with_ticket(&ticket, log, |request| store.store.add(shape, request)))

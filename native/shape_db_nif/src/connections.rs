@@ -15,6 +15,7 @@ use shape_store::{Granted, Lease, STATEMENTS};
 
 use crate::{
     atoms,
+    items::Items,
     messenger::Caller,
     resource::{StoreArg, StoreResource, binary},
 };
@@ -203,7 +204,7 @@ impl Binds {
             let named = pairs.into_iter().map(|(name, value)| Ok((name, sql_value(value)?)));
             return Ok(Self::Named(named.collect::<NifResult<_>>()?));
         }
-        let values: Vec<Term<'_>> = term.decode()?;
+        let Items(values): Items<Term<'_>> = term.decode()?;
         Ok(Self::Ordered(values.into_iter().map(sql_value).collect::<NifResult<_>>()?))
     }
 

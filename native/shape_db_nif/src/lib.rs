@@ -11,6 +11,7 @@ mod changes;
 mod connections;
 mod events;
 mod halt;
+mod items;
 mod listing;
 mod logging;
 mod lookups;

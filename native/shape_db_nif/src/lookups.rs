@@ -6,6 +6,7 @@ use shape_store::{Body, Digest, Found, ReadError, Snapshot};
 
 use crate::{
     atoms,
+    items::Items,
     messenger::Caller,
     resource::{StoreArg, binary},
 };
@@ -66,8 +67,8 @@ fn shape<'a>(env: Env<'a>, store: StoreArg, handle: Binary<'_>) -> Term<'a> {
 
 /// `{:ok, bodies}`, `nil` for each row that is gone, or `{:error, reason}`.
 #[rustler::nif(schedule = "DirtyIo")]
-fn read_bodies<'a>(env: Env<'a>, store: StoreArg, rows: Vec<u64>) -> Term<'a> {
-    bodies(env, &store.store.read_bodies(&rows))
+fn read_bodies<'a>(env: Env<'a>, store: StoreArg, rows: Items<u64>) -> Term<'a> {
+    bodies(env, &store.store.read_bodies(&rows.0))
 }
 
 /// The same by a message `{ref, answer}`, for a store with one connection.
@@ -75,12 +76,12 @@ fn read_bodies<'a>(env: Env<'a>, store: StoreArg, rows: Vec<u64>) -> Term<'a> {
 fn ask_bodies<'a>(
     env: Env<'a>,
     store: StoreArg,
-    rows: Vec<u64>,
+    rows: Items<u64>,
     reference: Reference<'_>,
 ) -> Term<'a> {
     let caller = Caller::new(env, reference);
     let notify = move |read| caller.answer(move |env| bodies(env, &read));
-    store.store.ask_bodies(rows, Box::new(notify));
+    store.store.ask_bodies(rows.0, Box::new(notify));
     atoms::ok().encode(env)
 }
 
@@ -117,8 +118,9 @@ fn handle_exists<'a>(env: Env<'a>, store: StoreArg, handle: Binary<'_>) -> Term<
 
 /// Those of the handles that no shape has, in their order.
 #[rustler::nif]
-fn unknown_handles<'a>(env: Env<'a>, store: StoreArg, handles: Vec<Binary<'a>>) -> Term<'a> {
+fn unknown_handles<'a>(env: Env<'a>, store: StoreArg, handles: Items<Binary<'a>>) -> Term<'a> {
     readable!(env, store);
+    let Items(handles) = handles;
     consume(env, handles.len());
     let unknown = handles.into_iter().filter(|handle| store.store.entry(handle).is_none());
     unknown.collect::<Vec<_>>().encode(env)
@@ -132,15 +134,15 @@ fn count<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
 
 /// Sorted handles, or `:many` when a normal scheduler should not collect them.
 #[rustler::nif]
-fn handles_for_relations<'a>(env: Env<'a>, store: StoreArg, oids: Vec<u32>) -> Term<'a> {
+fn handles_for_relations<'a>(env: Env<'a>, store: StoreArg, oids: Items<u32>) -> Term<'a> {
     readable!(env, store);
-    relations(env, &store, &oids, FEW)
+    relations(env, &store, &oids.0, FEW)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn all_handles_for_relations<'a>(env: Env<'a>, store: StoreArg, oids: Vec<u32>) -> Term<'a> {
+fn all_handles_for_relations<'a>(env: Env<'a>, store: StoreArg, oids: Items<u32>) -> Term<'a> {
     readable!(env, store);
-    relations(env, &store, &oids, usize::MAX)
+    relations(env, &store, &oids.0, usize::MAX)
 }
 
 fn relations<'a>(env: Env<'a>, store: &StoreArg, oids: &[u32], limit: usize) -> Term<'a> {

@@ -14,7 +14,9 @@ use shape_store::{
 };
 
 use crate::{
-    atoms, events, halt, logging,
+    atoms, events, halt,
+    items::Items,
+    logging,
     messenger::{self, Caller},
 };
 
@@ -61,6 +63,7 @@ enum Level {
 
 /// All of them validated by the Elixir side.
 #[derive(NifMap)]
+#[rustler(decode)]
 struct OpenOptions<'a> {
     /// A path, or `:memory:`.
     path: Binary<'a>,
@@ -73,7 +76,7 @@ struct OpenOptions<'a> {
     max_pending_ops: usize,
     max_pending_bytes: usize,
     /// `{path, schema, verify?}`
-    sources: Vec<(Binary<'a>, u8, bool)>,
+    sources: Items<(Binary<'a>, u8, bool)>,
 }
 
 impl OpenOptions<'_> {
@@ -94,7 +97,7 @@ impl OpenOptions<'_> {
         options.connection_idle = Duration::from_millis(self.connection_idle_timeout);
         options.manual_flush = self.manual_flush_only;
         options.max_pending = Load { ops: self.max_pending_ops, bytes: self.max_pending_bytes };
-        let sources = self.sources.iter().map(|(file, schema, verify)| Source {
+        let sources = self.sources.0.iter().map(|(file, schema, verify)| Source {
             path: path(file),
             schema: if *schema == 4 { SourceSchema::Four } else { SourceSchema::Five },
             verify: *verify,
@@ -161,8 +164,8 @@ fn verifier(owner: LocalPid, verdicts: Receiver<Verified>) -> Verify {
 /// The owner's answer to a `verify` event: a digest a row, `nil` for one that
 /// does not verify.
 #[rustler::nif]
-fn verified(store: StoreArg, digests: Vec<Option<Binary<'_>>>) -> Atom {
-    let digests = digests.iter().map(|digest| {
+fn verified(store: StoreArg, digests: Items<Option<Binary<'_>>>) -> Atom {
+    let digests = digests.0.iter().map(|digest| {
         let bytes = digest.as_ref().map(|bytes| <[u8; 32]>::try_from(bytes.as_slice()));
         bytes.and_then(Result::ok).map(Digest)
     });
