@@ -9,7 +9,7 @@ defmodule Bench.Config do
   | `ONLY` | regular expression over names of workloads | all |
   | `SIDES` | `ours`, `peer` or `ours,peer` | those that are there |
   | `BENCH_DIR` | where the stores are put while the bench runs | the system's temporary directory |
-  | `FIXTURES` | the directory of `bench-20k.etf` | `../shared/fixtures`, `test/fixtures` |
+  | `FIXTURES` | the directory of `bench-20k.etf` | `test/fixtures` |
   """
 
   alias Bench.Side

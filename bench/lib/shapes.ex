@@ -19,7 +19,7 @@ defmodule Bench.Shapes do
     root = Path.expand("../..", __DIR__)
 
     directory =
-      [System.get_env("FIXTURES"), "../shared/fixtures", "test/fixtures"]
+      [System.get_env("FIXTURES"), "test/fixtures"]
       |> Enum.reject(&is_nil/1)
       |> Enum.map(&Path.expand(&1, root))
       |> Enum.find(&File.exists?(Path.join(&1, "bench-20k.etf")))
