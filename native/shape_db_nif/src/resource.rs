@@ -18,6 +18,7 @@ use crate::{
     items::Items,
     logging,
     messenger::{self, Caller},
+    priority,
 };
 
 /// A store that a process owns. When the owner dies the store takes no more
@@ -134,7 +135,10 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<StoreArg, String> {
         options.into_core(),
         Box::new(move |event| events::tell(owner, event)),
         verifier(owner, verdicts),
-        move |work| logging::within(owner, work),
+        move |work| {
+            priority::give_way();
+            logging::within(owner, work);
+        },
     )
     .map_err(|error| error.to_string())?;
     halt::watch(&store);

@@ -16,10 +16,10 @@
 //!
 //! | file | noun |
 //! |---|---|
-//! | `store.rs` | the public face |
+//! | `store.rs`, `ticket.rs`, `options.rs`, `event.rs`, `error.rs`, `statistics.rs` | the public face |
 //! | `index.rs`, `cell.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
 //! | `queue.rs`, `waits.rs`, `pending.rs`, `bodies.rs` | what is on its way, who waits for it, where bodies are |
-//! | `writer.rs`, `batch.rs` | the thread and its transaction |
+//! | `writer.rs`, `writer/`, `batch.rs`, `shared.rs` | the thread, its transaction, and what it shares with callers |
 //! | `database.rs`, `schema.rs`, `load.rs`, `import.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
 
 mod batch;
@@ -42,8 +42,10 @@ mod relations;
 mod schema;
 mod shared;
 mod slab;
+mod statistics;
 mod store;
 mod table;
+mod ticket;
 mod waits;
 mod writer;
 
@@ -59,7 +61,9 @@ pub use options::{Location, Options, Source, SourceSchema, Synchronous};
 pub use queue::{Body, Load, Operation, Seq};
 pub use schema::{SCHEMA_VERSION, STATEMENTS};
 pub use shared::State;
-pub use store::{Found, NewShape, Place, Request, Statistics, Store, Ticket, WeakStore};
+pub use statistics::Statistics;
+pub use store::{Found, NewShape, Place, Request, Store, WeakStore};
+pub use ticket::Ticket;
 pub use waits::{Outcome, WaitId, Waiting};
 
 /// Tells somebody something once. Called from any thread, with no lock held that

@@ -1,7 +1,7 @@
 //! From the file into the index: all of it when the store opens, and what
 //! another writer changed while it is a standby.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, thread};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
@@ -17,6 +17,9 @@ use crate::{
 
 /// How many entries go in under one hold of the mutation lock.
 const PIECE: usize = 256;
+
+/// How many pieces may wait to go in.
+const PIECES_AHEAD: usize = 16;
 
 /// Reads what the file has, at once or as it changes.
 pub(crate) struct Loader<'a> {
@@ -45,7 +48,7 @@ impl Loader<'_> {
         let shapes = tx.query_row(schema::COUNT_SHAPES, [], |row| row.get::<_, i64>(0))?;
         let shapes = usize::try_from(shapes).unwrap_or(0);
         self.index.reserve(&mut self.queue.lock().free, shapes);
-        self.insert_from(&tx, 1, |_, _| {})?;
+        self.insert_all(&tx)?;
         tx.finish()?;
         self.start_rows_at(position.next_row);
         Ok(position)
@@ -150,6 +153,31 @@ impl Loader<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Puts in every row, reading the next ones meanwhile.
+    fn insert_all(&self, conn: &Connection) -> rusqlite::Result<()> {
+        thread::scope(|scope| {
+            let (send, receive) = crossbeam_channel::bounded::<Vec<Entry>>(PIECES_AHEAD);
+            scope.spawn(move || {
+                for piece in receive {
+                    self.insert_piece(&piece, |_, _| {});
+                }
+            });
+            let mut read = conn.prepare_cached(schema::READ_SHAPES_FROM)?;
+            let mut rows = read.query(params![1])?;
+            let mut piece = Vec::with_capacity(PIECE);
+            while let Some(row) = rows.next()? {
+                piece.push(schema::read_entry(row)?);
+                if piece.len() == PIECE {
+                    let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE));
+                    // The other end is there for as long as this one.
+                    let _ = send.send(full);
+                }
+            }
+            let _ = send.send(piece);
+            Ok(())
+        })
     }
 
     fn insert_piece(&self, piece: &[Entry], mut inserted: impl FnMut(RowId, EntryId)) {

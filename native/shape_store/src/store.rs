@@ -1,7 +1,7 @@
 //! A store, as its callers see it.
 
 use std::{
-    sync::{Arc, Weak, atomic::Ordering::Relaxed},
+    sync::{Arc, Weak},
     thread,
 };
 
@@ -19,6 +19,8 @@ use crate::{
     queue::{self, Body, Change, Operation, Queue, Seq},
     shared::{Command, Reply, Shared, State},
     slab::EntryId,
+    statistics::Statistics,
+    ticket::Ticket,
     waits::{Outcome, WaitId, Waiting},
     writer,
 };
@@ -95,63 +97,6 @@ pub struct Place {
     id: EntryId,
     /// Its name.
     pub handle: Handle,
-}
-
-/// A place in the line for room in the queue. Dropping it gives the place, or
-/// the room, to the next.
-pub struct Ticket {
-    shared: Arc<Shared>,
-    number: u64,
-}
-
-impl Ticket {
-    /// Ends the wait. False when its turn had come, so that its notification was
-    /// sent or is about to be.
-    pub fn give_up(self) -> bool {
-        self.shared.queue.lock().leave_line(self.number)
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.shared.queue.lock().end_ticket(self.number);
-        self.shared.grant_room();
-    }
-}
-
-/// A look at the numbers of a store.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Statistics {
-    /// Connections open.
-    pub connections: usize,
-    /// Shapes.
-    pub shapes: usize,
-    /// Bytes of the index.
-    pub index_bytes: usize,
-    /// Operations not committed.
-    pub pending_ops: usize,
-    /// Bytes they count for.
-    pub pending_bytes: usize,
-    /// Bytes of warm bodies.
-    pub cache_bytes: u64,
-    /// Lookups of committed bodies that the cache answered, and did not.
-    pub cache_hits: u64,
-    /// See `cache_hits`.
-    pub cache_misses: u64,
-    /// Batches committed.
-    pub commits: u64,
-    /// Operations in the last one, and how long it took in microseconds.
-    pub last_commit_ops: u64,
-    /// See `last_commit_ops`.
-    pub last_commit_us: u64,
-    /// The durable number.
-    pub durable: Seq,
-    /// Tries to commit or to follow that failed.
-    pub faults: u64,
-    /// Operations SQLite refused for themselves.
-    pub set_aside: u64,
-    /// The epoch this store writes under; 0 when it never did.
-    pub epoch: i64,
 }
 
 impl Store {
@@ -622,26 +567,7 @@ impl Store {
 
     /// A look at its numbers.
     pub fn statistics(&self) -> Statistics {
-        let shared = &*self.shared;
-        let load = shared.queue.lock().load();
-        let counters = &shared.counters;
-        Statistics {
-            connections: shared.open.load(Relaxed),
-            shapes: shared.index.count(),
-            index_bytes: shared.index.bytes(),
-            pending_ops: load.ops,
-            pending_bytes: load.bytes,
-            cache_bytes: shared.bodies.bytes(),
-            cache_hits: shared.bodies.hits(),
-            cache_misses: shared.bodies.misses(),
-            commits: counters.commits.load(Relaxed),
-            last_commit_ops: counters.last_commit_ops.load(Relaxed),
-            last_commit_us: counters.last_commit_us.load(Relaxed),
-            durable: shared.waits.durable(),
-            faults: counters.faults.load(Relaxed),
-            set_aside: counters.set_aside.load(Relaxed),
-            epoch: counters.epoch.load(Relaxed),
-        }
+        Statistics::of(&self.shared)
     }
 }
 

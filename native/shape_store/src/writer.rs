@@ -1,6 +1,10 @@
 //! The one thread that writes: it opens the file, fills the index, commits what
 //! is queued in batches, and ends when the store is closed and the queue empty.
 
+mod lend;
+mod repair;
+mod role;
+
 use std::{
     collections::{HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,22 +14,21 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, config::DbConfig, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tracing::{error, info, warn};
 
+use self::role::Following;
 use crate::{
-    batch::{Batch, Fault, MAX_BYTES, MAX_OPS, Refused, Written, is_corruption, is_damage},
-    connection::{self, GrantError, Lease, WRITER_SLOT},
+    batch::{Batch, Fault, MAX_BYTES, MAX_OPS, Refused, Written},
+    connection::{self, GrantError},
     database,
     entry::RowId,
     error::{OpenError, ReadError},
     event::Event,
-    file::{self, FileId, FileLease, Presence},
+    file::{FileLease, Presence},
     import::Verify,
-    load::{Followed, Loader},
-    options::{Location, Options, Synchronous},
+    options::{Location, Synchronous},
     queue::{Change, Done, Queued, Seq},
-    rebuild,
     schema::{self, Position},
     shared::{Command, Shared, State},
     waits::Outcome,
@@ -60,21 +63,11 @@ pub(crate) struct Writer {
     corrupt: Option<PathBuf>,
     /// What the last try wrote, when it is its commit that failed.
     unsure: Option<Written>,
+    /// Whether the disk knows that the file is being written.
+    noted: bool,
     /// Released last, when the file is closed.
     presence: Presence,
     _lease: Option<FileLease>,
-}
-
-/// A standby's view of the other writer.
-struct Following {
-    seen: Followed,
-    /// What `PRAGMA data_version` gave then.
-    version: i64,
-    /// Which file that was: the writer puts another in its place when it turns out
-    /// to be corrupt.
-    file: Option<FileId>,
-    /// When to look again.
-    next: Instant,
 }
 
 struct Failing {
@@ -165,6 +158,7 @@ impl Writer {
             failing: None,
             unsure: None,
             corrupt: None,
+            noted: false,
             presence,
             _lease: lease,
             shared: Arc::clone(&shared),
@@ -251,6 +245,7 @@ impl Writer {
             self.rebuild().map_err(Fault::Rebuild)?;
         }
         self.reopen()?;
+        self.note_in_use()?;
         let Some(conn) = &self.conn else { return Err(no_connection().into()) };
         let batch = Batch {
             index: &self.shared.index,
@@ -420,325 +415,6 @@ impl Writer {
         Ok(bodies)
     }
 
-    // --- lending the connection
-
-    /// Lends the connection to the first in line, and to the next when it comes
-    /// back. The queue waits meanwhile.
-    fn lend(&mut self) {
-        loop {
-            let next = self.shared.writer_line.lock().line.pop_front();
-            let Some((_, notify)) = next else { return };
-            if let Err(error) = self.reopen() {
-                notify(Err(error.into()));
-                continue;
-            }
-            let Some(conn) = self.conn.take() else {
-                notify(Err(GrantError::Closed));
-                continue;
-            };
-            let shared = Arc::clone(&self.shared);
-            let home = move |conn| {
-                if let Some(Command::Return(conn)) = shared.command(Command::Return(conn)) {
-                    // The writer did not wait for it: closed where it is, on a
-                    // thread of its own.
-                    let _ = std::thread::Builder::new().spawn(move || drop(conn));
-                }
-            };
-            notify(Ok(Lease::new(conn, WRITER_SLOT, Box::new(home))));
-            self.await_return();
-        }
-    }
-
-    fn await_return(&mut self) {
-        let mut later = Vec::new();
-        while self.conn.is_none() {
-            let command = self.commands.recv();
-            match command {
-                Ok(Command::Return(conn)) => self.take_back(conn),
-                Ok(command @ (Command::Promote(_) | Command::Read(..) | Command::Check)) => {
-                    later.push(command);
-                }
-                Ok(command) => self.obey(command),
-                // The borrower is gone with every handle of the store.
-                Err(_) => break,
-            }
-        }
-        for command in later {
-            self.obey(command);
-        }
-    }
-
-    fn take_back(&mut self, conn: Connection) {
-        // Its borrower may have died in a transaction.
-        let clean = conn.is_autocommit() || conn.execute_batch("ROLLBACK").is_ok();
-        self.conn = Some(conn);
-        self.used = Instant::now();
-        if !clean {
-            self.close_connection();
-        }
-    }
-
-    // --- the connection
-
-    fn reopen(&mut self) -> rusqlite::Result<()> {
-        if self.corrupt.is_some() {
-            // Opening would make an empty file.
-            return Err(no_connection());
-        }
-        if self.conn.is_none() {
-            self.conn = Some(connection::open_writer(&self.shared.options)?);
-            self.shared.count_connection(true);
-        }
-        self.used = Instant::now();
-        Ok(())
-    }
-
-    fn close_connection(&mut self) {
-        // What is in memory is gone with its connection.
-        if self.shared.options.location != Location::Memory && self.conn.take().is_some() {
-            self.shared.count_connection(false);
-        }
-    }
-
-    /// Closes what had no use for a while; says when to look again.
-    fn next_idle(&mut self) -> Option<Instant> {
-        let idle = self.shared.options.connection_idle;
-        let now = Instant::now();
-        let readers =
-            now.checked_sub(idle).and_then(|before| self.shared.readers.close_idle(before));
-        // The one connection of exclusive mode stays, and so does a standby's,
-        // which it watches the file with.
-        if self.shared.options.exclusive || self.following.is_some() || self.conn.is_none() {
-            return readers;
-        }
-        if now.duration_since(self.used) >= idle {
-            self.close_connection();
-            return readers;
-        }
-        Some(readers.map_or(self.used + idle, |at| at.min(self.used + idle)))
-    }
-
-    // --- who writes
-
-    /// Loads the index and becomes the writer; nobody else has the file. One that
-    /// passed for sound and cannot be loaded is moved aside after all: then says
-    /// where it is.
-    fn start_writing(&mut self) -> Result<Option<PathBuf>, OpenError> {
-        let error = match self.load_and_raise() {
-            Ok(()) => return Ok(None),
-            Err(error) => error,
-        };
-        let Location::File(path) = &self.shared.options.location else {
-            return Err(self.named(error));
-        };
-        if !is_damage(&error) {
-            return Err(self.named(error));
-        }
-        let path = path.clone();
-        self.close_connection();
-        self.loader().clear();
-        let (conn, quarantined) =
-            database::start_empty(&self.shared.options, &path, &error.to_string())?;
-        self.conn = Some(conn);
-        self.shared.count_connection(true);
-        self.load_and_raise().map_err(|error| self.named(error))?;
-        Ok(Some(quarantined))
-    }
-
-    fn load_and_raise(&mut self) -> rusqlite::Result<()> {
-        let Some(conn) = &self.conn else { return Err(no_connection()) };
-        self.position = self.loader().load(conn)?;
-        self.epoch = raise_epoch(conn, &self.shared.options)?;
-        self.shared.counters.epoch.store(self.epoch, Relaxed);
-        Ok(())
-    }
-
-    fn named(&self, source: rusqlite::Error) -> OpenError {
-        let path = match &self.shared.options.location {
-            Location::File(path) => path.clone(),
-            Location::Memory => ":memory:".into(),
-        };
-        OpenError::Sqlite { path, source }
-    }
-
-    fn start_following(&mut self) -> rusqlite::Result<()> {
-        self.reopen()?;
-        let Some(conn) = &self.conn else { return Err(no_connection()) };
-        keep_log_on_close(conn, true)?;
-        // Before the load: a change during it counts as unseen.
-        let (version, file) = (data_version(conn)?, self.file_id());
-        let seen = self.loader().load_to_follow(conn)?;
-        let next = Instant::now() + self.shared.options.follow_interval;
-        self.following = Some(Following { seen, version, file, next });
-        Ok(())
-    }
-
-    /// A standby's look at what the writer changed since, when it is due.
-    fn follow(&mut self) {
-        let Some(mut following) = self.following.take_if(|f| f.next <= Instant::now()) else {
-            return;
-        };
-        if let Err(error) = self.look(&mut following) {
-            self.shared.counters.faults.fetch_add(1, Relaxed);
-            warn!(reason = %error, "a standby could not follow the writer of its file");
-        }
-        following.next = Instant::now() + self.shared.options.follow_interval;
-        self.following = Some(following);
-    }
-
-    fn look(&mut self, following: &mut Following) -> rusqlite::Result<()> {
-        let file = self.file_id();
-        if file != following.file {
-            self.close_connection();
-            self.shared.readers.close_idle(Instant::now());
-        }
-        self.reopen()?;
-        let Some(conn) = &self.conn else { return Err(no_connection()) };
-        keep_log_on_close(conn, true)?;
-        let version = data_version(conn)?;
-        if file != following.file {
-            following.seen = self.loader().load_to_follow(conn)?;
-        } else if version != following.version {
-            self.loader().follow(conn, &mut following.seen)?;
-        }
-        following.version = version;
-        following.file = file;
-        Ok(())
-    }
-
-    fn file_id(&self) -> Option<FileId> {
-        match &self.shared.options.location {
-            Location::File(path) => file::id(path),
-            Location::Memory => None,
-        }
-    }
-
-    /// Becomes the writer of the file, with all that the other one wrote.
-    fn promote(&mut self) -> Result<(), String> {
-        match self.shared.state() {
-            State::Active => return Ok(()),
-            State::Standby | State::Fenced => {}
-            state => return Err(format!("the store is {state:?}").to_lowercase()),
-        }
-        let promoted = self.promote_in_time().map_err(|error| error.to_string());
-        if promoted.is_ok() {
-            self.fenced = false;
-            self.shared.counters.epoch.store(self.epoch, Relaxed);
-            self.shared.waits.begin_again(self.shared.queue.lock().last());
-            self.shared.enter(State::Active);
-            info!(epoch = self.epoch, "became the writer of the shape database");
-            self.shared.emit(Event::Promoted { epoch: self.epoch });
-        }
-        promoted
-    }
-
-    /// The other one may be in the middle of one batch after another.
-    fn promote_in_time(&mut self) -> rusqlite::Result<()> {
-        let deadline = Instant::now() + PROMOTE_TIMEOUT;
-        loop {
-            match self.try_promote() {
-                Err(error)
-                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-                        && Instant::now() < deadline => {}
-                other => return other,
-            }
-        }
-    }
-
-    fn try_promote(&mut self) -> rusqlite::Result<()> {
-        self.reopen()?;
-        let Some(conn) = &self.conn else { return Err(no_connection()) };
-        keep_log_on_close(conn, false)?;
-        // The epoch first: what the other one commits after it, it cannot.
-        let epoch = raise_epoch(conn, &self.shared.options)?;
-        let loader = Loader { index: &self.shared.index, queue: &self.shared.queue };
-        self.position = match &mut self.following {
-            Some(following) => {
-                loader.follow(conn, &mut following.seen)?;
-                following.seen.position()
-            }
-            None => {
-                // Fenced once: what was queued then is not in the file.
-                let seen = loader.load_to_follow(conn)?;
-                self.shared.pending.clear();
-                seen.position()
-            }
-        };
-        self.following = None;
-        self.epoch = epoch;
-        self.skipped.clear();
-        Ok(())
-    }
-
-    fn loader(&self) -> Loader<'_> {
-        Loader { index: &self.shared.index, queue: &self.shared.queue }
-    }
-
-    // --- the ends
-
-    /// Whether the file is sound, which a reader doubts.
-    fn check(&mut self) {
-        let answer = self.reopen().and_then(|()| {
-            let conn = self.conn.as_ref().ok_or_else(no_connection)?;
-            conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
-        });
-        let corruption = match answer {
-            Ok(answer) if answer == "ok" => None,
-            Ok(answer) => Some(rusqlite::Error::SqliteFailure(
-                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
-                Some(answer),
-            )),
-            Err(error) => is_corruption(&error).then_some(error),
-        };
-        // What cannot be rebuilt now is met again by the next reader or batch.
-        if let Some(corruption) = corruption
-            && self.shared.state() == State::Active
-            && self.quarantine(&corruption).is_ok()
-        {
-            let _ = self.rebuild();
-        }
-        self.shared.checked();
-    }
-
-    /// Moves a corrupt file aside. Until another is written from memory nothing
-    /// can be committed.
-    fn quarantine(&mut self, corruption: &rusqlite::Error) -> Result<(), OpenError> {
-        let Location::File(path) = &self.shared.options.location else { return Ok(()) };
-        error!(path = %path.display(), reason = %corruption, "the shape database is corrupt, writing it anew from memory");
-        if self.conn.take().is_some() {
-            self.shared.count_connection(false);
-        }
-        self.corrupt = Some(file::quarantine(path)?);
-        self.shared.readers.renew();
-        Ok(())
-    }
-
-    /// Puts a sound file, written from memory, in the place of a corrupt one that
-    /// was moved aside.
-    fn rebuild(&mut self) -> Result<(), OpenError> {
-        let (Location::File(path), Some(corrupt)) = (&self.shared.options.location, &self.corrupt)
-        else {
-            return Ok(());
-        };
-        let rebuilt = rebuild::rebuild(&self.shared, path, corrupt, self.epoch, self.position)?;
-        let lost = rebuilt.lost_handles();
-        for (id, entry) in &rebuilt.lost {
-            let mut queue = self.shared.queue.lock();
-            // It may have been removed meanwhile, and its cell filled again.
-            if self.shared.index.get(*id).is_some_and(|now| now.row == entry.row) {
-                self.shared.index.remove(&mut queue.free, *id, entry);
-            }
-        }
-        self.conn = Some(rebuilt.conn);
-        self.shared.count_connection(true);
-        self.unsure = None;
-        info!(shapes = rebuilt.shapes, lost = lost.len(), "wrote the shape database anew");
-        if let Some(quarantined) = self.corrupt.take() {
-            self.shared.emit(Event::Rebuilt { quarantined, shapes: rebuilt.shapes, lost });
-        }
-        Ok(())
-    }
-
     fn close(&mut self) {
         end(&self.shared, State::Closed, Outcome::Closed);
         if self.epoch > 0
@@ -771,32 +447,6 @@ impl Writer {
         }
         Ok(())
     }
-}
-
-/// Makes the next epoch this store's, and notes that the file is in use: on the
-/// disk, at any level, or a loss of power could leave a damaged file that says that
-/// it needs no check.
-fn raise_epoch(conn: &Connection, options: &Options) -> rusqlite::Result<i64> {
-    let level = |level| connection::synchronous(options, level);
-    conn.pragma_update(None, "synchronous", level(Synchronous::Full))?;
-    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-    let epoch = schema::read_meta_number(&tx, "epoch")? + 1;
-    schema::write_meta(&tx, "epoch", epoch)?;
-    schema::write_meta(&tx, "clean", 0)?;
-    tx.commit()?;
-    conn.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()))?;
-    conn.pragma_update(None, "synchronous", level(options.synchronous))?;
-    Ok(epoch)
-}
-
-/// A standby does not remove the log when it closes: its file may have been renamed,
-/// and the log that has the name by then belongs to another.
-fn keep_log_on_close(conn: &Connection, keep: bool) -> rusqlite::Result<()> {
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
-}
-
-fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.query_row("PRAGMA data_version", params![], |row| row.get(0))
 }
 
 fn no_connection() -> rusqlite::Error {

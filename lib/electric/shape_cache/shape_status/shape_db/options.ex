@@ -2,7 +2,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
   @default_synchronous "OFF"
   @default_cache_size 4 * 1024 * 1024
 
-  # `{name, default, check, what it is}`; a check is `{type in words, guard}`.
+  # `name: {default, type, what it is}`
   @schema [
     storage_dir:
       {nil, :path,
@@ -17,8 +17,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
        "SQLite's `synchronous`; see the durability guide for what each survives."},
     cache_size:
       {@default_cache_size, :non_neg_integer,
-       "Bytes of shapes kept decoded by nobody but in memory after their commit, so that " <>
-         "`shape_for_handle/2` finds them without reading the file."},
+       "Bytes of shapes kept in memory after their commit, so that `shape_for_handle/2` " <>
+         "finds them without reading the file."},
     read_pool_size:
       {nil, :pos_integer,
        "How many read connections may be checked out at a time. " <>

@@ -4,45 +4,39 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   not yet in SQLite.
 
   The process holds the store, hears what its writer does, and turns that into
-  telemetry and log lines. It is no one's bottleneck: changes and lookups go to
-  the store directly. When it dies the store takes no more changes, and commits
-  those it has.
+  telemetry and log lines. Changes and lookups do not pass through it. When it dies
+  the store takes no more changes, and commits those it has.
 
   The functions on shapes answer only for what is buffered; `ShapeDb` has those
   that answer for everything.
   """
 
-  use GenServer, shutdown: 30_000
-
-  require Logger
-
   import Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes, only: [is_shape: 1]
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Owner
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Writes
 
   @type stack_id :: String.t()
   @type handle :: String.t()
   @type relation :: {non_neg_integer(), term()}
 
-  @synchronous %{"OFF" => :off, "NORMAL" => :normal, "FULL" => :full}
-
-  # How long a new owner waits for the one before it to end.
-  @successor_timeout 5_000
-
-  # Left for the supervisor's own work when the time to shut down runs out.
-  @shutdown_margin 500
-
   @doc "A name of the owner of a stack's store, for `GenServer.whereis/1`."
   @spec name(stack_id() | keyword()) :: GenServer.name()
   def name(stack_ref), do: Registry.name(stack_ref, __MODULE__)
+
+  # Enough to drain a queue; what is not committed by then is named in the log.
+  @shutdown 30_000
+
+  @doc false
+  def child_spec(args) do
+    %{id: __MODULE__, start: {__MODULE__, :start_link, [args]}, shutdown: @shutdown}
+  end
 
   @doc """
   Opens the store of a stack, and owns it. Takes `stack_id` and either `options`,
@@ -53,26 +47,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
     {stack_id, args} = Keyword.pop!(args, :stack_id)
 
     with {:ok, options} <- options(args) do
-      start(stack_id, options)
-    end
-  end
-
-  defp start(stack_id, options) do
-    # Opening reads the whole file, however long that takes.
-    opts = [name: name(stack_id), timeout: :infinity]
-
-    with {:error, {:already_started, owner}} <-
-           GenServer.start_link(__MODULE__, {stack_id, options}, opts) do
-      # The owner before us, whose supervisor was killed, may be about to end.
-      monitor = Process.monitor(owner)
-
-      receive do
-        {:DOWN, ^monitor, :process, _owner, _reason} -> start(stack_id, options)
-      after
-        @successor_timeout ->
-          Process.demonitor(monitor, [:flush])
-          {:error, {:already_started, owner}}
-      end
+      Owner.start_link(stack_id, options)
     end
   end
 
@@ -274,212 +249,4 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc "Forgets every shape, buffered or not, and waits until SQLite has none."
   @spec clear(stack_id()) :: :ok | {:error, term()}
   def clear(stack_id), do: ShapeDb.reset(stack_id)
-
-  # --- the owner
-
-  @impl GenServer
-  def init({stack_id, options}) do
-    # So that the store is closed in order when the supervisor says so.
-    Process.flag(:trap_exit, true)
-    # The first look at the level fills a cache of Logger's, for all at once.
-    _ = Writes.log?()
-    label({:shape_db_write_buffer, stack_id})
-    Logger.metadata(stack_id: stack_id)
-    {:ok, path} = Files.database(options)
-
-    case Native.open(native(options, path)) do
-      {:ok, store} ->
-        state = %{stack_id: stack_id, store: store, shutdown: 30_000}
-        await_opened(state, options)
-
-      {:error, reason} ->
-        {:stop, reason}
-    end
-  end
-
-  # Only on Elixir 1.17 and later.
-  defp label(term) do
-    if function_exported?(Process, :set_label, 1), do: apply(Process, :set_label, [term])
-  end
-
-  defp native(options, path) do
-    options
-    |> Map.from_struct()
-    |> Map.take([
-      :exclusive_mode,
-      :cache_size,
-      :read_pool_size,
-      :connection_idle_timeout,
-      :manual_flush_only,
-      :max_pending_ops,
-      :max_pending_bytes
-    ])
-    |> Map.merge(%{
-      path: path,
-      synchronous: Map.fetch!(@synchronous, options.synchronous),
-      sources: Files.sources(options)
-    })
-  end
-
-  defp await_opened(state, options) do
-    receive do
-      {:shape_db, :verify, rows} ->
-        Native.verified(state.store, Enum.map(rows, &Shapes.verify/1))
-
-        await_opened(state, options)
-
-      {:shape_db, :log, line} ->
-        log(line)
-        await_opened(state, options)
-
-      {:shape_db, :opened, opened} ->
-        :ok = Stores.put(state.stack_id, state.store, options)
-        opened(opened, state)
-        {:ok, state}
-
-      {:shape_db, :open_failed, reason} ->
-        {:stop, reason}
-
-      {:shape_db, :poisoned, reason} ->
-        {:stop, {:poisoned, reason}}
-
-      {:EXIT, _parent, reason} ->
-        {:stop, reason}
-    end
-  end
-
-  @impl GenServer
-  def handle_info({:shape_db, :poisoned, reason}, state) do
-    event(state, [:store, :poisoned], %{count: 1}, %{reason: reason})
-    {:stop, {:poisoned, reason}, state}
-  end
-
-  def handle_info({:shape_db, event, details}, state) do
-    happened(event, details, state)
-    {:noreply, state}
-  end
-
-  def handle_info({:EXIT, _from, reason}, state), do: {:stop, reason, state}
-  def handle_info(_other, state), do: {:noreply, state}
-
-  @impl GenServer
-  # A poisoned store has nobody who would close it.
-  def terminate({:poisoned, _reason}, _state), do: :ok
-  # Whoever killed the supervisor waits for nothing. The store goes on by itself.
-  def terminate(:killed, %{store: store}), do: Native.close(store)
-
-  def terminate(_reason, %{store: store} = state) do
-    :ok = Native.close(store)
-    await_closed(state, System.monotonic_time(:millisecond) + state.shutdown - @shutdown_margin)
-  end
-
-  # The writer commits what is queued at full speed. What it has not committed
-  # when the time is up it goes on committing, for as long as the VM lives.
-  defp await_closed(state, deadline) do
-    receive do
-      {:shape_db, :closed, _durable} ->
-        :ok
-
-      {:shape_db, :poisoned, _reason} ->
-        :ok
-
-      {:shape_db, event, details} ->
-        happened(event, details, state)
-        await_closed(state, deadline)
-    after
-      max(deadline - System.monotonic_time(:millisecond), 0) -> name_what_remains(state)
-    end
-  end
-
-  defp name_what_remains(%{store: store, stack_id: stack_id}) do
-    adds = for {handle, _oids} <- list(Native.pending_shapes(store)), do: handle
-
-    Logger.error([
-      "ShapeDb of #{inspect(stack_id)}: time to shut down ran out with ",
-      "#{Native.pending_ops(store)} operations not committed; adds of ",
-      inspect(adds, limit: :infinity),
-      ", removals of ",
-      inspect(list(Native.pending_removals(store)), limit: :infinity)
-    ])
-  end
-
-  defp list(list) when is_list(list), do: list
-  defp list(_unreadable), do: []
-
-  # --- what the writer tells
-
-  defp happened(:committed, %{ops: ops, duration_us: duration, log: log}, state) do
-    Enum.each(log, fn operation -> Logger.debug(["ShapeDb: committed ", inspect(operation)]) end)
-    Telemetry.flush(state.stack_id, ops, duration)
-  end
-
-  defp happened(:commit_failed, failed, state) do
-    Telemetry.flush(state.stack_id, failed.ops, failed.duration_us, {:error, failed.reason})
-
-    event(state, [:fault, :failed], %{operations: failed.ops, retry_in_ms: failed.retry_in_ms}, %{
-      reason: failed.reason
-    })
-  end
-
-  defp happened(:recovered, {failures, duration}, state) do
-    event(state, [:fault, :recovered], %{failures: failures, duration_ms: duration})
-  end
-
-  defp happened(:set_aside, {{operation, handle}, reason}, state) do
-    metadata = %{operation: operation, handle: handle, reason: reason}
-    event(state, [:fault, :set_aside], %{count: 1}, metadata)
-  end
-
-  defp happened(:pressure_started, {ops, bytes}, state) do
-    Logger.warning("ShapeDb: the write queue is full with #{ops} operations, callers wait")
-    event(state, [:pressure, :start], %{operations: ops, bytes: bytes})
-  end
-
-  defp happened(:pressure_ended, duration, state) do
-    Logger.info(
-      "ShapeDb: the write queue had callers waiting for #{duration} ms, and has none now"
-    )
-
-    event(state, [:pressure, :stop], %{duration_ms: duration})
-  end
-
-  defp happened(:rebuilt, {path, shapes, lost}, state) do
-    metadata = %{path: path, lost_handles: lost}
-    event(state, [:store, :rebuilt], %{shapes: shapes, lost: length(lost)}, metadata)
-  end
-
-  defp happened(:promoted, epoch, state), do: event(state, [:store, :promoted], %{epoch: epoch})
-
-  defp happened(:fenced, {epoch, ops}, state) do
-    event(state, [:store, :fenced], %{epoch: epoch, operations: ops})
-  end
-
-  defp happened(:log, line, _state), do: log(line)
-  defp happened(_event, _details, _state), do: :ok
-
-  defp opened(opened, state) do
-    measurements = %{shapes: opened.shapes}
-    event(state, [:store, :opened], measurements, %{standby: opened.standby})
-
-    with {from, shapes, left_out} <- opened.imported do
-      if left_out > 0 do
-        Logger.warning("ShapeDb: left out #{left_out} shapes of #{from} that do not verify")
-      end
-
-      event(state, [:store, :imported], %{shapes: shapes, left_out: left_out}, %{from: from})
-    end
-
-    if path = opened.quarantined do
-      event(state, [:store, :quarantined], %{count: 1}, %{path: path})
-    end
-  end
-
-  # A line that the native side traced.
-  defp log({level, target, message}) do
-    Logger.log(level, ["ShapeDb: ", message], native_target: target)
-  end
-
-  defp event(state, event, measurements, metadata \\ %{}) do
-    Telemetry.execute(event, measurements, Map.put(metadata, :stack_id, state.stack_id))
-  end
 end

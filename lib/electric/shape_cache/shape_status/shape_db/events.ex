@@ -1,0 +1,100 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Events do
+  @moduledoc false
+  # What the writer of a store tells, as telemetry and log lines.
+
+  require Logger
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
+
+  @doc "Tells of an event of a stack's store."
+  @spec happened(atom(), term(), String.t()) :: :ok
+  def happened(:committed, %{ops: ops, duration_us: duration, log: log}, stack_id) do
+    Enum.each(log, fn operation -> Logger.debug(["ShapeDb: committed ", inspect(operation)]) end)
+    Telemetry.flush(stack_id, ops, duration)
+  end
+
+  def happened(:commit_failed, failed, stack_id) do
+    Telemetry.flush(stack_id, failed.ops, failed.duration_us, {:error, failed.reason})
+
+    event(
+      stack_id,
+      [:fault, :failed],
+      %{operations: failed.ops, retry_in_ms: failed.retry_in_ms},
+      %{
+        reason: failed.reason
+      }
+    )
+  end
+
+  def happened(:recovered, {failures, duration}, stack_id) do
+    event(stack_id, [:fault, :recovered], %{failures: failures, duration_ms: duration})
+  end
+
+  def happened(:set_aside, {{operation, handle}, reason}, stack_id) do
+    metadata = %{operation: operation, handle: handle, reason: reason}
+    event(stack_id, [:fault, :set_aside], %{count: 1}, metadata)
+  end
+
+  def happened(:pressure_started, {ops, bytes}, stack_id) do
+    Logger.warning("ShapeDb: the write queue is full with #{ops} operations, callers wait")
+    event(stack_id, [:pressure, :start], %{operations: ops, bytes: bytes})
+  end
+
+  def happened(:pressure_ended, duration, stack_id) do
+    Logger.info(
+      "ShapeDb: the write queue had callers waiting for #{duration} ms, and has none now"
+    )
+
+    event(stack_id, [:pressure, :stop], %{duration_ms: duration})
+  end
+
+  def happened(:rebuilt, {path, shapes, lost}, stack_id) do
+    metadata = %{path: path, lost_handles: lost}
+    event(stack_id, [:store, :rebuilt], %{shapes: shapes, lost: length(lost)}, metadata)
+  end
+
+  def happened(:promoted, epoch, stack_id),
+    do: event(stack_id, [:store, :promoted], %{epoch: epoch})
+
+  def happened(:fenced, {epoch, ops}, stack_id) do
+    event(stack_id, [:store, :fenced], %{epoch: epoch, operations: ops})
+  end
+
+  def happened(:poisoned, reason, stack_id) do
+    event(stack_id, [:store, :poisoned], %{count: 1}, %{reason: reason})
+  end
+
+  def happened(:log, line, _stack_id), do: log(line)
+  def happened(_event, _details, _stack_id), do: :ok
+
+  @doc "Tells that the store is open, and what was found on the way."
+  @spec opened(map(), String.t()) :: :ok
+  def opened(opened, stack_id) do
+    measurements = %{shapes: opened.shapes}
+    event(stack_id, [:store, :opened], measurements, %{standby: opened.standby})
+
+    with {from, shapes, left_out} <- opened.imported do
+      if left_out > 0 do
+        Logger.warning("ShapeDb: left out #{left_out} shapes of #{from} that do not verify")
+      end
+
+      event(stack_id, [:store, :imported], %{shapes: shapes, left_out: left_out}, %{from: from})
+    end
+
+    if path = opened.quarantined do
+      event(stack_id, [:store, :quarantined], %{count: 1}, %{path: path})
+    end
+
+    :ok
+  end
+
+  @doc "Logs a line that the native side traced."
+  @spec log({Logger.level(), String.t(), String.t()}) :: :ok
+  def log({level, target, message}) do
+    Logger.log(level, ["ShapeDb: ", message], native_target: target)
+  end
+
+  defp event(stack_id, event, measurements, metadata \\ %{}) do
+    Telemetry.execute(event, measurements, Map.put(metadata, :stack_id, stack_id))
+  end
+end

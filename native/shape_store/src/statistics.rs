@@ -1,0 +1,64 @@
+//! The numbers of a store.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::{queue::Seq, shared::Shared};
+
+/// A look at the numbers of a store.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Statistics {
+    /// Connections open.
+    pub connections: usize,
+    /// Shapes.
+    pub shapes: usize,
+    /// Bytes of the index.
+    pub index_bytes: usize,
+    /// Operations not committed.
+    pub pending_ops: usize,
+    /// Bytes they count for.
+    pub pending_bytes: usize,
+    /// Bytes of warm bodies.
+    pub cache_bytes: u64,
+    /// Lookups of committed bodies that the cache answered, and did not.
+    pub cache_hits: u64,
+    /// See `cache_hits`.
+    pub cache_misses: u64,
+    /// Batches committed.
+    pub commits: u64,
+    /// Operations in the last one, and how long it took in microseconds.
+    pub last_commit_ops: u64,
+    /// See `last_commit_ops`.
+    pub last_commit_us: u64,
+    /// The durable number.
+    pub durable: Seq,
+    /// Tries to commit or to follow that failed.
+    pub faults: u64,
+    /// Operations SQLite refused for themselves.
+    pub set_aside: u64,
+    /// The epoch this store writes under; 0 when it never did.
+    pub epoch: i64,
+}
+
+impl Statistics {
+    pub(crate) fn of(shared: &Shared) -> Self {
+        let load = shared.queue.lock().load();
+        let counters = &shared.counters;
+        Self {
+            connections: shared.open.load(Relaxed),
+            shapes: shared.index.count(),
+            index_bytes: shared.index.bytes(),
+            pending_ops: load.ops,
+            pending_bytes: load.bytes,
+            cache_bytes: shared.bodies.bytes(),
+            cache_hits: shared.bodies.hits(),
+            cache_misses: shared.bodies.misses(),
+            commits: counters.commits.load(Relaxed),
+            last_commit_ops: counters.last_commit_ops.load(Relaxed),
+            last_commit_us: counters.last_commit_us.load(Relaxed),
+            durable: shared.waits.durable(),
+            faults: counters.faults.load(Relaxed),
+            set_aside: counters.set_aside.load(Relaxed),
+            epoch: counters.epoch.load(Relaxed),
+        }
+    }
+}
