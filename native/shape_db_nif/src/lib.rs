@@ -16,7 +16,6 @@ mod listing;
 mod logging;
 mod lookups;
 mod messenger;
-mod priority;
 mod resource;
 mod waiting;
 

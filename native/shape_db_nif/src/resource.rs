@@ -18,7 +18,6 @@ use crate::{
     items::Items,
     logging,
     messenger::{self, Caller},
-    priority,
 };
 
 /// A store that a process owns. When the owner dies the store takes no more
@@ -135,10 +134,7 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<StoreArg, String> {
         options.into_core(),
         Box::new(move |event| events::tell(owner, event)),
         verifier(owner, verdicts),
-        move |work| {
-            priority::give_way();
-            logging::within(owner, work);
-        },
+        move |work| logging::within(owner, work),
     )
     .map_err(|error| error.to_string())?;
     halt::watch(&store);
