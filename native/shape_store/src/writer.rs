@@ -293,8 +293,9 @@ impl Writer {
         }
         shared.queue.lock().release(&done);
         let set_aside: Vec<Seq> = refused.iter().map(|offset| first + *offset as Seq).collect();
-        shared.waits.publish(durable, &set_aside);
+        // Room first: who waited for the number finds it given away.
         shared.grant_room();
+        shared.waits.publish(durable, &set_aside);
         let duration = started.elapsed();
         let counters = &shared.counters;
         counters.commits.fetch_add(1, Relaxed);
