@@ -3,7 +3,7 @@
 # script can read.
 
 .PHONY: demo test setup format bench bench-core \
-        faults power corrupt torture hostile soak sanitize
+        faults power corrupt torture hostile soak sanitize models
 
 CYCLES ?= 1000
 CALLS ?= 1000000
@@ -57,6 +57,11 @@ hostile: setup
 
 soak: setup
 	MIX_ENV=test MINUTES=$(MINUTES) mix test test/soak_test.exs
+
+# Every interleaving of the core's own protocols.
+models:
+	RUSTFLAGS="--cfg loom" cargo test --locked --release --package shape_store \
+	  --target-dir target/models --lib models
 
 # The core's tests with every access to memory checked; needs a nightly Rust.
 sanitize:

@@ -1,22 +1,14 @@
 //! One entry in shared memory, readable at any moment without a lock.
 //!
-//! A cell is a sequence lock made of atomics only: the mutator makes the version
-//! odd, writes the words, makes it even. A reader copies the words between two
-//! looks at the version. It never retries and never waits: an odd or changed
-//! version means that the cell was being filled or vacated during the look, and
-//! either way "nothing here" was true at some moment of it. That is why filling
-//! and vacating are the only two things done under the version; the one field
-//! that changes while a shape lives, its snapshot, is part of a single word.
+//! Its words are under a sequence lock, and only filling and vacating replace them:
+//! a reader that is told that they were being replaced can say "nothing here", which
+//! was true at some moment of its look. The one field that changes while a shape
+//! lives, its snapshot, is part of a single word.
 
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
+use crate::{
+    entry::{Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, Oids, Snapshot},
+    seqlock::SeqLock,
 };
-
-use bytemuck::Zeroable;
-
-use crate::entry::{Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, Oids, Snapshot};
 
 const WORDS: usize = 11;
 const META: usize = 1;
@@ -30,12 +22,23 @@ const HANDLE_LEN_SHIFT: u32 = 40;
 const OID_COUNT_SHIFT: u32 = 48;
 const OVERFLOW_BIT: u64 = 1 << 56;
 
-/// 96 bytes, vacant when zeroed, so a slab can be allocated without touching it.
-#[derive(Zeroable)]
+/// 96 bytes, vacant when zeroed.
+#[cfg_attr(not(loom), derive(bytemuck::Zeroable))]
 #[repr(C)]
 pub(crate) struct Cell {
-    version: AtomicU64,
-    words: [AtomicU64; WORDS],
+    words: SeqLock<WORDS>,
+}
+
+/// So many vacant cells: zeroed memory, which the system gives page by page as it is
+/// touched.
+#[cfg(not(loom))]
+pub(crate) fn vacant(cells: usize) -> Box<[Cell]> {
+    bytemuck::allocation::zeroed_slice_box(cells)
+}
+
+#[cfg(loom)]
+pub(crate) fn vacant(cells: usize) -> Box<[Cell]> {
+    (0..cells).map(|_| Cell { words: SeqLock::new() }).collect()
 }
 
 /// What a look at a cell gave.
@@ -53,53 +56,26 @@ pub(crate) enum Look {
 impl Cell {
     /// A consistent copy of the entry, if there is one.
     pub(crate) fn look(&self) -> Look {
-        // Pairs with the Release store that ends `write`.
-        let before = self.version.load(Acquire);
-        if before & 1 == 1 {
-            return Look::Vacant;
-        }
-        let words: [u64; WORDS] = std::array::from_fn(|i| self.word(i).load(Relaxed));
-        // Orders the loads above before the second look at the version; pairs
-        // with the Release fence in `write`.
-        fence(Acquire);
-        if self.version.load(Relaxed) != before {
-            return Look::Vacant;
-        }
-        decode(&words)
+        self.words.read().map_or(Look::Vacant, |words| decode(&words))
     }
 
     /// Fills the cell. Mutator only.
     pub(crate) fn fill(&self, entry: &Entry) {
-        self.write(&encode(entry));
+        self.words.write(&encode(entry));
     }
 
     /// Vacates the cell. Mutator only.
     pub(crate) fn vacate(&self) {
-        self.write(&[0; WORDS]);
+        self.words.write(&[0; WORDS]);
     }
 
     /// Sets the snapshot of the entry that is there. Mutator only.
     pub(crate) fn set_snapshot(&self, snapshot: Snapshot) {
-        let meta = self.word(META).load(Relaxed) & !(0xff << SNAPSHOT_SHIFT);
         // A reader takes this word whole, old or new, and both are true of the
         // entry whose version it saw: the version need not move.
-        self.word(META).store(meta | (snapshot as u64) << SNAPSHOT_SHIFT, Relaxed);
-    }
-
-    fn write(&self, words: &[u64; WORDS]) {
-        let version = self.version.load(Relaxed);
-        self.version.store(version.wrapping_add(1), Relaxed);
-        // No word may be seen before the odd version is.
-        fence(Release);
-        for (slot, word) in self.words.iter().zip(words) {
-            slot.store(*word, Relaxed);
-        }
-        self.version.store(version.wrapping_add(2), Release);
-    }
-
-    #[expect(clippy::indexing_slicing, reason = "constant offsets below WORDS")]
-    fn word(&self, offset: usize) -> &AtomicU64 {
-        &self.words[offset]
+        self.words.update(META, |meta| {
+            meta & !(0xff << SNAPSHOT_SHIFT) | (snapshot as u64) << SNAPSHOT_SHIFT
+        });
     }
 }
 
@@ -168,9 +144,11 @@ fn unpack_bytes<const N: usize>(words: [u64; 4]) -> [u8; N] {
     bytes
 }
 
-const _: () = assert!(size_of::<Cell>() == 96 && INLINE_HANDLE == 32 && INLINE_OIDS == 2);
+const _: () = assert!(INLINE_HANDLE == 32 && INLINE_OIDS == 2);
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Cell>() == 96);
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -186,7 +164,7 @@ mod tests {
     }
 
     fn zeroed() -> Cell {
-        Cell::zeroed()
+        Cell { words: SeqLock::new() }
     }
 
     #[test]

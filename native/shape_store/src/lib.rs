@@ -17,7 +17,7 @@
 //! | file | noun |
 //! |---|---|
 //! | `store.rs`, `ticket.rs`, `options.rs`, `event.rs`, `error.rs`, `statistics.rs` | the public face |
-//! | `index.rs`, `cell.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
+//! | `index.rs`, `cell.rs`, `seqlock.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
 //! | `queue.rs`, `waits.rs`, `pending.rs`, `bodies.rs` | what is on its way, who waits for it, where bodies are |
 //! | `writer.rs`, `writer/`, `batch.rs`, `shared.rs` | the thread, its transaction, and what it shares with callers |
 //! | `database.rs`, `schema.rs`, `load.rs`, `import.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
@@ -34,19 +34,24 @@ mod file;
 mod import;
 mod index;
 mod load;
+#[cfg(all(test, loom))]
+mod models;
 mod options;
 mod pending;
 mod queue;
 mod rebuild;
 mod relations;
 mod schema;
+mod seqlock;
 mod shared;
 mod slab;
 mod statistics;
 mod store;
+mod sync;
 mod table;
 mod ticket;
 mod waits;
+mod wake;
 mod writer;
 
 pub use connection::{GrantError, Granted, Lease, WRITER_SLOT};

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{
             AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize,
-            Ordering::{Acquire, Relaxed, Release, SeqCst},
+            Ordering::{Acquire, Relaxed, Release},
         },
     },
     time::Instant,
@@ -28,6 +28,7 @@ use crate::{
     pending::Pending,
     queue::{Body, Queue, Seq},
     waits::Waits,
+    wake::Wake,
 };
 
 pub(crate) struct Shared {
@@ -45,8 +46,8 @@ pub(crate) struct Shared {
     pub(crate) writer_line: Mutex<WriterLine>,
     pub(crate) counters: Counters,
     commands: Sender<Command>,
-    /// Set while the writer is at work or told to be.
-    awake: AtomicBool,
+    /// Whether the writer rests.
+    pub(crate) rest: Wake,
     state: AtomicU8,
     events: Events,
     pressed_since: Mutex<Option<Instant>>,
@@ -192,7 +193,7 @@ impl Shared {
             writer_line: Mutex::default(),
             counters: Counters::default(),
             commands,
-            awake: AtomicBool::new(true),
+            rest: Wake::new(),
             state: AtomicU8::new(State::Opening as u8),
             events,
             pressed_since: Mutex::new(None),
@@ -236,23 +237,12 @@ impl Shared {
         (self.events)(event);
     }
 
-    /// Has the writer look at the queue, unless it is about to.
+    /// Has the writer look around, unless it is about to. To be called after what it
+    /// is to find was left for it.
     pub(crate) fn wake(&self) {
-        // The writer clears the flag and then looks at the queue under its lock;
-        // who pushed under that lock before the look is seen, who pushed after
-        // it finds the flag cleared.
-        if !self.awake.swap(true, SeqCst) {
+        if self.rest.rouse() {
             self.command(Command::Wake);
         }
-    }
-
-    pub(crate) fn about_to_rest(&self) {
-        // A swap, so that the looks that follow it are not made before it.
-        self.awake.swap(false, SeqCst);
-    }
-
-    pub(crate) fn awoken(&self) {
-        self.awake.store(true, SeqCst);
     }
 
     /// Sends a command; gives it back when the writer is gone.
@@ -277,11 +267,6 @@ impl Shared {
 
     pub(crate) fn checked(&self) {
         self.suspected.store(false, Relaxed);
-    }
-
-    /// Whether the writer has nothing to do.
-    pub(crate) fn is_resting(&self) -> bool {
-        !self.awake.load(SeqCst)
     }
 
     /// Asks for the connection that writes.

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::cell::Cell;
+use crate::cell::{self, Cell};
 
 /// The position of an entry's cell. Reused after the entry is gone.
 pub(crate) type EntryId = u32;
@@ -47,10 +47,7 @@ impl Slab {
             None => return None,
         };
         let (segment, offset) = locate(id);
-        let cells = self
-            .segments
-            .get(segment)?
-            .get_or_init(|| bytemuck::allocation::zeroed_slice_box(segment_len(segment)));
+        let cells = self.segments.get(segment)?.get_or_init(|| cell::vacant(segment_len(segment)));
         Some((id, cells.get(offset)?))
     }
 

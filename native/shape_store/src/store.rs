@@ -532,7 +532,7 @@ impl Store {
     /// Whether the writer has nothing to do, so that its connection can be had at
     /// once.
     pub fn is_resting(&self) -> bool {
-        self.shared.is_resting()
+        self.shared.rest.is_resting()
     }
 
     /// Takes back a request for a reader. False when the answer is on its way.

@@ -5,15 +5,14 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::atomic::{
-        AtomicU64,
-        Ordering::{Acquire, Release},
-    },
+    sync::atomic::Ordering::{Acquire, Release},
 };
 
-use parking_lot::Mutex;
-
-use crate::{Notify, queue::Seq};
+use crate::{
+    Notify,
+    queue::Seq,
+    sync::{AtomicU64, Mutex},
+};
 
 /// How a wait for a number ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -363,13 +363,13 @@ impl Writer {
     /// Waits for something to do, and sees to idle connections and to the other
     /// writer meanwhile.
     fn rest(&mut self) {
-        self.shared.about_to_rest();
+        self.shared.rest.about_to_rest();
         // Whatever was asked for before that has told nobody.
         let asked = !self.shared.queue.lock().is_empty()
             || !self.shared.writer_line.lock().line.is_empty()
             || self.next_batch() > 0;
         if asked {
-            self.shared.awoken();
+            self.shared.rest.risen();
             return;
         }
         self.follow();
@@ -379,7 +379,7 @@ impl Writer {
             Some(at) => self.commands.recv_deadline(at),
             None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        self.shared.awoken();
+        self.shared.rest.risen();
         match command {
             Ok(command) => self.obey(command),
             Err(RecvTimeoutError::Timeout) => {}

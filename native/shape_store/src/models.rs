@@ -1,0 +1,118 @@
+//! Every interleaving of the protocols that are written here rather than taken from a
+//! library, as loom explores them: `make models`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::collections::VecDeque;
+
+use loom::{
+    model::Builder,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use crate::{
+    queue::Seq,
+    seqlock::SeqLock,
+    sync::Mutex,
+    waits::{Outcome, Waiting, Waits},
+    wake::Wake,
+};
+
+fn check(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+/// Two values, each of equal words; zero is "nothing".
+#[test]
+fn a_read_of_a_sequence_lock_is_whole_and_never_goes_back() {
+    check(|| {
+        let words = Arc::new(SeqLock::<2>::new());
+        let mutator = {
+            let words = Arc::clone(&words);
+            thread::spawn(move || {
+                words.write(&[1, 1]);
+                words.write(&[0, 0]);
+                words.write(&[2, 2]);
+            })
+        };
+        let mut newest = 0;
+        for _ in 0..2 {
+            if let Some([a, b]) = words.read() {
+                assert_eq!(a, b, "torn");
+                assert!(a == 0 || a >= newest, "{a} came after {newest}");
+                newest = newest.max(a);
+            }
+        }
+        mutator.join().unwrap();
+        assert_eq!(words.read(), Some([2, 2]));
+    });
+}
+
+/// The queue and its writer: nothing that was pushed is left lying while it rests.
+#[test]
+fn a_writer_that_rests_has_seen_everything() {
+    const PUSHERS: u32 = 2;
+    check(|| {
+        let queue = Arc::new(Mutex::<VecDeque<u32>>::default());
+        let wake = Arc::new(Wake::new());
+        let (send, commands) = mpsc::channel::<()>();
+        let pushers: Vec<_> = (0..PUSHERS)
+            .map(|n| {
+                let (queue, wake, send) = (Arc::clone(&queue), Arc::clone(&wake), send.clone());
+                thread::spawn(move || {
+                    queue.lock().push_back(n);
+                    if wake.rouse() {
+                        send.send(()).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let mut seen = 0;
+        while seen < PUSHERS {
+            seen += std::mem::take(&mut *queue.lock()).len() as u32;
+            if seen == PUSHERS {
+                break;
+            }
+            wake.about_to_rest();
+            if queue.lock().is_empty() {
+                // Never returns when a push went unheard: loom reports the deadlock.
+                commands.recv().unwrap();
+            }
+            wake.risen();
+        }
+        pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
+    });
+}
+
+/// Whoever waits for a number is told once, or told at once, whatever is published
+/// or ended meanwhile.
+#[test]
+fn no_wait_is_forgotten() {
+    check(|| {
+        let waits = Arc::new(Waits::default());
+        let writer = {
+            let waits = Arc::clone(&waits);
+            thread::spawn(move || {
+                waits.publish(1, &[]);
+                waits.publish(2, &[2]);
+                waits.end(Outcome::Closed);
+            })
+        };
+        let told: Vec<_> = [1 as Seq, 2, 3].map(|seq| outcome_of(&waits, seq)).into();
+        writer.join().unwrap();
+        let told: Vec<_> = told.into_iter().map(|told| told.expect("told")).collect();
+        assert_eq!(told, [Outcome::Durable, Outcome::SetAside, Outcome::Closed]);
+    });
+}
+
+/// Waits as a caller does: the answer, or the message.
+fn outcome_of(waits: &Waits, seq: Seq) -> Option<Outcome> {
+    let (tell, told) = mpsc::channel();
+    match waits.wait(seq, Box::new(move |outcome| tell.send(outcome).unwrap())) {
+        Waiting::Over(outcome) => Some(outcome),
+        Waiting::Until(_) => told.recv().ok(),
+    }
+}
