@@ -21,8 +21,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
   # How long a new owner waits for the one before it to end.
   @successor_timeout 5_000
 
-  # Left for the supervisor's own work when the time to shut down runs out.
+  # Enough to drain a queue; what is not committed by then is named in the log.
+  @shutdown 30_000
+
+  # Left for the supervisor's own work when that time runs out.
   @shutdown_margin 500
+
+  @doc "How long its supervisor is to wait for it to end, in milliseconds."
+  @spec shutdown() :: pos_integer()
+  def shutdown, do: @shutdown
 
   @doc "Opens the store, and returns when every lookup answers."
   @spec start_link(String.t(), Options.t()) :: GenServer.on_start()
@@ -57,7 +64,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
 
     case Native.open(native(options, path)) do
       {:ok, store} ->
-        state = %{stack_id: stack_id, store: store, shutdown: 30_000}
+        state = %{stack_id: stack_id, store: store, shutdown: @shutdown}
         await_opened(state, options)
 
       {:error, reason} ->

@@ -30,12 +30,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @spec name(stack_id() | keyword()) :: GenServer.name()
   def name(stack_ref), do: Registry.name(stack_ref, __MODULE__)
 
-  # Enough to drain a queue; what is not committed by then is named in the log.
-  @shutdown 30_000
-
   @doc false
   def child_spec(args) do
-    %{id: __MODULE__, start: {__MODULE__, :start_link, [args]}, shutdown: @shutdown}
+    %{id: __MODULE__, start: {__MODULE__, :start_link, [args]}, shutdown: Owner.shutdown()}
   end
 
   @doc """
