@@ -20,10 +20,8 @@ rustler::atoms! {
     body, cold, done, many,
     // connections
     line, asked, blob,
-    // options
-    off, normal,
     // log
-    log, warning, info, debug, trace,
+    log, warning, info, debug,
     // events
     opened, open_failed, committed, commit_failed, recovered, pressure_started,
     pressure_ended, rebuilt, promoted, verify,

@@ -140,24 +140,23 @@ pub(crate) struct Queue {
     waiting: VecDeque<Queued>,
     last: Seq,
     bound: Load,
-    load: Load,
-    adds: usize,
-    removes: usize,
+    /// Of all that is not committed, promised room included.
+    totals: Totals,
     /// By ticket: first come, first served.
     in_line: BTreeMap<u64, InLine>,
     granted: HashMap<u64, Load>,
     next_ticket: u64,
 }
 
-/// The sums over some changes, made outside the lock.
+/// The sums over some changes.
 #[derive(Default)]
-pub(crate) struct Done {
+pub(crate) struct Totals {
     load: Load,
     adds: usize,
     removes: usize,
 }
 
-impl Done {
+impl Totals {
     pub(crate) fn count(&mut self, change: &Change) {
         self.load.ops += 1;
         self.load.bytes += change.bytes();
@@ -182,9 +181,7 @@ impl Queue {
             waiting: VecDeque::new(),
             last: 0,
             bound,
-            load: Load::default(),
-            adds: 0,
-            removes: 0,
+            totals: Totals::default(),
             in_line: BTreeMap::new(),
             granted: HashMap::new(),
             next_ticket: 0,
@@ -196,12 +193,12 @@ impl Queue {
     }
 
     pub(crate) fn load(&self) -> Load {
-        self.load
+        self.totals.load
     }
 
     /// Queued adds less queued removes.
     pub(crate) fn count_diff(&self) -> i64 {
-        self.adds as i64 - self.removes as i64
+        self.totals.adds as i64 - self.totals.removes as i64
     }
 
     /// Whether an operation of this many bytes may enter, with this ticket or
@@ -210,18 +207,12 @@ impl Queue {
     pub(crate) fn admits(&self, bytes: usize, ticket: Option<u64>) -> bool {
         match ticket {
             Some(ticket) if self.granted.contains_key(&ticket) => true,
-            _ => self.in_line.is_empty() && has_room(self.load, self.bound, bytes),
+            _ => self.in_line.is_empty() && has_room(self.totals.load, self.bound, bytes),
         }
     }
 
     pub(crate) fn push(&mut self, change: Change, log: bool) -> Seq {
-        self.load.ops += 1;
-        self.load.bytes += change.bytes();
-        match change.operation() {
-            Operation::Add => self.adds += 1,
-            Operation::Remove => self.removes += 1,
-            _ => {}
-        }
+        self.totals.count(&change);
         self.waiting.push_back(Queued { change, log });
         self.last += 1;
         self.last
@@ -236,12 +227,13 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    /// The writer is done with as much as this.
-    pub(crate) fn release(&mut self, done: &Done) {
-        self.load.ops -= done.load.ops;
-        self.load.bytes -= done.load.bytes;
-        self.adds -= done.adds;
-        self.removes -= done.removes;
+    /// The writer is done with as much as this, which it has summed up outside the
+    /// lock.
+    pub(crate) fn release(&mut self, done: &Totals) {
+        self.totals.load.ops -= done.load.ops;
+        self.totals.load.bytes -= done.load.bytes;
+        self.totals.adds -= done.adds;
+        self.totals.removes -= done.removes;
     }
 
     /// Stands in line for room. `notify` is called once there is room for it and
@@ -265,12 +257,12 @@ impl Queue {
         let mut told = Vec::new();
         while let Some(first) = self.in_line.first_entry() {
             let wants = first.get().wants;
-            if !has_room(self.load, self.bound, wants.bytes) {
+            if !has_room(self.totals.load, self.bound, wants.bytes) {
                 break;
             }
             let (ticket, first) = first.remove_entry();
-            self.load.ops += wants.ops;
-            self.load.bytes += wants.bytes;
+            self.totals.load.ops += wants.ops;
+            self.totals.load.bytes += wants.bytes;
             self.granted.insert(ticket, wants);
             told.push(first.notify);
         }
@@ -280,8 +272,8 @@ impl Queue {
     /// Ends a ticket: its promise is used up or given up, or its place in line.
     pub(crate) fn end_ticket(&mut self, ticket: u64) {
         if let Some(promised) = self.granted.remove(&ticket) {
-            self.load.ops -= promised.ops;
-            self.load.bytes -= promised.bytes;
+            self.totals.load.ops -= promised.ops;
+            self.totals.load.bytes -= promised.bytes;
         } else {
             self.leave_line(ticket);
         }

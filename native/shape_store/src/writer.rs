@@ -28,7 +28,7 @@ use crate::{
     file::{FileLease, Presence},
     import::Verify,
     options::{Location, Synchronous},
-    queue::{Change, Done, Queued, Seq},
+    queue::{Change, Queued, Seq, Totals},
     schema::{self, Position},
     shared::{Command, Shared, State},
     waits::Outcome,
@@ -268,7 +268,7 @@ impl Writer {
             self.skipped.remove(&row);
         }
         let refused: HashSet<usize> = written.refused.iter().map(|one| one.offset).collect();
-        let mut done = Done::default();
+        let mut done = Totals::default();
         let mut unknown = Vec::new();
         for (offset, queued) in self.backlog.drain(..ops).enumerate() {
             done.count(&queued.change);
@@ -352,7 +352,7 @@ impl Writer {
         self.shared.enter(State::Fenced);
         self.take();
         let left = std::mem::take(&mut self.backlog);
-        let mut done = Done::default();
+        let mut done = Totals::default();
         left.iter().for_each(|queued| done.count(&queued.change));
         self.shared.queue.lock().release(&done);
         self.shared.waits.end(Outcome::Fenced);

@@ -207,7 +207,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
           {:ok, [handle()]} | {:error, term()}
   def shape_handles_for_relations(stack_id, relations)
       when is_stack_id(stack_id) and is_list(relations) do
-    oids = Enum.map(relations, fn {oid, _relation} -> oid end)
+    oids = Shapes.oids_of(relations)
 
     with {:ok, store} <- Stores.fetch(stack_id) do
       case Native.handles_for_relations(store, oids) do

@@ -38,7 +38,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
 
   @doc "The oids of relations; only these matter."
   @spec oids_of([{non_neg_integer(), term()}]) :: [non_neg_integer()]
-  def oids_of(relations), do: for({oid, _relation} <- relations, do: oid)
+  def oids_of(relations), do: Enum.map(relations, fn {oid, _relation} -> oid end)
 
   @doc """
   The digest of a stored shape as we compute it, or `nil` when its body, digest and
