@@ -87,6 +87,34 @@ fn a_writer_that_rests_has_seen_everything() {
     });
 }
 
+/// A writer that gathers comes at once for what cannot wait, and for the rest in time.
+#[test]
+fn a_writer_that_gathers_hears_what_cannot_wait() {
+    check(|| {
+        let queue = Arc::new(Mutex::<VecDeque<&str>>::default());
+        let wake = Arc::new(Wake::new());
+        let (send, commands) = mpsc::channel::<()>();
+        let caller = |what, rouse: fn(&Wake) -> bool| {
+            let (queue, wake, send) = (Arc::clone(&queue), Arc::clone(&wake), send.clone());
+            thread::spawn(move || {
+                queue.lock().push_back(what);
+                if rouse(&wake) {
+                    send.send(()).unwrap();
+                }
+            })
+        };
+        let callers = [caller("add", Wake::rouse), caller("flush", Wake::rouse_now)];
+        wake.about_to_gather();
+        // Without its timeout: only the flush can end it.
+        while !queue.lock().contains(&"flush") {
+            commands.recv().unwrap();
+        }
+        wake.risen();
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        assert_eq!(queue.lock().len(), 2);
+    });
+}
+
 /// Whoever waits for a number is told once, or told at once, whatever is published
 /// or ended meanwhile.
 #[test]

@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) writer_line: Mutex<WriterLine>,
     pub(crate) counters: Counters,
     commands: Sender<Command>,
-    /// Whether the writer rests.
+    /// What the writer does.
     pub(crate) rest: Wake,
     state: AtomicU8,
     events: Events,
@@ -131,9 +131,14 @@ impl Gate {
 
     pub(crate) fn allows(&self) -> Seq {
         match self.held.load(Acquire) {
-            true => self.flush_to.load(Acquire),
+            true => self.wanted(),
             false => Seq::MAX,
         }
+    }
+
+    /// How far somebody waits for.
+    pub(crate) fn wanted(&self) -> Seq {
+        self.flush_to.load(Acquire)
     }
 
     pub(crate) fn hold(&self, held: bool) {
@@ -245,6 +250,13 @@ impl Shared {
         }
     }
 
+    /// The same for what cannot wait until more has gathered.
+    pub(crate) fn wake_now(&self) {
+        if self.rest.rouse_now() {
+            self.command(Command::Wake);
+        }
+    }
+
     /// Sends a command; gives it back when the writer is gone.
     pub(crate) fn command(&self, command: Command) -> Option<Command> {
         self.commands.send(command).err().map(|unsent| unsent.0)
@@ -281,7 +293,7 @@ impl Shared {
         line.next += 1;
         line.line.push_back((number, notify));
         drop(line);
-        self.wake();
+        self.wake_now();
         Some(number)
     }
 

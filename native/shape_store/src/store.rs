@@ -315,7 +315,10 @@ impl Store {
             }
             queue.push(change, request.log)
         };
-        shared.wake();
+        // While it is held, whoever lets it go rouses the writer.
+        if shared.gate.allows() >= seq {
+            shared.wake();
+        }
         Ok(seq)
     }
 
@@ -484,10 +487,10 @@ impl Store {
     }
 
     /// Lets the writer go as far as this number even while flushing is paused or
-    /// manual.
+    /// manual, and at once: whoever waits for a number says so here.
     pub fn flush_to(&self, seq: Seq) {
         self.shared.gate.flush_to(seq);
-        self.shared.wake();
+        self.shared.wake_now();
     }
 
     /// Pauses or resumes the writer. What is committed by then stays so.
@@ -508,6 +511,7 @@ impl Store {
             }
             (queue.stand_in_line(bytes, notify), queue.load())
         };
+        self.shared.wake_now();
         self.shared.pressure_began(load.ops, load.bytes);
         Some(Ticket { shared: Arc::clone(&self.shared), number })
     }
@@ -529,10 +533,9 @@ impl Store {
         self.shared.ask_writer(notify)
     }
 
-    /// Whether the writer has nothing to do, so that its connection can be had at
-    /// once.
+    /// Whether the writer does nothing, so that its connection can be had at once.
     pub fn is_resting(&self) -> bool {
-        self.shared.rest.is_resting()
+        self.shared.rest.is_idle()
     }
 
     /// Takes back a request for a reader. False when the answer is on its way.
