@@ -4,7 +4,10 @@ defmodule Bench.Crew do
 
   Each process builds its inputs before the clock starts. Latency is taken of one
   operation in `sample`, so that reading the clock stays a small part of what is
-  measured; the end of a timed run is looked for at the same moments.
+  measured; the end of a timed run is looked for at the same moments. How many go
+  unsampled in between varies: an operation always takes about the same part of a
+  process's timeslice, and with a fixed number the ends of timeslices would fall on
+  sampled operations always or never.
   """
 
   defmodule Job do
@@ -43,6 +46,8 @@ defmodule Bench.Crew do
             latencies_ns: [non_neg_integer()]
           }
   end
+
+  @seed 12_345
 
   @doc "Runs one job."
   @spec run(Job.t()) :: Outcome.t()
@@ -91,12 +96,12 @@ defmodule Bench.Crew do
   end
 
   defp perform(%Job{until: :once} = job, inputs, _started) do
-    latencies = once(inputs, job.operation, 1, job.sample, [])
+    latencies = once(inputs, job.operation, 1, job.sample, @seed, [])
     {length(inputs), latencies}
   end
 
   defp perform(%Job{until: {:for, ms}, pace: nil} = job, inputs, started) do
-    cycle(inputs, inputs, job.operation, started + ms * 1_000_000, job.sample, 0, [])
+    cycle(inputs, inputs, job.operation, started + ms * 1_000_000, {job.sample, @seed}, 0, [])
   end
 
   defp perform(%Job{until: {:for, ms}} = job, inputs, started) do
@@ -104,20 +109,20 @@ defmodule Bench.Crew do
     paced(inputs, inputs, job.operation, deadline, started, div(1_000_000_000, job.pace), 0, [])
   end
 
-  defp once([], _operation, _countdown, _sample, latencies), do: latencies
+  defp once([], _operation, _countdown, _sample, _seed, latencies), do: latencies
 
-  defp once([input | inputs], operation, 1, sample, latencies) do
+  defp once([input | inputs], operation, 1, sample, seed, latencies) do
     {_, took} = timed(operation, input)
-    once(inputs, operation, sample, sample, [took | latencies])
+    seed = next(seed)
+    once(inputs, operation, stride(seed, sample), sample, seed, [took | latencies])
   end
 
-  defp once([input | inputs], operation, countdown, sample, latencies) do
+  defp once([input | inputs], operation, countdown, sample, seed, latencies) do
     operation.(input)
-    once(inputs, operation, countdown - 1, sample, latencies)
+    once(inputs, operation, countdown - 1, sample, seed, latencies)
   end
 
-  # Starts with a sampled operation, then leaves `sample - 1` unsampled.
-  defp cycle(inputs, all, operation, deadline, sample, count, latencies) do
+  defp cycle(inputs, all, operation, deadline, {sample, seed}, count, latencies) do
     [input | inputs] = or_again(inputs, all)
     {ended, took} = timed(operation, input)
     latencies = [took | latencies]
@@ -125,8 +130,10 @@ defmodule Bench.Crew do
     if ended >= deadline do
       {count + 1, latencies}
     else
-      inputs = unsampled(inputs, all, operation, sample - 1)
-      cycle(inputs, all, operation, deadline, sample, count + sample, latencies)
+      seed = next(seed)
+      stride = stride(seed, sample)
+      inputs = unsampled(inputs, all, operation, stride - 1)
+      cycle(inputs, all, operation, deadline, {sample, seed}, count + stride, latencies)
     end
   end
 
@@ -137,6 +144,11 @@ defmodule Bench.Crew do
     operation.(input)
     unsampled(inputs, all, operation, left - 1)
   end
+
+  # From 1 to twice `sample` less one, `sample` on average.
+  defp stride(seed, sample), do: rem(seed, 2 * sample - 1) + 1
+
+  defp next(seed), do: rem(seed * 75 + 74, 65_537)
 
   defp paced(inputs, all, operation, deadline, due, interval, count, latencies) do
     sleep_until(due)

@@ -16,13 +16,8 @@ mod listing;
 mod logging;
 mod lookups;
 mod messenger;
+mod parser;
 mod resource;
 mod waiting;
-
-/// Bodies are allocated by schedulers and freed by the writer. The C library's
-/// allocator makes threads share arenas, of which a VM with its many threads soon has
-/// too few, and blocks larger than a kilobyte take an arena's lock.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 rustler::init!("Elixir.Electric.ShapeCache.ShapeStatus.ShapeDb.Native");

@@ -18,10 +18,12 @@ const SMALL_BODY: usize = 8192;
 const FEW: usize = 1000;
 
 /// Tells the scheduler about work in proportion to `items`, of about 100 ns each: a
-/// hundredth of a timeslice is 10 µs.
+/// hundredth of a timeslice is 10 µs. Less than that goes with the call.
 pub(crate) fn consume(env: Env<'_>, items: usize) {
-    let percent = (items / 100).clamp(1, 100);
-    schedule::consume_timeslice(env, percent as i32);
+    let percent = (items / 100).min(100);
+    if percent > 0 {
+        schedule::consume_timeslice(env, percent as i32);
+    }
 }
 
 macro_rules! readable {
@@ -65,34 +67,36 @@ fn shape<'a>(env: Env<'a>, store: StoreArg, handle: Binary<'_>) -> Term<'a> {
     }
 }
 
-/// `{:ok, bodies}`, `nil` for each row that is gone, or `{:error, reason}`.
+/// `{:ok, body}`, `nil` for a row that is gone, or `{:error, reason}`.
 #[rustler::nif(schedule = "DirtyIo")]
-fn read_bodies<'a>(env: Env<'a>, store: StoreArg, rows: Items<u64>) -> Term<'a> {
-    bodies(env, &store.store.read_bodies(&rows.0))
+fn read_body<'a>(env: Env<'a>, store: StoreArg, row: u64) -> Term<'a> {
+    body(env, store.store.read_body(row))
 }
 
 /// The same by a message `{ref, answer}`, for a store with one connection.
 #[rustler::nif]
-fn ask_bodies<'a>(
-    env: Env<'a>,
-    store: StoreArg,
-    rows: Items<u64>,
-    reference: Reference<'_>,
-) -> Term<'a> {
+fn ask_body<'a>(env: Env<'a>, store: StoreArg, row: u64, reference: Reference<'_>) -> Term<'a> {
     let caller = Caller::new(env, reference);
-    let notify = move |read| caller.answer(move |env| bodies(env, &read));
-    store.store.ask_bodies(rows.0, Box::new(notify));
+    let notify = move |read: Result<Vec<Option<Body>>, ReadError>| {
+        let first = read.map(|bodies| bodies.into_iter().next().flatten());
+        caller.answer(move |env| body(env, first));
+    };
+    store.store.ask_bodies(vec![row], Box::new(notify));
     atoms::ok().encode(env)
 }
 
-fn bodies<'a>(env: Env<'a>, read: &Result<Vec<Option<Body>>, ReadError>) -> Term<'a> {
+fn body(env: Env<'_>, read: Result<Option<Body>, ReadError>) -> Term<'_> {
     match read {
-        Ok(bodies) => {
-            let bodies = bodies.iter().map(|body| body.as_ref().map(|body| binary(env, body)));
-            (atoms::ok(), bodies.collect::<Vec<_>>()).encode(env)
-        }
-        Err(ReadError::Closed) => atoms::closed().encode(env),
-        Err(error) => (atoms::error(), error.to_string()).encode(env),
+        Ok(body) => (atoms::ok(), body.map(|body| binary(env, &body))).encode(env),
+        Err(error) => unread(env, &error),
+    }
+}
+
+/// Why something was not read.
+pub(crate) fn unread<'a>(env: Env<'a>, error: &ReadError) -> Term<'a> {
+    match error {
+        ReadError::Closed => atoms::closed().encode(env),
+        error => (atoms::error(), error.to_string()).encode(env),
     }
 }
 

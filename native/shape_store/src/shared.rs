@@ -270,13 +270,6 @@ impl Shared {
         }
     }
 
-    /// Keeps the body of one row that was read alone; many at once are a list.
-    pub(crate) fn keep_one(&self, rows: &[RowId], bodies: &[Option<Body>]) {
-        if let ([row], [Some(body)]) = (rows, bodies) {
-            self.bodies.keep(*row, Body::clone(body));
-        }
-    }
-
     pub(crate) fn checked(&self) {
         self.suspected.store(false, Relaxed);
     }

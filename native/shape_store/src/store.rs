@@ -17,6 +17,7 @@ use crate::{
     index::{Refusal, sort_handles},
     options::Options,
     queue::{self, Body, Change, Operation, Queue, Seq},
+    schema,
     shared::{Command, Reply, Shared, State},
     slab::EntryId,
     statistics::Statistics,
@@ -27,7 +28,7 @@ use crate::{
 
 /// An open store. Cheap to clone; all clones are the same store.
 ///
-/// No method but [`Store::read_bodies`] and the `ask_` ones touches the disk, and
+/// No method but the `read_` and the `ask_` ones touches the disk, and
 /// none waits for it. Dropping the last clone lets the writer commit what is
 /// queued and end, without waiting for it.
 #[derive(Clone)]
@@ -97,6 +98,8 @@ pub struct Place {
     id: EntryId,
     /// Its name.
     pub handle: Handle,
+    /// The first of the tables it reads, or 0.
+    pub table: Oid,
 }
 
 impl Store {
@@ -355,26 +358,60 @@ impl Store {
         warm.map_or(Found::Cold(row), Found::Warm)
     }
 
-    /// Reads bodies from disk, in the order of the rows; none for a row that is
-    /// gone. Those in memory are taken from there. One row read alone is kept
-    /// warm, many are not.
+    /// Reads a body from disk, unless it is in memory by now, and keeps it warm; none
+    /// for a row that is gone.
     ///
     /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
-    pub fn read_bodies(&self, rows: &[RowId]) -> Result<Vec<Option<Body>>, ReadError> {
+    pub fn read_body(&self, row: RowId) -> Result<Option<Body>, ReadError> {
+        if let Found::Warm(body) = self.body_of(row) {
+            return Ok(Some(body));
+        }
+        let body = self.read(|conn| connection::read_body(conn, row))?;
+        if let Some(body) = &body {
+            self.shared.bodies.keep(row, Body::clone(body));
+        }
+        Ok(body)
+    }
+
+    /// Shows `visit` the body of each place in turn, from memory or from disk; none
+    /// for a shape that went in the meantime, though it may have been added again.
+    /// None is kept warm, so that a list does not push out what is asked for.
+    ///
+    /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
+    pub fn read_places(
+        &self,
+        places: &[Place],
+        mut visit: impl FnMut(&Place, Option<&[u8]>),
+    ) -> Result<(), ReadError> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(schema::READ_BODY)?;
+            for place in places {
+                match self.body_at(place) {
+                    None => visit(place, None),
+                    Some(Found::Warm(body)) => visit(place, Some(&body)),
+                    Some(Found::Cold(row)) => {
+                        let mut rows = statement.query([row as i64])?;
+                        let body = match rows.next()? {
+                            Some(row) => Some(row.get_ref(0)?.as_blob()?),
+                            None => None,
+                        };
+                        visit(place, body);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, ReadError> {
         let shared = &*self.shared;
         if matches!(shared.state(), State::Closed | State::Poisoned) {
             return Err(ReadError::Closed);
         }
-        let read = |conn: &Connection| {
-            let body = |row: &RowId| match self.body_of(*row) {
-                Found::Warm(body) => Ok(Some(body)),
-                Found::Cold(row) => connection::read_body(conn, row),
-            };
-            rows.iter().map(body).collect::<rusqlite::Result<Vec<_>>>()
-        };
-        let bodies = shared.readers.with(read).inspect_err(|error| shared.suspect(error))?;
-        shared.keep_one(rows, &bodies);
-        Ok(bodies)
+        Ok(shared.readers.with(read).inspect_err(|error| shared.suspect(error))?)
     }
 
     /// Asks the writer to read bodies between two batches: in exclusive mode it
@@ -414,7 +451,11 @@ impl Store {
     /// All shapes there are, in no order, but near to that of the file.
     pub fn places(&self) -> Vec<Place> {
         let ids = self.shared.queue.lock().free.used();
-        let place = |id| Some(Place { id, handle: self.shared.index.get(id)?.handle });
+        let place = |id| {
+            let entry = self.shared.index.get(id)?;
+            let table = entry.oids.first().copied().unwrap_or_default();
+            Some(Place { id, handle: entry.handle, table })
+        };
         ids.filter_map(place).collect()
     }
 

@@ -445,7 +445,10 @@ impl Writer {
         let bodies = rows.iter().map(|row| connection::read_body(conn, *row));
         let bodies = bodies.collect::<rusqlite::Result<Vec<_>>>();
         let bodies = bodies.inspect_err(|error| self.shared.suspect(error))?;
-        self.shared.keep_one(rows, &bodies);
+        // One that is asked for alone is kept warm; many at once are a list.
+        if let ([row], [Some(body)]) = (rows, bodies.as_slice()) {
+            self.shared.bodies.keep(*row, crate::Body::clone(body));
+        }
         Ok(bodies)
     }
 

@@ -118,7 +118,7 @@ fn a_closing_store_takes_nothing_more_and_commits_the_rest() {
     assert!(matches!(refused, Err(ChangeError::NotWritable(NotWritable::Closed))));
     assert!(matches!(store.reset(), Err(ChangeError::NotWritable(_))));
     assert!(store.remove_incomplete().is_err());
-    assert!(store.read_bodies(&[1]).is_err());
+    assert!(store.read_body(1).is_err());
     assert_eq!(store.wait(last + 1, Box::new(|_| {})), Waiting::Over(Outcome::Closed));
     assert_eq!(open(unsynced(file_in(&folder))).count(), 1_000);
 }

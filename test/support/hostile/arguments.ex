@@ -12,7 +12,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     open: [:options],
     verified: [:store, :digests],
     promote: [:store, :ref],
-    add: [:store, :handle, :bytes, :number, :oids, :bytes, :ticket, :flag],
+    add: [:store, :handle, :bytes, :number, :oids, :body, :ticket, :flag],
     remove: [:store, :handle, :ticket, :flag],
     mark: [:store, :handle, :snapshot, :ticket, :flag],
     note_unknown: [:store, :operation, :handle, :ticket],
@@ -23,17 +23,18 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     flush_to: [:store, :number],
     pause: [:store, :flag],
     handle_for: [:store, :bytes],
-    body: [:store, :handle],
-    read_bodies: [:store, :rows],
-    ask_bodies: [:store, :rows, :ref],
+    shape: [:store, :handle],
+    read_body: [:store, :number],
+    ask_body: [:store, :number, :ref],
     snapshot: [:store, :handle],
     handle_exists: [:store, :handle],
     unknown_handles: [:store, :handles],
     handles_for_relations: [:store, :oids],
     all_handles_for_relations: [:store, :oids],
-    cursor: [:store, :flag],
+    cursor: [:store],
     next_meta: [:store, :cursor, :number],
-    next_bodies: [:store, :cursor, :number],
+    next_shapes: [:store, :cursor, :number],
+    ask_shapes: [:store, :cursor, :number, :ref],
     pending_body: [:store, :handle],
     pending_handle: [:store, :bytes],
     ask_reader: [:store, :ref],
@@ -99,9 +100,9 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   defp proper(:handle, _pool), do: handle(:rand.uniform(40))
   defp proper(:handles, pool), do: some(fn -> proper(:handle, pool) end)
   defp proper(:bytes, _pool), do: :erlang.term_to_binary(shape(:rand.uniform(200)))
+  defp proper(:body, pool), do: :bytes |> proper(pool) |> damaged(:rand.uniform(4))
   defp proper(:digests, _pool), do: some(fn -> Enum.random([nil, :rand.bytes(32), ""]) end)
   defp proper(:number, _pool), do: Enum.random([0, 1, 2, 50, :rand.uniform(10_000)])
-  defp proper(:rows, _pool), do: some(fn -> :rand.uniform(300) - 20 end)
   defp proper(:oids, _pool), do: some(fn -> oid(:rand.uniform(20)) end)
   defp proper(:flag, _pool), do: Enum.random([true, false])
   defp proper(:snapshot, _pool), do: Enum.random([:started, :complete])
@@ -114,6 +115,16 @@ defmodule ElectricShapeDb.Hostile.Arguments do
 
   defp proper(:options, %{dir: [dir]}),
     do: options(Enum.random([":memory:", Path.join(dir, "open")]))
+
+  # A list parses what it finds in the file.
+  defp damaged(bytes, 1) do
+    at = :rand.uniform(byte_size(bytes)) - 1
+    <<before::binary-size(at), _byte, rest::binary>> = bytes
+    <<before::binary, :rand.uniform(256) - 1, rest::binary>>
+  end
+
+  defp damaged(bytes, 2), do: binary_part(bytes, 0, :rand.uniform(byte_size(bytes)))
+  defp damaged(bytes, _sound), do: bytes
 
   # As the owner of a store gives them.
   defp options(path) do

@@ -34,12 +34,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @type relation :: {non_neg_integer(), {String.t(), String.t()}}
   @type durable :: [durability: Options.durability()]
 
-  # Shapes whose bodies are copied out of the store in one go.
-  @bodies_at_once 256
+  # Shapes that are read in one go, and share what they have in common.
+  @shapes_at_once 512
   @metas_at_once 500
 
   # How long the one connection of exclusive mode may take to answer.
   @read_timeout 30_000
+
+  # On every request: each call counts against the timeslice of the process.
+  @compile {:inline, answer: 3}
 
   defguardp is_stack_id(term) when is_binary(term)
   defguardp is_handle(term) when is_binary(term)
@@ -293,40 +296,45 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   defp fold_shapes(stack_id, action, acc, fun) do
     store = Stores.fetch!(stack_id, action)
     cursor = answer(Native.cursor(store), stack_id, action)
-    fold_bodies(store, stack_id, cursor, acc, fun)
+    read = if Native.is_exclusive(store), do: &ask_shapes/2, else: &next_shapes/2
+    fold_pieces(read, store, cursor, {stack_id, action}, acc, fun)
   end
 
-  defp fold_bodies(store, stack_id, cursor, acc, fun) do
-    case Native.next_bodies(store, cursor, @bodies_at_once) do
+  defp fold_pieces(read, store, cursor, {stack_id, action} = whose, acc, fun) do
+    case read.(store, cursor) do
       :done ->
         acc
 
-      found ->
-        rows = for {_handle, row} <- found, is_integer(row), do: row
-        bodies = read_bodies(store, stack_id, rows)
-        acc = fold_found(found, bodies, acc, fun, &shape(store, stack_id, &1))
-        fold_bodies(store, stack_id, cursor, acc, fun)
+      read_pieces ->
+        items = read!(read_pieces, stack_id, action)
+        acc = fold_items(items, acc, fun, &shape(store, stack_id, &1))
+        fold_pieces(read, store, cursor, whose, acc, fun)
     end
   end
 
-  # `bodies` are those of the rows among `found`, in their order.
-  defp fold_found([{handle, body} | found], bodies, acc, fun, again) when is_binary(body) do
-    fold_found(found, bodies, fun.({handle, Shapes.parse(body)}, acc), fun, again)
+  defp next_shapes(store, cursor), do: Native.next_shapes(store, cursor, @shapes_at_once)
+
+  defp ask_shapes(store, cursor) do
+    ask(&Native.ask_shapes(store, cursor, @shapes_at_once, &1))
   end
 
-  # Its row went in the meantime; it may have been added again.
-  defp fold_found([{handle, _row} | found], [nil | bodies], acc, fun, again) do
+  defp fold_items([], acc, _fun, _again), do: acc
+
+  # It went in the meantime; it may have been added again.
+  defp fold_items([{handle, nil} | items], acc, fun, again) do
     case again.(handle) do
-      {:ok, shape} -> fold_found(found, bodies, fun.({handle, shape}, acc), fun, again)
-      :error -> fold_found(found, bodies, acc, fun, again)
+      {:ok, shape} -> fold_items(items, fun.({handle, shape}, acc), fun, again)
+      :error -> fold_items(items, acc, fun, again)
     end
   end
 
-  defp fold_found([{handle, _row} | found], [body | bodies], acc, fun, again) do
-    fold_found(found, bodies, fun.({handle, Shapes.parse(body)}, acc), fun, again)
+  defp fold_items([{handle, body} | items], acc, fun, again) when is_binary(body) do
+    fold_items(items, fun.({handle, Shapes.parse(body)}, acc), fun, again)
   end
 
-  defp fold_found([], [], acc, _fun, _again), do: acc
+  defp fold_items([item | items], acc, fun, again) do
+    fold_items(items, fun.(item, acc), fun, again)
+  end
 
   # A row that is gone when it is read was removed, by this store or by the one it
   # follows, and its handle may be there again under another row.
@@ -342,9 +350,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
         {:ok, Shapes.parse(body)}
 
       {:cold, row} ->
-        case read_bodies(store, stack_id, [row]) do
-          [nil] -> shape(store, stack_id, handle, tries - 1)
-          [body] -> {:ok, Shapes.parse(body)}
+        case read_body(store, stack_id, row) do
+          nil -> shape(store, stack_id, handle, tries - 1)
+          body -> {:ok, Shapes.parse(body)}
         end
 
       other ->
@@ -352,30 +360,32 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     end
   end
 
-  defp read_bodies(_store, _stack_id, []), do: []
-
-  defp read_bodies(store, stack_id, rows) do
+  defp read_body(store, stack_id, row) do
     read =
       if Native.is_exclusive(store),
-        do: ask_bodies(store, rows),
-        else: Native.read_bodies(store, rows)
+        do: ask(&Native.ask_body(store, row, &1)),
+        else: Native.read_body(store, row)
 
-    case read do
-      {:ok, bodies} -> bodies
-      {:error, reason} -> raise Error, action: :shape_for_handle, error: reason
-      _unreadable -> raise Error, action: :shape_for_handle, error: Stores.not_running(stack_id)
-    end
+    read!(read, stack_id, :shape_for_handle)
   end
 
-  defp ask_bodies(store, rows) do
+  # The one connection of exclusive mode answers by a message.
+  defp ask(ask) do
     ref = make_ref()
-    :ok = Native.ask_bodies(store, rows, ref)
+    :ok = ask.(ref)
 
     receive do
       {^ref, answer} -> answer
     after
       @read_timeout -> {:error, "the one connection did not answer within #{@read_timeout} ms"}
     end
+  end
+
+  defp read!({:ok, read}, _stack_id, _action), do: read
+  defp read!({:error, reason}, _stack_id, action), do: raise(Error, action: action, error: reason)
+
+  defp read!(_unreadable, stack_id, action) do
+    raise Error, action: action, error: Stores.not_running(stack_id)
   end
 
   # --- the store itself

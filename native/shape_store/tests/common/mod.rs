@@ -210,14 +210,14 @@ impl Running {
     }
 
     fn cold(&self, row: RowId) -> Result<Option<Vec<u8>>, ReadError> {
-        let bodies = if self.is_exclusive() {
+        let body = if self.is_exclusive() {
             let (sender, told) = channel();
             self.ask_bodies(vec![row], tell(sender));
-            told.recv_timeout(PATIENCE).expect("the writer answers")
+            told.recv_timeout(PATIENCE).expect("the writer answers")?.remove(0)
         } else {
-            self.read_bodies(&[row])
+            self.read_body(row)?
         };
-        Ok(bodies?.remove(0).map(|body| body.to_vec()))
+        Ok(body.map(|body| body.to_vec()))
     }
 
     /// Waits for an event; the ones before it are lost.

@@ -87,11 +87,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
           {:ok, term()} | {:body, binary()} | {:cold, integer()} | :error | unreadable()
   def shape(_store, _handle), do: unloaded()
 
-  @spec read_bodies(store(), [integer()]) ::
-          {:ok, [binary() | nil]} | {:error, String.t()} | unreadable()
-  def read_bodies(_store, _rows), do: unloaded()
-  @spec ask_bodies(store(), [integer()], reference()) :: :ok
-  def ask_bodies(_store, _rows, _ref), do: unloaded()
+  @spec read_body(store(), integer()) ::
+          {:ok, binary() | nil} | {:error, String.t()} | unreadable()
+  def read_body(_store, _row), do: unloaded()
+  @spec ask_body(store(), integer(), reference()) :: :ok
+  def ask_body(_store, _row, _ref), do: unloaded()
   @spec is_exclusive(store()) :: boolean()
   def is_exclusive(_store), do: unloaded()
   @spec snapshot(store(), binary()) :: :none | :started | :complete | :error | unreadable()
@@ -117,9 +117,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
           [{binary(), integer(), boolean()}] | :done
   def next_meta(_store, _cursor, _len), do: unloaded()
 
-  @spec next_bodies(store(), reference(), pos_integer()) ::
-          [{binary(), binary() | integer()}] | :done
-  def next_bodies(_store, _cursor, _len), do: unloaded()
+  @spec next_shapes(store(), reference(), pos_integer()) ::
+          {:ok, [{binary(), term()}]} | :done | {:error, String.t()} | unreadable()
+  def next_shapes(_store, _cursor, _len), do: unloaded()
+  @spec ask_shapes(store(), reference(), pos_integer(), reference()) :: :ok
+  def ask_shapes(_store, _cursor, _len, _ref), do: unloaded()
 
   # What is buffered
 

@@ -7,6 +7,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
   # The host's module, compiled after us.
   @compile {:no_warn_undefined, Shape}
 
+  @compile {:inline, serialise: 1}
+
   @type shape :: %{:__struct__ => Shape, optional(atom()) => term()}
 
   # These bytes are hashed and compared across restarts and releases of OTP:
@@ -38,7 +40,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
 
   @doc "The oids of relations; only these matter."
   @spec oids_of([{non_neg_integer(), term()}]) :: [non_neg_integer()]
-  def oids_of(relations), do: Enum.map(relations, fn {oid, _relation} -> oid end)
+  def oids_of([{oid, _relation} | relations]), do: [oid | oids_of(relations)]
+  def oids_of([]), do: []
 
   @doc """
   The digest of a stored shape as we compute it, or `nil` when its body, digest and

@@ -11,6 +11,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
 
+  # Each call of a request process counts against its timeslice.
+  @compile {:inline, get: 1}
+
   @type stack_id :: String.t()
 
   def start_link(_opts), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)

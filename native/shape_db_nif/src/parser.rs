@@ -1,0 +1,252 @@
+//! Parses many bodies into terms that share what they have in common.
+//!
+//! The shapes of a table differ in little: a constant of the where-clause, say. So a
+//! body is parsed beside one that was parsed before, its *model*. A *part* with the
+//! same bytes as the part in the same place of the model is the same term, which is
+//! used again instead of being built again, and what is new is built around it. A
+//! list of shapes takes a fraction of the time and of the memory that way.
+//!
+//! Bodies are in the external term format,
+//! <https://www.erlang.org/doc/apps/erts/erl_ext_dist>. Its containers are taken apart
+//! here, whatever else there is, the VM parses.
+
+use std::collections::HashMap;
+
+use rustler::{Encoder, Env, Term, types::tuple::make_tuple};
+use shape_store::Oid;
+
+use crate::{atoms, resource::binary};
+
+const VERSION: u8 = 131;
+const SMALL_INTEGER: u8 = 97;
+const INTEGER: u8 = 98;
+const SMALL_TUPLE: u8 = 104;
+const LARGE_TUPLE: u8 = 105;
+const LIST: u8 = 108;
+const BINARY: u8 = 109;
+const MAP: u8 = 116;
+
+/// A larger body is no variation on another.
+const LARGEST: usize = 65_536;
+
+/// Containers deeper than this are left to the VM, whose parser needs no stack.
+const DEEPEST: usize = 64;
+
+/// Parses within one call, whose environment has the terms.
+pub(crate) struct Parser<'a> {
+    env: Env<'a>,
+    /// The first body of each table.
+    models: HashMap<Oid, Model<'a>>,
+    /// The table of the last body: the model for the first of another table.
+    last: Oid,
+}
+
+#[derive(Default)]
+struct Model<'a> {
+    bytes: Vec<u8>,
+    /// Each before those it contains.
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    start: usize,
+    end: usize,
+    /// How many parts these are, with all that it contains.
+    parts: usize,
+    term: Term<'a>,
+}
+
+impl<'a> Parser<'a> {
+    pub(crate) fn new(env: Env<'a>) -> Self {
+        Self { env, models: HashMap::new(), last: 0 }
+    }
+
+    pub(crate) fn env(&self) -> Env<'a> {
+        self.env
+    }
+
+    /// The term of a body, as `:erlang.binary_to_term/1` would give it; `None` when
+    /// it is not one. Bodies of one table are likely to be alike.
+    pub(crate) fn parse(&mut self, table: Oid, body: &[u8]) -> Option<Term<'a>> {
+        self.parse_alike(table, body).or_else(|| Some(self.env.binary_to_term(body)?.0))
+    }
+
+    fn parse_alike(&mut self, table: Oid, body: &[u8]) -> Option<Term<'a>> {
+        if body.len() > LARGEST || body.first() != Some(&VERSION) {
+            return None;
+        }
+        let own = self.models.get(&table);
+        let model = own.or_else(|| self.models.get(&self.last));
+        let (bytes, like) = model.map_or((&[][..], &[][..]), |model| (&model.bytes, &model.parts));
+        let mut parse = Parse {
+            env: self.env,
+            bytes: body.to_vec(),
+            at: 1,
+            depth: 0,
+            stack: Vec::new(),
+            model: bytes,
+            made: own.is_none().then(Vec::new),
+        };
+        let (term, _) = parse.part(like)?;
+        let Parse { bytes, made, .. } = parse;
+        if let Some(parts) = made {
+            self.models.insert(table, Model { bytes, parts });
+        }
+        self.last = table;
+        Some(term)
+    }
+}
+
+/// One body on its way.
+struct Parse<'m, 'a> {
+    env: Env<'a>,
+    bytes: Vec<u8>,
+    /// Where the next part starts.
+    at: usize,
+    depth: usize,
+    /// Keys and values of the maps it is in.
+    stack: Vec<Term<'a>>,
+    /// The bytes of the model.
+    model: &'m [u8],
+    /// The parts, when the body is to be a model.
+    made: Option<Vec<Part<'a>>>,
+}
+
+/// The parts of the model that correspond to those of one container.
+struct Alike<'m, 'a>(&'m [Part<'a>]);
+
+impl<'m, 'a> Alike<'m, 'a> {
+    /// The next, with all that it contains; none when the model has fewer.
+    fn next(&mut self) -> &'m [Part<'a>] {
+        let parts = self.0.first().map_or(0, |part| part.parts);
+        let (next, rest) = self.0.split_at_checked(parts).unwrap_or_default();
+        self.0 = rest;
+        next
+    }
+}
+
+impl<'m, 'a> Parse<'m, 'a> {
+    /// The next part, and whether it is the one of the model. `like` is that one and
+    /// all that it contains, or empty.
+    fn part(&mut self, like: &'m [Part<'a>]) -> Option<(Term<'a>, bool)> {
+        if let Some(term) = self.same(like) {
+            return Some((term, true));
+        }
+        let start = self.at;
+        let place = self.made.as_mut().map(|made| {
+            let term = atoms::nil().encode(self.env);
+            made.push(Part { start, end: start, parts: 1, term });
+            made.len() - 1
+        });
+        self.depth += 1;
+        let term = self.build(like)?;
+        self.depth -= 1;
+        if let (Some(made), Some(place)) = (&mut self.made, place) {
+            let parts = made.len() - place;
+            *made.get_mut(place)? = Part { start, end: self.at, parts, term };
+        }
+        Some((term, false))
+    }
+
+    /// The model's term, when the bytes are the same: a term ends where its bytes say.
+    fn same(&mut self, like: &[Part<'a>]) -> Option<Term<'a>> {
+        let part = like.first()?;
+        let there = self.model.get(part.start..part.end)?;
+        if !self.bytes.get(self.at..)?.starts_with(there) {
+            return None;
+        }
+        if let Some(made) = &mut self.made {
+            let moved = |at: usize| at - part.start + self.at;
+            made.extend(like.iter().map(|part| Part {
+                start: moved(part.start),
+                end: moved(part.end),
+                ..*part
+            }));
+        }
+        self.at += there.len();
+        Some(part.term)
+    }
+
+    fn build(&mut self, like: &'m [Part<'a>]) -> Option<Term<'a>> {
+        let alike = Alike(like.get(1..).unwrap_or_default());
+        let start = self.at;
+        match self.number::<1>()? as u8 {
+            MAP if self.depth < DEEPEST => self.map(like.first(), alike),
+            LIST if self.depth < DEEPEST => self.list(alike),
+            SMALL_TUPLE if self.depth < DEEPEST => self.tuple::<1>(alike),
+            LARGE_TUPLE if self.depth < DEEPEST => self.tuple::<4>(alike),
+            SMALL_INTEGER => Some(self.number::<1>()?.encode(self.env)),
+            INTEGER => Some((self.number::<4>()? as i32).encode(self.env)),
+            BINARY => {
+                let len = self.number::<4>()? as usize;
+                let end = self.at.checked_add(len)?;
+                let term = binary(self.env, self.bytes.get(self.at..end)?);
+                self.at = end;
+                Some(term)
+            }
+            _ => self.other(start),
+        }
+    }
+
+    /// A map with the keys of the model's is the model's, with other values, and
+    /// shares its keys.
+    fn map(&mut self, like: Option<&Part<'a>>, mut alike: Alike<'m, 'a>) -> Option<Term<'a>> {
+        let arity = self.number::<4>()?;
+        let base = self.stack.len();
+        let is_map = |part: &&Part<'a>| self.model.get(part.start) == Some(&MAP);
+        let mut patched = like.filter(is_map).map(|part| part.term);
+        for _ in 0..arity {
+            let (key, same_key) = self.part(alike.next())?;
+            let (value, same_value) = self.part(alike.next())?;
+            patched = match patched {
+                Some(map) if same_key && same_value => Some(map),
+                Some(map) if same_key => map.map_update(key, value).ok(),
+                _ => None,
+            };
+            self.stack.extend([key, value]);
+        }
+        // What is left of the model are keys that this one lacks.
+        let map = patched.filter(|_| alike.0.is_empty()).or_else(|| {
+            let pairs = self.stack.get(base..)?;
+            let [keys, values] = [0, 1].map(|i| pairs.iter().skip(i).step_by(2).copied());
+            let (keys, values): (Vec<_>, Vec<_>) = (keys.collect(), values.collect());
+            Term::map_from_term_arrays(self.env, &keys, &values).ok()
+        });
+        self.stack.truncate(base);
+        map
+    }
+
+    fn tuple<const SIZE: usize>(&mut self, mut alike: Alike<'m, 'a>) -> Option<Term<'a>> {
+        let arity = self.number::<SIZE>()?;
+        let elements = (0..arity).map(|_| Some(self.part(alike.next())?.0));
+        let elements = elements.collect::<Option<Vec<_>>>()?;
+        Some(make_tuple(self.env, &elements))
+    }
+
+    fn list(&mut self, mut alike: Alike<'m, 'a>) -> Option<Term<'a>> {
+        let len = self.number::<4>()?;
+        let items = (0..len).map(|_| Some(self.part(alike.next())?.0));
+        let items = items.collect::<Option<Vec<_>>>()?;
+        let (tail, _) = self.part(alike.next())?;
+        Some(items.into_iter().rev().fold(tail, Term::list_prepend))
+    }
+
+    /// What the VM parses: the version goes before it for as long as that takes.
+    fn other(&mut self, start: usize) -> Option<Term<'a>> {
+        let before = start.checked_sub(1)?;
+        let kept = std::mem::replace(self.bytes.get_mut(before)?, VERSION);
+        let parsed = self.env.binary_to_term(self.bytes.get(before..)?);
+        *self.bytes.get_mut(before)? = kept;
+        let (term, size) = parsed?;
+        self.at = before + size;
+        Some(term)
+    }
+
+    /// A number of so many bytes.
+    fn number<const SIZE: usize>(&mut self) -> Option<u32> {
+        let bytes = self.bytes.get(self.at..)?.first_chunk::<SIZE>()?;
+        self.at += SIZE;
+        Some(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+    }
+}

@@ -1,0 +1,88 @@
+defmodule ElectricShapeDb.ListingTest do
+  @moduledoc """
+  Shapes in a list share what they have in common, and are the same terms as without.
+  `LISTING_RUNS=1000` for more.
+  """
+
+  use ElectricShapeDb.StoreCase, async: true
+
+  import ElectricShapeDb.Property
+
+  @runs String.to_integer(System.get_env("LISTING_RUNS", "100"))
+
+  # What stands in the place of a part: each kind of the external format, and some
+  # that look like others.
+  @parts [0, 255, 256, -1, 2 ** 31, -(2 ** 70), 1.5, :atom, nil, true, "", "text", <<5::3>>] ++
+           [[], [1, 2], [:a | :b], [[]], {}, {1}, {:a, "b"}, %{}, %{a: 1}, %{"a" => %{b: []}}] ++
+           [&:erlang.==/2, ~c"string", String.duplicate("long", 100), List.duplicate(:x, 300)] ++
+           [Map.new(1..40, &{&1, [&1]}), %{a: 1, b: 2}, %{a: %{}, c: 2}, [%{a: 1}, %{a: 2}]]
+
+  for {name, opts} <- ElectricShapeDb.Matrix.configurations() do
+    @tag store: opts
+    @tag :property
+    @tag timeout: :infinity
+    test "a list has the terms that were added (#{name})", context do
+      check!(variation(), @runs, fn variations ->
+        run = %{context | stack_id: unique("stack"), storage_dir: tmp_dir!()}
+        start_store!(run)
+
+        added =
+          for {variation, n} <- Enum.with_index(variations) do
+            {add!(run.stack_id, shape(n, varied(variation)), handle(n)),
+             shape(n, varied(variation))}
+          end
+
+        assert ShapeDb.list_shapes!(run.stack_id) == added
+        flush!(run.stack_id)
+        assert ShapeDb.list_shapes!(run.stack_id) === added
+        stop_store!(run)
+      end)
+    end
+  end
+
+  # A table, and two places in a term with what stands there.
+  defp variation do
+    [integer(0, 2), integer(0, 5), part(), integer(0, 5), part()]
+  end
+
+  defp part, do: integer(0, length(@parts) - 1)
+
+  defp varied([table, place, part, other_place, other_part]) do
+    term = %{a: [1, {:b, %{c: "d", e: nil}}, "f"], g: {:h, [~c"i" | :j]}, k: %{}}
+
+    term =
+      term |> put(place, Enum.at(@parts, part)) |> put(other_place, Enum.at(@parts, other_part))
+
+    [root_table_id: oid(table), storage: term, tag_structure: [term]]
+  end
+
+  defp put(term, 0, part), do: Map.put(term, :a, part)
+  defp put(term, 1, part), do: Map.put(term, :g, {:h, part})
+  defp put(term, 2, part), do: Map.put(term, :g, {part, [:i | part]})
+  defp put(term, 3, part), do: Map.put(term, :a, [1, part, "f"])
+  defp put(term, 4, part), do: Map.put(term, part, part)
+  defp put(term, 5, part), do: Map.put(term, :k, %{part => 1, c: part})
+
+  test "equal parts of a list are one term in memory", %{stack_id: stack_id} = context do
+    start_store!(context)
+    long = List.duplicate("a part that all of them have", 100)
+    for n <- 1..50, do: add!(stack_id, shape(n, tag_structure: long), handle(n))
+    shapes = ShapeDb.list_shapes!(stack_id)
+
+    assert :erts_debug.flat_size(shapes) > 50 * :erts_debug.flat_size(long)
+    assert :erts_debug.size(shapes) < 5 * :erts_debug.flat_size(long)
+  end
+
+  test "a body that is no term fails the list, and nothing else", context do
+    %{stack_id: stack_id} = context
+    start_store!(context)
+    add_samples!(stack_id, 1..3)
+    flush!(stack_id)
+    tamper!(stack_id, ["UPDATE bodies SET shape = x'8374' WHERE id = 2"])
+    restart_store!(context)
+
+    assert_raise ArgumentError, fn -> ShapeDb.list_shapes(stack_id) end
+    assert ShapeDb.shape_for_handle(stack_id, handle(3)) == {:ok, shape(3)}
+    assert ShapeDb.count_shapes(stack_id) == {:ok, 3}
+  end
+end
