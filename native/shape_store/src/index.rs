@@ -22,8 +22,8 @@ use parking_lot::RwLock;
 
 use crate::{
     cell::Look,
-    entry::{Digest, Entry, Handle, Oid, RowId, Snapshot},
-    relations::Relations,
+    entry::{Digest, Entry, Handle, Oid, RowId, Snapshot, prefix, sort_handles},
+    relations::{Relation, Relations},
     slab::{EntryId, FreeIds, Slab},
     table::Table,
 };
@@ -67,7 +67,7 @@ impl Index {
     pub(crate) fn get(&self, id: EntryId) -> Option<Entry> {
         match self.slab.get(id)?.look() {
             Look::Vacant => None,
-            Look::Entry(entry) => Some(entry),
+            Look::Inline(entry) => Some(entry),
             Look::Overflow { row, snapshot } => {
                 let whole = self.overflow.read().get(&row).map(Arc::clone)?;
                 Some(Entry { snapshot, ..(*whole).clone() })
@@ -91,27 +91,40 @@ impl Index {
         self.count.load(Relaxed)
     }
 
-    /// Calls `visit` with every entry that reads one of these tables, until it
-    /// gives an error. An entry of two of the tables comes twice.
-    pub(crate) fn for_relations<E>(
-        &self,
-        oids: &[Oid],
-        mut visit: impl FnMut(Entry) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// The handles of all entries that read one of these tables, sorted, without
+    /// repetition. `None` when there are more than `limit`, of which one that reads
+    /// two of the tables counts twice.
+    pub(crate) fn for_relations(&self, oids: &[Oid], limit: usize) -> Option<Vec<Handle>> {
+        let mut handles = Vec::new();
         for oid in oids {
-            let mut start = Some(0);
-            while let Some(from) = start {
-                let (ids, next) = self.relations.piece(*oid, from);
-                // An id of the piece may have been freed and filled again since.
-                for entry in ids.into_iter().filter_map(|id| self.get(id)) {
-                    if entry.oids.contains(oid) {
-                        visit(entry)?;
-                    }
+            self.relations.pieces(*oid, |piece| {
+                self.handles_of(*oid, piece, &mut handles);
+                (handles.len() <= limit).then_some(())
+            })?;
+        }
+        sort_handles(&mut handles);
+        Some(handles)
+    }
+
+    /// Puts the handles of the entries with these relations to a table, those that are
+    /// gone excepted. A cell may have been filled again since its relation was read:
+    /// that entry has a relation of its own, elsewhere in the order.
+    fn handles_of(&self, oid: Oid, piece: &[Relation], handles: &mut Vec<Handle>) {
+        handles.reserve(piece.len());
+        for relation in piece {
+            let Some(cell) = self.slab.get(relation.id()) else { continue };
+            match cell.look_for(oid, relation.prefix()) {
+                Look::Vacant => {}
+                Look::Inline(handle) => handles.push(handle),
+                Look::Overflow { row, .. } => {
+                    let overflow = self.overflow.read();
+                    let entry = overflow.get(&row).filter(|entry| {
+                        entry.oids.contains(&oid) && prefix(&entry.handle) == relation.prefix()
+                    });
+                    handles.extend(entry.map(|entry| entry.handle.clone()));
                 }
-                start = next;
             }
         }
-        Ok(())
     }
 
     /// Puts an entry in, unless its handle or an equal shape is there. `before`
@@ -132,7 +145,7 @@ impl Index {
         if !entry.fits_inline() {
             self.overflow.write().insert(entry.row, Arc::new(entry.clone()));
         }
-        self.relations.insert(&entry.oids, id);
+        self.relations.insert(entry, id);
         self.by_handle.insert(self.hash_handle(&entry.handle), id);
         self.by_digest.insert(hash_digest(&entry.digest), id);
         before(id);
@@ -154,7 +167,7 @@ impl Index {
         self.count.fetch_sub(1, Relaxed);
         self.by_digest.remove(hash_digest(&entry.digest), id);
         self.by_handle.remove(self.hash_handle(&entry.handle), id);
-        self.relations.remove(&entry.oids, id);
+        self.relations.remove(entry, id);
         if !entry.fits_inline() {
             self.overflow.write().remove(&entry.row);
         }
@@ -194,12 +207,6 @@ impl Index {
 fn hash_digest(digest: &Digest) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = digest.0;
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
-}
-
-/// Sorted by bytes, without repetition.
-pub(crate) fn sort_handles(handles: &mut Vec<Handle>) {
-    handles.sort_unstable();
-    handles.dedup();
 }
 
 #[cfg(test)]
