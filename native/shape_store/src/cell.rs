@@ -60,12 +60,9 @@ impl Cell {
         self.words.read().map_or(Look::Vacant, decode)
     }
 
-    /// The handle of the entry, if it has this [`prefix`] and reads this table, or is
-    /// not inline.
-    ///
-    /// [`prefix`]: crate::entry::prefix
-    pub(crate) fn look_for(&self, oid: Oid, prefix: u64) -> Look<Handle> {
-        self.words.read().map_or(Look::Vacant, |words| decode_for(oid, prefix, words))
+    /// The handle of the entry, if it reads this table or is not inline.
+    pub(crate) fn look_for(&self, oid: Oid) -> Look<Handle> {
+        self.words.read().map_or(Look::Vacant, |words| decode_for(oid, words))
     }
 
     /// Fills the cell. Mutator only.
@@ -124,10 +121,9 @@ fn decode(words: [u64; WORDS]) -> Look<Entry> {
     })
 }
 
-fn decode_for(oid: Oid, prefix: u64, words: [u64; DIGEST]) -> Look<Handle> {
+fn decode_for(oid: Oid, words: [u64; DIGEST]) -> Look<Handle> {
     let [row, meta, h0, h1, h2, h3, oids] = words;
-    let other = h0.swap_bytes() != prefix || !unpack_oids(meta, oids).contains(&oid);
-    if meta & OVERFLOW_BIT == 0 && other {
+    if meta & OVERFLOW_BIT == 0 && !unpack_oids(meta, oids).contains(&oid) {
         return Look::Vacant;
     }
     look(row, meta, || unpack_handle(meta, [h0, h1, h2, h3]))
@@ -176,6 +172,7 @@ const _: () = assert!(INLINE_HANDLE == 32 && INLINE_OIDS == 2);
 const _: () = assert!(size_of::<Cell>() == 96);
 
 #[cfg(all(test, not(loom)))]
+#[expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -204,6 +201,13 @@ mod tests {
             filled.oids.truncate(oids);
             cell.fill(&filled);
             assert!(matches!(cell.look(), Look::Inline(found) if found == filled));
+            let oid = entry(9).oids[0];
+            match cell.look_for(oid) {
+                Look::Inline(found) => assert!(oids > 0 && found == filled.handle),
+                Look::Vacant => assert_eq!(oids, 0),
+                Look::Overflow { .. } => panic!("it fits"),
+            }
+            assert!(matches!(cell.look_for(oid + 1), Look::Vacant));
             cell.set_snapshot(Snapshot::Complete);
             filled.snapshot = Snapshot::Complete;
             assert!(matches!(cell.look(), Look::Inline(found) if found == filled));
@@ -213,6 +217,7 @@ mod tests {
         let large = Entry { handle: Handle::from_slice(&[1; INLINE_HANDLE + 1]), ..entry(3) };
         cell.fill(&large);
         assert!(matches!(cell.look(), Look::Overflow { row: 4, snapshot: Snapshot::None }));
+        assert!(matches!(cell.look_for(0), Look::Overflow { row: 4, .. }));
     }
 
     /// Short, so that an interpreter that explores weak orderings can run it.

@@ -22,7 +22,7 @@ use parking_lot::RwLock;
 
 use crate::{
     cell::Look,
-    entry::{Digest, Entry, Handle, Oid, RowId, Snapshot, prefix, sort_handles},
+    entry::{Digest, Entry, Handle, Oid, RowId, Snapshot, sort_handles},
     relations::{Relation, Relations},
     slab::{EntryId, FreeIds, Slab},
     table::Table,
@@ -106,21 +106,19 @@ impl Index {
         Some(handles)
     }
 
-    /// Puts the handles of the entries with these relations to a table, those that are
-    /// gone excepted. A cell may have been filled again since its relation was read:
-    /// that entry has a relation of its own, elsewhere in the order.
+    /// Puts the handles of the entries with these relations to a table. A cell may have
+    /// been filled again since: by an entry that does not read the table, which is left
+    /// out, or by one that does, which comes out of the order and perhaps once more.
     fn handles_of(&self, oid: Oid, piece: &[Relation], handles: &mut Vec<Handle>) {
         handles.reserve(piece.len());
         for relation in piece {
             let Some(cell) = self.slab.get(relation.id()) else { continue };
-            match cell.look_for(oid, relation.prefix()) {
+            match cell.look_for(oid) {
                 Look::Vacant => {}
                 Look::Inline(handle) => handles.push(handle),
                 Look::Overflow { row, .. } => {
                     let overflow = self.overflow.read();
-                    let entry = overflow.get(&row).filter(|entry| {
-                        entry.oids.contains(&oid) && prefix(&entry.handle) == relation.prefix()
-                    });
+                    let entry = overflow.get(&row).filter(|entry| entry.oids.contains(&oid));
                     handles.extend(entry.map(|entry| entry.handle.clone()));
                 }
             }

@@ -31,11 +31,6 @@ impl Relation {
         entry.oids.iter().map(move |oid| Self::new(*oid, prefix, id))
     }
 
-    /// [`prefix`] of the handle.
-    pub(crate) fn prefix(self) -> u64 {
-        (self.0 >> 32) as u64
-    }
-
     pub(crate) fn id(self) -> EntryId {
         self.0 as EntryId
     }
