@@ -153,7 +153,9 @@ fn relations<'a>(env: Env<'a>, store: &StoreArg, oids: &[u32], limit: usize) -> 
     match store.store.handles_for_relations(oids, limit) {
         Some(handles) => {
             consume(env, handles.len());
-            handles.iter().map(|handle| binary(env, handle)).collect::<Vec<_>>().encode(env)
+            // From the last on, each cell before those that are there.
+            let none = Term::list_new_empty(env);
+            handles.iter().rev().fold(none, |list, handle| list.list_prepend(binary(env, handle)))
         }
         None => atoms::many().encode(env),
     }

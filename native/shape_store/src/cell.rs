@@ -6,15 +6,16 @@
 //! lives, its snapshot, is part of a single word.
 
 use crate::{
-    entry::{Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, Oids, Snapshot},
+    entry::{Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, Oid, Oids, Snapshot},
     seqlock::SeqLock,
 };
 
 const WORDS: usize = 11;
 const META: usize = 1;
-const DIGEST: usize = 2;
-const HANDLE: usize = 6;
-const OIDS: usize = 10;
+const HANDLE: usize = 2;
+const OIDS: usize = 6;
+/// Last: a look for a table takes the words before it.
+const DIGEST: usize = 7;
 
 // The meta word: hash in the low half, then one byte each.
 const SNAPSHOT_SHIFT: u32 = 32;
@@ -41,10 +42,10 @@ pub(crate) fn vacant(cells: usize) -> Box<[Cell]> {
     (0..cells).map(|_| Cell { words: SeqLock::new() }).collect()
 }
 
-/// What a look at a cell gave.
-pub(crate) enum Look {
+/// What a look at a cell gave: all of its entry, or a part.
+pub(crate) enum Look<T> {
     Vacant,
-    Entry(Entry),
+    Inline(T),
     /// An entry whose handle or oids did not fit: the overflow map has it whole,
     /// under this row id, but for the snapshot.
     Overflow {
@@ -55,8 +56,13 @@ pub(crate) enum Look {
 
 impl Cell {
     /// A consistent copy of the entry, if there is one.
-    pub(crate) fn look(&self) -> Look {
-        self.words.read().map_or(Look::Vacant, |words| decode(&words))
+    pub(crate) fn look(&self) -> Look<Entry> {
+        self.words.read().map_or(Look::Vacant, decode)
+    }
+
+    /// The handle of the entry, if it reads this table or is not inline.
+    pub(crate) fn look_for(&self, oid: Oid) -> Look<Handle> {
+        self.words.read().map_or(Look::Vacant, |words| decode_for(oid, words))
     }
 
     /// Fills the cell. Mutator only.
@@ -84,8 +90,8 @@ fn encode(entry: &Entry) -> [u64; WORDS] {
     let mut meta = u64::from(entry.hash) | (entry.snapshot as u64) << SNAPSHOT_SHIFT;
     let [row, meta_word, rest @ ..] = &mut words;
     *row = entry.row;
-    let (digest, rest) = rest.split_at_mut(HANDLE - DIGEST);
-    let (handle, oids) = rest.split_at_mut(OIDS - HANDLE);
+    let (handle, rest) = rest.split_at_mut(OIDS - HANDLE);
+    let (oids, digest) = rest.split_at_mut(DIGEST - OIDS);
     pack_bytes(&entry.digest.0, digest);
     if entry.fits_inline() {
         meta |= (entry.handle.len() as u64) << HANDLE_LEN_SHIFT;
@@ -103,27 +109,48 @@ fn encode(entry: &Entry) -> [u64; WORDS] {
     words
 }
 
-fn decode(words: &[u64; WORDS]) -> Look {
-    let [row, meta, d0, d1, d2, d3, h0, h1, h2, h3, oids] = *words;
-    if row == 0 {
-        return Look::Vacant;
-    }
-    let snapshot = Snapshot::from_number(meta >> SNAPSHOT_SHIFT & 0xff);
-    if meta & OVERFLOW_BIT != 0 {
-        return Look::Overflow { row, snapshot };
-    }
-    let mut handle = Handle::from_buf(unpack_bytes::<INLINE_HANDLE>([h0, h1, h2, h3]));
-    handle.truncate((meta >> HANDLE_LEN_SHIFT & 0xff) as usize);
-    let mut oid_list = Oids::from_buf([oids as u32, (oids >> 32) as u32]);
-    oid_list.truncate((meta >> OID_COUNT_SHIFT & 0xff) as usize);
-    Look::Entry(Entry {
+fn decode(words: [u64; WORDS]) -> Look<Entry> {
+    let [row, meta, h0, h1, h2, h3, oids, d0, d1, d2, d3] = words;
+    look(row, meta, || Entry {
         row,
-        handle,
+        handle: unpack_handle(meta, [h0, h1, h2, h3]),
         digest: Digest(unpack_bytes([d0, d1, d2, d3])),
         hash: meta as u32,
-        snapshot,
-        oids: oid_list,
+        snapshot: snapshot(meta),
+        oids: unpack_oids(meta, oids),
     })
+}
+
+fn decode_for(oid: Oid, words: [u64; DIGEST]) -> Look<Handle> {
+    let [row, meta, h0, h1, h2, h3, oids] = words;
+    if meta & OVERFLOW_BIT == 0 && !unpack_oids(meta, oids).contains(&oid) {
+        return Look::Vacant;
+    }
+    look(row, meta, || unpack_handle(meta, [h0, h1, h2, h3]))
+}
+
+fn look<T>(row: u64, meta: u64, inline: impl FnOnce() -> T) -> Look<T> {
+    if row == 0 {
+        Look::Vacant
+    } else if meta & OVERFLOW_BIT != 0 {
+        Look::Overflow { row, snapshot: snapshot(meta) }
+    } else {
+        Look::Inline(inline())
+    }
+}
+
+fn snapshot(meta: u64) -> Snapshot {
+    Snapshot::from_number(meta >> SNAPSHOT_SHIFT & 0xff)
+}
+
+fn unpack_handle(meta: u64, words: [u64; OIDS - HANDLE]) -> Handle {
+    let len = (meta >> HANDLE_LEN_SHIFT & 0xff) as usize;
+    Handle::from_buf_and_len(unpack_bytes(words), len.min(INLINE_HANDLE))
+}
+
+fn unpack_oids(meta: u64, word: u64) -> Oids {
+    let count = (meta >> OID_COUNT_SHIFT & 0xff) as usize;
+    Oids::from_buf_and_len([word as u32, (word >> 32) as u32], count.min(INLINE_OIDS))
 }
 
 fn pack_bytes(bytes: &[u8], words: &mut [u64]) {
@@ -136,12 +163,8 @@ fn pack_bytes(bytes: &[u8], words: &mut [u64]) {
     }
 }
 
-fn unpack_bytes<const N: usize>(words: [u64; 4]) -> [u8; N] {
-    let mut bytes = [0u8; N];
-    for (chunk, word) in bytes.chunks_mut(8).zip(words) {
-        chunk.copy_from_slice(&word.to_le_bytes());
-    }
-    bytes
+fn unpack_bytes(words: [u64; 4]) -> [u8; 32] {
+    bytemuck::cast(words.map(u64::to_le))
 }
 
 const _: () = assert!(INLINE_HANDLE == 32 && INLINE_OIDS == 2);
@@ -149,6 +172,7 @@ const _: () = assert!(INLINE_HANDLE == 32 && INLINE_OIDS == 2);
 const _: () = assert!(size_of::<Cell>() == 96);
 
 #[cfg(all(test, not(loom)))]
+#[expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -176,16 +200,24 @@ mod tests {
             filled.handle.truncate(handle);
             filled.oids.truncate(oids);
             cell.fill(&filled);
-            assert!(matches!(cell.look(), Look::Entry(found) if found == filled));
+            assert!(matches!(cell.look(), Look::Inline(found) if found == filled));
+            let oid = entry(9).oids[0];
+            match cell.look_for(oid) {
+                Look::Inline(found) => assert!(oids > 0 && found == filled.handle),
+                Look::Vacant => assert_eq!(oids, 0),
+                Look::Overflow { .. } => panic!("it fits"),
+            }
+            assert!(matches!(cell.look_for(oid + 1), Look::Vacant));
             cell.set_snapshot(Snapshot::Complete);
             filled.snapshot = Snapshot::Complete;
-            assert!(matches!(cell.look(), Look::Entry(found) if found == filled));
+            assert!(matches!(cell.look(), Look::Inline(found) if found == filled));
             cell.vacate();
             assert!(matches!(cell.look(), Look::Vacant));
         }
         let large = Entry { handle: Handle::from_slice(&[1; INLINE_HANDLE + 1]), ..entry(3) };
         cell.fill(&large);
         assert!(matches!(cell.look(), Look::Overflow { row: 4, snapshot: Snapshot::None }));
+        assert!(matches!(cell.look_for(0), Look::Overflow { row: 4, .. }));
     }
 
     /// Short, so that an interpreter that explores weak orderings can run it.
@@ -198,7 +230,7 @@ mod tests {
                 scope.spawn(|| {
                     let mut newest = 0;
                     for _ in 0..rounds {
-                        if let Look::Entry(found) = cell.look() {
+                        if let Look::Inline(found) = cell.look() {
                             let n = found.handle.first().copied().unwrap_or_default();
                             assert_eq!(Entry { snapshot: Snapshot::None, ..found }, entry(n));
                             newest = n.max(newest);

@@ -14,6 +14,29 @@ pub type Oid = u32;
 /// A handle, kept inline up to [`INLINE_HANDLE`] bytes.
 pub type Handle = SmallVec<[u8; INLINE_HANDLE]>;
 
+/// The first eight bytes of a handle as a number: where two of these differ, they
+/// are in the order of the handles.
+pub(crate) fn prefix(handle: &[u8]) -> u64 {
+    let bytes = handle.first_chunk().copied().unwrap_or_else(|| {
+        let mut padded = [0; 8];
+        for (to, from) in padded.iter_mut().zip(handle) {
+            *to = *from;
+        }
+        padded
+    });
+    u64::from_be_bytes(bytes)
+}
+
+/// Sorts by bytes, without repetition. Quick for what is nearly that already, in
+/// long runs.
+pub(crate) fn sort_handles(handles: &mut Vec<Handle>) {
+    let order = |a: &Handle, b: &Handle| prefix(a).cmp(&prefix(b)).then_with(|| a.cmp(b));
+    if !handles.is_sorted_by(|a, b| order(a, b).is_lt()) {
+        handles.sort_by(order);
+        handles.dedup();
+    }
+}
+
 /// The relations of a shape, kept inline up to [`INLINE_OIDS`].
 pub type Oids = SmallVec<[Oid; INLINE_OIDS]>;
 

@@ -22,8 +22,8 @@ use parking_lot::RwLock;
 
 use crate::{
     cell::Look,
-    entry::{Digest, Entry, Handle, Oid, RowId, Snapshot},
-    relations::Relations,
+    entry::{Digest, Entry, Handle, Oid, RowId, Snapshot, sort_handles},
+    relations::{Relation, Relations},
     slab::{EntryId, FreeIds, Slab},
     table::Table,
 };
@@ -67,7 +67,7 @@ impl Index {
     pub(crate) fn get(&self, id: EntryId) -> Option<Entry> {
         match self.slab.get(id)?.look() {
             Look::Vacant => None,
-            Look::Entry(entry) => Some(entry),
+            Look::Inline(entry) => Some(entry),
             Look::Overflow { row, snapshot } => {
                 let whole = self.overflow.read().get(&row).map(Arc::clone)?;
                 Some(Entry { snapshot, ..(*whole).clone() })
@@ -91,27 +91,38 @@ impl Index {
         self.count.load(Relaxed)
     }
 
-    /// Calls `visit` with every entry that reads one of these tables, until it
-    /// gives an error. An entry of two of the tables comes twice.
-    pub(crate) fn for_relations<E>(
-        &self,
-        oids: &[Oid],
-        mut visit: impl FnMut(Entry) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// The handles of all entries that read one of these tables, sorted, without
+    /// repetition. `None` when there are more than `limit`, of which one that reads
+    /// two of the tables counts twice.
+    pub(crate) fn for_relations(&self, oids: &[Oid], limit: usize) -> Option<Vec<Handle>> {
+        let mut handles = Vec::new();
         for oid in oids {
-            let mut start = Some(0);
-            while let Some(from) = start {
-                let (ids, next) = self.relations.piece(*oid, from);
-                // An id of the piece may have been freed and filled again since.
-                for entry in ids.into_iter().filter_map(|id| self.get(id)) {
-                    if entry.oids.contains(oid) {
-                        visit(entry)?;
-                    }
+            self.relations.pieces(*oid, |piece| {
+                self.handles_of(*oid, piece, &mut handles);
+                (handles.len() <= limit).then_some(())
+            })?;
+        }
+        sort_handles(&mut handles);
+        Some(handles)
+    }
+
+    /// Puts the handles of the entries with these relations to a table. A cell may have
+    /// been filled again since: by an entry that does not read the table, which is left
+    /// out, or by one that does, which comes out of the order and perhaps once more.
+    fn handles_of(&self, oid: Oid, piece: &[Relation], handles: &mut Vec<Handle>) {
+        handles.reserve(piece.len());
+        for relation in piece {
+            let Some(cell) = self.slab.get(relation.id()) else { continue };
+            match cell.look_for(oid) {
+                Look::Vacant => {}
+                Look::Inline(handle) => handles.push(handle),
+                Look::Overflow { row, .. } => {
+                    let overflow = self.overflow.read();
+                    let entry = overflow.get(&row).filter(|entry| entry.oids.contains(&oid));
+                    handles.extend(entry.map(|entry| entry.handle.clone()));
                 }
-                start = next;
             }
         }
-        Ok(())
     }
 
     /// Puts an entry in, unless its handle or an equal shape is there. `before`
@@ -132,7 +143,7 @@ impl Index {
         if !entry.fits_inline() {
             self.overflow.write().insert(entry.row, Arc::new(entry.clone()));
         }
-        self.relations.insert(&entry.oids, id);
+        self.relations.insert(entry, id);
         self.by_handle.insert(self.hash_handle(&entry.handle), id);
         self.by_digest.insert(hash_digest(&entry.digest), id);
         before(id);
@@ -154,7 +165,7 @@ impl Index {
         self.count.fetch_sub(1, Relaxed);
         self.by_digest.remove(hash_digest(&entry.digest), id);
         self.by_handle.remove(self.hash_handle(&entry.handle), id);
-        self.relations.remove(&entry.oids, id);
+        self.relations.remove(entry, id);
         if !entry.fits_inline() {
             self.overflow.write().remove(&entry.row);
         }
@@ -194,12 +205,6 @@ impl Index {
 fn hash_digest(digest: &Digest) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = digest.0;
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
-}
-
-/// Sorted by bytes, without repetition.
-pub(crate) fn sort_handles(handles: &mut Vec<Handle>) {
-    handles.sort_unstable();
-    handles.dedup();
 }
 
 #[cfg(test)]

@@ -18,8 +18,9 @@ pub(crate) struct SeqLock<const N: usize> {
 }
 
 impl<const N: usize> SeqLock<N> {
-    /// The words, unless they were being replaced.
-    pub(crate) fn read(&self) -> Option<[u64; N]> {
+    /// The first `M` words, unless they were being replaced.
+    pub(crate) fn read<const M: usize>(&self) -> Option<[u64; M]> {
+        const { assert!(M <= N) };
         // Pairs with the Release store that ends `write`.
         let before = self.version.load(Acquire);
         if before & 1 == 1 {

@@ -10,11 +10,13 @@ use rusqlite::Connection;
 use crate::{
     Notify,
     connection::{self, Granted},
-    entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId, Snapshot},
+    entry::{
+        Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId, Snapshot, sort_handles,
+    },
     error::{ChangeError, NotWritable, OpenError, ReadError},
     event::Events,
     import::Verify,
-    index::{Refusal, sort_handles},
+    index::Refusal,
     options::Options,
     queue::{self, Body, Change, Operation, Queue, Seq},
     schema,
@@ -438,14 +440,7 @@ impl Store {
     /// The handles of all shapes that read one of these tables, sorted, without
     /// repetition. `None` when there are more than `limit`.
     pub fn handles_for_relations(&self, oids: &[Oid], limit: usize) -> Option<Vec<Handle>> {
-        let mut handles = Vec::new();
-        let all = self.shared.index.for_relations(oids, |entry| {
-            handles.push(entry.handle);
-            if handles.len() <= limit { Ok(()) } else { Err(()) }
-        });
-        all.ok()?;
-        sort_handles(&mut handles);
-        Some(handles)
+        self.shared.index.for_relations(oids, limit)
     }
 
     /// All shapes there are, in no order, but near to that of the file.

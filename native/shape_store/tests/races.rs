@@ -189,6 +189,48 @@ fn lists_agree(
     }
 }
 
+/// A cell passes from shape to shape, of this table and of another, at all places of
+/// the order: a list of many pieces is sorted, lacks nothing that stays, and has
+/// nothing of the other table.
+#[test]
+fn a_list_is_whole_and_sorted_while_cells_pass_on() {
+    const PERMANENT: u32 = 1_200;
+    let (_folder, store) = store();
+    let of = |oid, n: u32| {
+        let handle = format!("{}-{oid}-{n}", n.wrapping_mul(0x9e37_79b1) >> 5);
+        Shape { oids: vec![oid], ..named(handle.as_bytes(), n) }
+    };
+    let mut permanent: Vec<_> = (0..PERMANENT).map(|n| of(1, n)).collect();
+    for shape in &permanent {
+        store.add(shape).unwrap();
+    }
+    permanent.sort_by(|a, b| a.handle.cmp(&b.handle));
+    let done = AtomicBool::new(false);
+    let (store, done, permanent) = (&store, &done, &permanent);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(move || {
+                while !done.load(Acquire) {
+                    let list = store.handles_for_relations(&[1], usize::MAX).unwrap();
+                    assert!(list.is_sorted_by(|a, b| a < b));
+                    let mut rest = list.iter().map(|handle| handle.as_slice());
+                    for shape in permanent {
+                        assert!(rest.any(|handle| handle == shape.handle), "it lacks {shape:?}");
+                    }
+                    let other = |handle: &[u8]| handle.windows(3).any(|part| part == b"-2-");
+                    assert!(!list.iter().any(|handle| other(handle)), "of another table");
+                }
+            });
+        }
+        for n in PERMANENT..40_000 {
+            let passing = of(1 + n % 2, n);
+            store.add(&passing).unwrap();
+            store.remove(&passing.handle).unwrap();
+        }
+        done.store(true, Release);
+    });
+}
+
 /// One handle is removed and added again as another shape, over and over: a
 /// lookup gives one of the shapes, whole, or nothing.
 #[test]
