@@ -9,6 +9,8 @@
 //! with the filling the entry is there in every lookup at once. A removal
 //! vacates the cell first, and is done everywhere at once in the same way.
 
+mod filling;
+
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
@@ -20,6 +22,7 @@ use std::{
 
 use parking_lot::RwLock;
 
+pub(crate) use self::filling::{Filled, Filling};
 use crate::{
     cell::Look,
     entry::{Digest, Entry, Handle, Oid, RowId, Snapshot},
@@ -139,12 +142,6 @@ impl Index {
         cell.fill(entry);
         self.count.fetch_add(1, Relaxed);
         Ok(id)
-    }
-
-    /// Makes room in the tables for so many entries.
-    pub(crate) fn reserve(&self, _free: &mut FreeIds, entries: usize) {
-        self.by_handle.reserve(entries);
-        self.by_digest.reserve(entries);
     }
 
     /// Takes the entry of this id out.

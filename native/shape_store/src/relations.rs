@@ -6,6 +6,9 @@ use parking_lot::RwLock;
 
 use crate::{entry::Oid, slab::EntryId};
 
+/// That an entry reads a table.
+pub(crate) type Pair = (Oid, EntryId);
+
 /// How many ids are copied under one hold of the lock.
 const CHUNK: usize = 512;
 
@@ -14,21 +17,23 @@ const CHUNK: usize = 512;
 /// reader takes a long range in short pieces.
 #[derive(Default)]
 pub(crate) struct Relations {
-    pairs: RwLock<BTreeSet<(Oid, EntryId)>>,
+    pairs: RwLock<BTreeSet<Pair>>,
 }
 
 impl Relations {
     pub(crate) fn insert(&self, oids: &[Oid], id: EntryId) {
-        let mut pairs = self.pairs.write();
-        for oid in oids {
-            pairs.insert((*oid, id));
-        }
+        self.pairs.write().extend(pairs(oids, id));
+    }
+
+    /// Puts these in place of all there were.
+    pub(crate) fn install(&self, pairs: BTreeSet<Pair>) {
+        *self.pairs.write() = pairs;
     }
 
     pub(crate) fn remove(&self, oids: &[Oid], id: EntryId) {
-        let mut pairs = self.pairs.write();
-        for oid in oids {
-            pairs.remove(&(*oid, id));
+        let mut there = self.pairs.write();
+        for pair in pairs(oids, id) {
+            there.remove(&pair);
         }
     }
 
@@ -49,6 +54,11 @@ impl Relations {
 
     /// Bytes of the tree, as an estimate: its nodes are two thirds full.
     pub(crate) fn bytes(&self) -> usize {
-        self.pairs.read().len() * size_of::<(Oid, EntryId)>() * 3 / 2
+        self.pairs.read().len() * size_of::<Pair>() * 3 / 2
     }
+}
+
+/// What the relations hold of an entry.
+pub(crate) fn pairs(oids: &[Oid], id: EntryId) -> impl Iterator<Item = Pair> {
+    oids.iter().map(move |oid| (*oid, id))
 }

@@ -66,7 +66,6 @@ pub(crate) const READ_LAST_CHANGE: &str = "
         1 + coalesce((SELECT max(id) FROM shapes), 0),
         1 + coalesce((SELECT max(id) FROM bodies), 0)
     ) FROM changes ORDER BY batch DESC LIMIT 1";
-pub(crate) const COUNT_SHAPES: &str = "SELECT count(*) FROM shapes";
 pub(crate) const DELETE_BODILESS: &str =
     "DELETE FROM shapes WHERE id NOT IN (SELECT id FROM bodies)";
 
@@ -88,7 +87,6 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("read_shapes_from", READ_SHAPES_FROM),
     ("read_snapshot", READ_SNAPSHOT),
     ("read_changes", READ_CHANGES),
-    ("count_shapes", COUNT_SHAPES),
     ("delete_bodiless", DELETE_BODILESS),
     ("read_last_change", READ_LAST_CHANGE),
 ];

@@ -49,6 +49,10 @@ fn tag_of(slot: u64) -> u32 {
     (slot >> 32) as u32
 }
 
+fn id_of(slot: u64) -> EntryId {
+    slot as u32 - 1
+}
+
 impl Table {
     pub(crate) fn new() -> Self {
         Self { shards: (0..SHARDS).map(|_| Shard::new()).collect() }
@@ -69,8 +73,7 @@ impl Table {
                 EMPTY => return None,
                 DEAD => {}
                 found if tag_of(found) == tag => {
-                    let id = found as u32 - 1;
-                    if let Some(answer) = matches(id) {
+                    if let Some(answer) = matches(id_of(found)) {
                         return Some(answer);
                     }
                 }
@@ -94,16 +97,12 @@ impl Table {
         }
     }
 
-    /// Makes room for so many ids, so that none is moved while they come. Mutator
-    /// only.
-    pub(crate) fn reserve(&self, ids: usize) {
-        // Their hashes spread evenly, give or take.
-        let each = ids / SHARDS + ids / SHARDS / 4;
-        for shard in &self.shards {
-            let slots = shard.slots.load();
-            if (shard.live.load(Relaxed) as usize + each) * 4 > slots.len() * 3 {
-                shard.rebuild(&slots, each);
-            }
+    /// Puts these in place of all there was. Mutator only.
+    pub(crate) fn install(&self, arrays: Arrays) {
+        for ((shard, slots), live) in self.shards.iter().zip(arrays.shards).zip(arrays.live) {
+            shard.live.store(live, Relaxed);
+            shard.taken.store(live, Relaxed);
+            shard.slots.store(Arc::new(slots));
         }
     }
 
@@ -116,6 +115,59 @@ impl Table {
         let shard = (hash >> 32) as usize % SHARDS;
         Some((self.shards.get(shard)?, hash as u32))
     }
+}
+
+/// What a table is to hold, by shard, in the order of insertion.
+pub(crate) struct Gathered {
+    shards: Vec<Vec<u64>>,
+}
+
+/// The arrays of a whole table.
+pub(crate) struct Arrays {
+    shards: Vec<Box<[AtomicU64]>>,
+    live: Vec<u32>,
+}
+
+impl Gathered {
+    pub(crate) fn new() -> Self {
+        Self { shards: vec![Vec::new(); SHARDS] }
+    }
+
+    pub(crate) fn push(&mut self, hash: u64, id: EntryId) {
+        if let Some(shard) = self.shards.get_mut((hash >> 32) as usize % SHARDS) {
+            shard.push(slot(hash as u32, id));
+        }
+    }
+
+    /// Makes the arrays, each in one go, so that it stays in the processor's cache.
+    /// `None` when `same` says of two ids of one tag that their keys are equal.
+    pub(crate) fn arrays(self, same: impl Fn(EntryId, EntryId) -> bool) -> Option<Arrays> {
+        let live = self.shards.iter().map(|ids| ids.len() as u32).collect();
+        let shards = self.shards.iter().map(|ids| array(ids, &same));
+        Some(Arrays { shards: shards.collect::<Option<_>>()?, live })
+    }
+}
+
+fn array(ids: &[u64], same: impl Fn(EntryId, EntryId) -> bool) -> Option<Box<[AtomicU64]>> {
+    let slots = empty_slots(room_for(ids.len()));
+    for id in ids {
+        for place in probe(&slots, tag_of(*id)) {
+            let there = place.load(Relaxed);
+            if there == EMPTY {
+                place.store(*id, Relaxed);
+                break;
+            }
+            if tag_of(there) == tag_of(*id) && same(id_of(there), id_of(*id)) {
+                return None;
+            }
+        }
+    }
+    Some(slots)
+}
+
+/// How long an array is to be that holds so many ids and at least as many more.
+fn room_for(ids: usize) -> usize {
+    (ids * 2 + 1).next_power_of_two().max(SMALLEST)
 }
 
 fn probe(slots: &[AtomicU64], tag: u32) -> impl Iterator<Item = &AtomicU64> {
@@ -137,7 +189,7 @@ impl Shard {
     fn insert(&self, tag: u32, id: EntryId) {
         let slots = self.slots.load();
         let full = (self.taken.load(Relaxed) as usize + 1) * 4 > slots.len() * 3;
-        let slots = if full { self.rebuild(&slots, 1) } else { arc_swap::Guard::into_inner(slots) };
+        let slots = if full { self.rebuild(&slots) } else { arc_swap::Guard::into_inner(slots) };
         for place in probe(&slots, tag) {
             let there = place.load(Relaxed);
             if there == EMPTY || there == DEAD {
@@ -164,14 +216,10 @@ impl Shard {
         }
     }
 
-    /// A new array without dead marks, with room for `more` and then at most three
-    /// quarters full, in place of `old`.
-    fn rebuild(&self, old: &[AtomicU64], more: usize) -> Arc<Box<[AtomicU64]>> {
+    /// A new array without dead marks, at most half full, in place of `old`.
+    fn rebuild(&self, old: &[AtomicU64]) -> Arc<Box<[AtomicU64]>> {
         let live = self.live.load(Relaxed);
-        // One that grows by little doubles, so that it is not built again soon.
-        let wanted = (live as usize * 2).max((live as usize + more) * 4 / 3) + 1;
-        let len = wanted.next_power_of_two().max(SMALLEST);
-        let new = Arc::new(empty_slots(len));
+        let new = Arc::new(empty_slots(room_for(live as usize)));
         let ids = old.iter().map(|s| s.load(Relaxed)).filter(|s| *s != EMPTY && *s != DEAD);
         for id in ids {
             if let Some(place) = probe(&new, tag_of(id)).find(|s| s.load(Relaxed) == EMPTY) {
