@@ -11,6 +11,7 @@ use crate::{
 };
 
 const WORDS: usize = 11;
+const ROW: usize = 0;
 const META: usize = 1;
 const DIGEST: usize = 2;
 const HANDLE: usize = 6;
@@ -57,6 +58,11 @@ impl Cell {
     /// A consistent copy of the entry, if there is one.
     pub(crate) fn look(&self) -> Look {
         self.words.read().map_or(Look::Vacant, |words| decode(&words))
+    }
+
+    /// The snapshot of the entry, if there is one. Mutator only.
+    pub(crate) fn snapshot(&self) -> Option<Snapshot> {
+        (self.words.peek(ROW) != 0).then(|| snapshot_of(self.words.peek(META)))
     }
 
     /// Fills the cell. Mutator only.
@@ -108,7 +114,7 @@ fn decode(words: &[u64; WORDS]) -> Look {
     if row == 0 {
         return Look::Vacant;
     }
-    let snapshot = Snapshot::from_number(meta >> SNAPSHOT_SHIFT & 0xff);
+    let snapshot = snapshot_of(meta);
     if meta & OVERFLOW_BIT != 0 {
         return Look::Overflow { row, snapshot };
     }
@@ -124,6 +130,10 @@ fn decode(words: &[u64; WORDS]) -> Look {
         snapshot,
         oids: oid_list,
     })
+}
+
+fn snapshot_of(meta: u64) -> Snapshot {
+    Snapshot::from_number(meta >> SNAPSHOT_SHIFT & 0xff)
 }
 
 fn pack_bytes(bytes: &[u8], words: &mut [u64]) {
@@ -180,7 +190,9 @@ mod tests {
             cell.set_snapshot(Snapshot::Complete);
             filled.snapshot = Snapshot::Complete;
             assert!(matches!(cell.look(), Look::Entry(found) if found == filled));
+            assert_eq!(cell.snapshot(), Some(Snapshot::Complete));
             cell.vacate();
+            assert_eq!(cell.snapshot(), None);
             assert!(matches!(cell.look(), Look::Vacant));
         }
         let large = Entry { handle: Handle::from_slice(&[1; INLINE_HANDLE + 1]), ..entry(3) };

@@ -78,6 +78,20 @@ impl Index {
         }
     }
 
+    /// The handle of a cell's entry, which is less to copy.
+    pub(crate) fn handle(&self, id: EntryId) -> Option<Handle> {
+        match self.slab.get(id)?.look() {
+            Look::Vacant => None,
+            Look::Entry(entry) => Some(entry.handle),
+            Look::Overflow { row, .. } => Some(self.overflow.read().get(&row)?.handle.clone()),
+        }
+    }
+
+    /// The snapshot of a cell's entry.
+    pub(crate) fn snapshot(&self, _free: &mut FreeIds, id: EntryId) -> Option<Snapshot> {
+        self.slab.get(id)?.snapshot()
+    }
+
     pub(crate) fn by_handle(&self, handle: &[u8]) -> Option<(EntryId, Entry)> {
         self.by_handle.find(self.hash_handle(handle), |id| {
             self.get(id).filter(|e| e.handle.as_slice() == handle).map(|e| (id, e))
