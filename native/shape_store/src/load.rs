@@ -12,12 +12,10 @@ use crate::{
     entry::{Entry, RowId, Snapshot},
     index::{Filled, Filling, Index, Refusal},
     queue::Queue,
+    rows::{self, PIECE},
     schema::{self, Position},
     slab::EntryId,
 };
-
-/// How many entries go in under one hold of the mutation lock.
-const PIECE: usize = 256;
 
 /// How many pieces may wait to go in.
 const PIECES_AHEAD: usize = 16;
@@ -41,12 +39,17 @@ impl Followed {
 }
 
 impl Loader<'_> {
-    /// Reads every row into an empty index.
-    pub(crate) fn load(&self, conn: &Connection) -> rusqlite::Result<Position> {
+    /// Reads every row into an empty index, with the help of a `second` connection if
+    /// there may be one.
+    pub(crate) fn load(
+        &self,
+        conn: &Connection,
+        second: impl Fn() -> Option<Connection> + Sync,
+    ) -> rusqlite::Result<Position> {
         // One transaction: the position has to belong to the rows.
         let tx = conn.unchecked_transaction()?;
         let position = schema::read_position(&tx)?;
-        if !self.fill(&tx)? {
+        if !self.fill(|pieces| rows::read_all(&tx, position, second, pieces))? {
             // One by one, which tells what is wrong with which.
             self.clear();
             self.insert_from(&tx, 1, |_, _| {})?;
@@ -159,12 +162,15 @@ impl Loader<'_> {
 
     /// Fills the empty index with every row, reading the next ones meanwhile. False
     /// when two rows have one handle or one digest, or there are too many.
-    fn fill(&self, conn: &Connection) -> rusqlite::Result<bool> {
+    fn fill(
+        &self,
+        read_all: impl FnOnce(&Sender<Vec<Entry>>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<bool> {
         let filled = thread::scope(|scope| {
             let (send, receive) = crossbeam_channel::bounded(PIECES_AHEAD);
             let filling = scope.spawn(move || self.fill_in(&receive));
             // The other end hears of the last piece even when reading fails.
-            let read = read_in_pieces(conn, &send);
+            let read = read_all(&send);
             drop(send);
             let filled = filling.join().unwrap_or_else(|panic| resume_unwind(panic));
             read.map(|()| filled)
@@ -234,24 +240,6 @@ impl Loader<'_> {
         let mut queue = self.queue.lock();
         queue.next_row = queue.next_row.max(next_row);
     }
-}
-
-/// Reads every row, for as long as the pieces are taken.
-fn read_in_pieces(conn: &Connection, pieces: &Sender<Vec<Entry>>) -> rusqlite::Result<()> {
-    let mut read = conn.prepare_cached(schema::READ_SHAPES_FROM)?;
-    let mut rows = read.query(params![1])?;
-    let mut piece = Vec::with_capacity(PIECE);
-    while let Some(row) = rows.next()? {
-        piece.push(schema::read_entry(row)?);
-        if piece.len() == PIECE {
-            let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE));
-            if pieces.send(full).is_err() {
-                return Ok(());
-            }
-        }
-    }
-    let _ = pieces.send(piece);
-    Ok(())
 }
 
 /// The rows changed since, or `None` when that is no longer known.

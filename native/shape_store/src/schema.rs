@@ -56,6 +56,7 @@ pub(crate) const READ_META: &str = "SELECT value FROM meta WHERE key = ?1";
 pub(crate) const WRITE_META: &str = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
 pub(crate) const READ_BODY: &str = "SELECT shape FROM bodies WHERE id = ?1";
 pub(crate) const READ_SHAPES_FROM: &str = "SELECT id, handle, comparable, hash, snapshot, relations FROM shapes WHERE id >= ?1 ORDER BY id";
+pub(crate) const FIRST_SHAPE: &str = "SELECT coalesce(min(id), 0) FROM shapes";
 pub(crate) const READ_SNAPSHOT: &str = "SELECT snapshot FROM shapes WHERE id = ?1";
 pub(crate) const READ_CHANGES: &str =
     "SELECT batch, next_row, rows FROM changes WHERE batch > ?1 ORDER BY batch";
@@ -85,6 +86,7 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("write_meta", WRITE_META),
     ("read_body", READ_BODY),
     ("read_shapes_from", READ_SHAPES_FROM),
+    ("first_shape", FIRST_SHAPE),
     ("read_snapshot", READ_SNAPSHOT),
     ("read_changes", READ_CHANGES),
     ("delete_bodiless", DELETE_BODILESS),
