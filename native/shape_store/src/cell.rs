@@ -11,6 +11,7 @@ use crate::{
 };
 
 const WORDS: usize = 11;
+const ROW: usize = 0;
 const META: usize = 1;
 const HANDLE: usize = 2;
 const OIDS: usize = 6;
@@ -63,6 +64,11 @@ impl Cell {
     /// The handle of the entry, if it reads this table or is not inline.
     pub(crate) fn look_for(&self, oid: Oid) -> Look<Handle> {
         self.words.read().map_or(Look::Vacant, |words| decode_for(oid, words))
+    }
+
+    /// The snapshot of the entry, if there is one. Mutator only.
+    pub(crate) fn snapshot(&self) -> Option<Snapshot> {
+        (self.words.peek(ROW) != 0).then(|| snapshot(self.words.peek(META)))
     }
 
     /// Fills the cell. Mutator only.
@@ -211,7 +217,9 @@ mod tests {
             cell.set_snapshot(Snapshot::Complete);
             filled.snapshot = Snapshot::Complete;
             assert!(matches!(cell.look(), Look::Inline(found) if found == filled));
+            assert_eq!(cell.snapshot(), Some(Snapshot::Complete));
             cell.vacate();
+            assert_eq!(cell.snapshot(), None);
             assert!(matches!(cell.look(), Look::Vacant));
         }
         let large = Entry { handle: Handle::from_slice(&[1; INLINE_HANDLE + 1]), ..entry(3) };

@@ -60,7 +60,7 @@ pub(crate) fn synchronous(options: &Options, level: Synchronous) -> &'static str
     }
 }
 
-fn open_reader(options: &Options) -> rusqlite::Result<Connection> {
+pub(crate) fn open_reader(options: &Options) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = open(options, flags)?;
     conn.pragma_update(None, "cache_size", -READER_PAGES_KIB)?;

@@ -27,13 +27,33 @@ pub(crate) fn prefix(handle: &[u8]) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
-/// Sorts by bytes, without repetition. Quick for what is nearly that already, in
-/// long runs.
+/// Sorts by bytes, without repetition.
 pub(crate) fn sort_handles(handles: &mut Vec<Handle>) {
-    let order = |a: &Handle, b: &Handle| prefix(a).cmp(&prefix(b)).then_with(|| a.cmp(b));
-    if !handles.is_sorted_by(|a, b| order(a, b).is_lt()) {
-        handles.sort_by(order);
+    // Numbers are sorted several times faster than bytes, and their first eight bytes
+    // tell nearly all handles of the service apart.
+    let number = |(place, handle): (usize, &Handle)| {
+        u128::from(prefix(handle)) << usize::BITS | place as u128
+    };
+    let mut order: SmallVec<[u128; 128]> = handles.iter().enumerate().map(number).collect();
+    order.sort_unstable();
+    arrange(handles, &order);
+    if !handles.is_sorted_by(|a, b| a < b) {
+        handles.sort_unstable();
         handles.dedup();
+    }
+}
+
+/// Puts handles into an order of their places, which are the low halves of `order`.
+#[expect(clippy::indexing_slicing, reason = "each place of the handles is in the order once")]
+fn arrange(handles: &mut [Handle], order: &[u128]) {
+    for to in 0..handles.len() {
+        let mut from = order[to] as usize;
+        // Those before have been arranged: the one that was there went where the
+        // handle for that place was.
+        while from < to {
+            from = order[from] as usize;
+        }
+        handles.swap(to, from);
     }
 }
 

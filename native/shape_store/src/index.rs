@@ -9,6 +9,8 @@
 //! with the filling the entry is there in every lookup at once. A removal
 //! vacates the cell first, and is done everywhere at once in the same way.
 
+mod filling;
+
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
@@ -20,10 +22,11 @@ use std::{
 
 use parking_lot::RwLock;
 
+pub(crate) use self::filling::{Filled, Filling};
 use crate::{
     cell::Look,
     entry::{Digest, Entry, Handle, Oid, RowId, Snapshot, sort_handles},
-    relations::{Relation, Relations},
+    relations::{Pair, Relations},
     slab::{EntryId, FreeIds, Slab},
     table::Table,
 };
@@ -75,6 +78,11 @@ impl Index {
         }
     }
 
+    /// The snapshot of a cell's entry.
+    pub(crate) fn snapshot(&self, _free: &mut FreeIds, id: EntryId) -> Option<Snapshot> {
+        self.slab.get(id)?.snapshot()
+    }
+
     pub(crate) fn by_handle(&self, handle: &[u8]) -> Option<(EntryId, Entry)> {
         self.by_handle.find(self.hash_handle(handle), |id| {
             self.get(id).filter(|e| e.handle.as_slice() == handle).map(|e| (id, e))
@@ -106,13 +114,13 @@ impl Index {
         Some(handles)
     }
 
-    /// Puts the handles of the entries with these relations to a table. A cell may have
+    /// Puts the handles of the entries with these relations to a table there. A cell may have
     /// been filled again since: by an entry that does not read the table, which is left
-    /// out, or by one that does, which comes out of the order and perhaps once more.
-    fn handles_of(&self, oid: Oid, piece: &[Relation], handles: &mut Vec<Handle>) {
+    /// out, or by one that does, which perhaps comes once more.
+    fn handles_of(&self, oid: Oid, piece: &[Pair], handles: &mut Vec<Handle>) {
         handles.reserve(piece.len());
-        for relation in piece {
-            let Some(cell) = self.slab.get(relation.id()) else { continue };
+        for (_, id) in piece {
+            let Some(cell) = self.slab.get(*id) else { continue };
             match cell.look_for(oid) {
                 Look::Vacant => {}
                 Look::Inline(handle) => handles.push(handle),
@@ -143,19 +151,13 @@ impl Index {
         if !entry.fits_inline() {
             self.overflow.write().insert(entry.row, Arc::new(entry.clone()));
         }
-        self.relations.insert(entry, id);
+        self.relations.insert(&entry.oids, id);
         self.by_handle.insert(self.hash_handle(&entry.handle), id);
         self.by_digest.insert(hash_digest(&entry.digest), id);
         before(id);
         cell.fill(entry);
         self.count.fetch_add(1, Relaxed);
         Ok(id)
-    }
-
-    /// Makes room in the tables for so many entries.
-    pub(crate) fn reserve(&self, _free: &mut FreeIds, entries: usize) {
-        self.by_handle.reserve(entries);
-        self.by_digest.reserve(entries);
     }
 
     /// Takes the entry of this id out.
@@ -165,7 +167,7 @@ impl Index {
         self.count.fetch_sub(1, Relaxed);
         self.by_digest.remove(hash_digest(&entry.digest), id);
         self.by_handle.remove(self.hash_handle(&entry.handle), id);
-        self.relations.remove(entry, id);
+        self.relations.remove(&entry.oids, id);
         if !entry.fits_inline() {
             self.overflow.write().remove(&entry.row);
         }

@@ -20,7 +20,7 @@
 //! | `index.rs`, `cell.rs`, `seqlock.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
 //! | `queue.rs`, `waits.rs`, `pending.rs`, `bodies.rs` | what is on its way, who waits for it, where bodies are |
 //! | `writer.rs`, `writer/`, `batch.rs`, `shared.rs` | the thread, its transaction, and what it shares with callers |
-//! | `database.rs`, `schema.rs`, `load.rs`, `import.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
+//! | `database.rs`, `schema.rs`, `load.rs`, `rows.rs`, `import.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
 
 mod batch;
 mod bodies;
@@ -41,6 +41,7 @@ mod pending;
 mod queue;
 mod rebuild;
 mod relations;
+mod rows;
 mod schema;
 mod seqlock;
 mod shared;

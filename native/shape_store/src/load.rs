@@ -1,22 +1,21 @@
 //! From the file into the index: all of it when the store opens, and what
 //! another writer changed while it is a standby.
 
-use std::{collections::HashMap, thread};
+use std::{collections::HashMap, panic::resume_unwind, thread};
 
+use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 use tracing::error;
 
 use crate::{
     entry::{Entry, RowId, Snapshot},
-    index::{Index, Refusal},
+    index::{Filled, Filling, Index, Refusal},
     queue::Queue,
+    rows::{self, PIECE},
     schema::{self, Position},
     slab::EntryId,
 };
-
-/// How many entries go in under one hold of the mutation lock.
-const PIECE: usize = 256;
 
 /// How many pieces may wait to go in.
 const PIECES_AHEAD: usize = 16;
@@ -40,15 +39,21 @@ impl Followed {
 }
 
 impl Loader<'_> {
-    /// Reads every row into an empty index.
-    pub(crate) fn load(&self, conn: &Connection) -> rusqlite::Result<Position> {
+    /// Reads every row into an empty index, with the help of a `second` connection if
+    /// there may be one.
+    pub(crate) fn load(
+        &self,
+        conn: &Connection,
+        second: impl Fn() -> Option<Connection> + Sync,
+    ) -> rusqlite::Result<Position> {
         // One transaction: the position has to belong to the rows.
         let tx = conn.unchecked_transaction()?;
         let position = schema::read_position(&tx)?;
-        let shapes = tx.query_row(schema::COUNT_SHAPES, [], |row| row.get::<_, i64>(0))?;
-        let shapes = usize::try_from(shapes).unwrap_or(0);
-        self.index.reserve(&mut self.queue.lock().free, shapes);
-        self.insert_all(&tx)?;
+        if !self.fill(|pieces| rows::read_all(&tx, position, second, pieces))? {
+            // One by one, which tells what is wrong with which.
+            self.clear();
+            self.insert_from(&tx, 1, |_, _| {})?;
+        }
         tx.finish()?;
         self.start_rows_at(position.next_row);
         Ok(position)
@@ -155,29 +160,37 @@ impl Loader<'_> {
         }
     }
 
-    /// Puts in every row, reading the next ones meanwhile.
-    fn insert_all(&self, conn: &Connection) -> rusqlite::Result<()> {
-        thread::scope(|scope| {
-            let (send, receive) = crossbeam_channel::bounded::<Vec<Entry>>(PIECES_AHEAD);
-            scope.spawn(move || {
-                for piece in receive {
-                    self.insert_piece(&piece, |_, _| {});
-                }
-            });
-            let mut read = conn.prepare_cached(schema::READ_SHAPES_FROM)?;
-            let mut rows = read.query(params![1])?;
-            let mut piece = Vec::with_capacity(PIECE);
-            while let Some(row) = rows.next()? {
-                piece.push(schema::read_entry(row)?);
-                if piece.len() == PIECE {
-                    let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE));
-                    // The other end is there for as long as this one.
-                    let _ = send.send(full);
-                }
+    /// Fills the empty index with every row, reading the next ones meanwhile. False
+    /// when two rows have one handle or one digest, or there are too many.
+    fn fill(
+        &self,
+        read_all: impl FnOnce(&Sender<Vec<Entry>>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<bool> {
+        let filled = thread::scope(|scope| {
+            let (send, receive) = crossbeam_channel::bounded(PIECES_AHEAD);
+            let filling = scope.spawn(move || self.fill_in(&receive));
+            // The other end hears of the last piece even when reading fails.
+            let read = read_all(&send);
+            drop(send);
+            let filled = filling.join().unwrap_or_else(|panic| resume_unwind(panic));
+            read.map(|()| filled)
+        })?;
+        let all = filled.is_some();
+        if let Some(filled) = filled {
+            self.index.install(&mut self.queue.lock().free, filled);
+        }
+        Ok(all)
+    }
+
+    fn fill_in(&self, pieces: &Receiver<Vec<Entry>>) -> Option<Filled> {
+        let mut filling = Filling::new(self.index);
+        for piece in pieces {
+            let mut queue = self.queue.lock();
+            for entry in &piece {
+                filling.push(&mut queue.free, entry)?;
             }
-            let _ = send.send(piece);
-            Ok(())
-        })
+        }
+        filling.finish()
     }
 
     fn insert_piece(&self, piece: &[Entry], mut inserted: impl FnMut(RowId, EntryId)) {

@@ -56,6 +56,7 @@ pub(crate) const READ_META: &str = "SELECT value FROM meta WHERE key = ?1";
 pub(crate) const WRITE_META: &str = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
 pub(crate) const READ_BODY: &str = "SELECT shape FROM bodies WHERE id = ?1";
 pub(crate) const READ_SHAPES_FROM: &str = "SELECT id, handle, comparable, hash, snapshot, relations FROM shapes WHERE id >= ?1 ORDER BY id";
+pub(crate) const FIRST_SHAPE: &str = "SELECT coalesce(min(id), 0) FROM shapes";
 pub(crate) const READ_SNAPSHOT: &str = "SELECT snapshot FROM shapes WHERE id = ?1";
 pub(crate) const READ_CHANGES: &str =
     "SELECT batch, next_row, rows FROM changes WHERE batch > ?1 ORDER BY batch";
@@ -66,7 +67,6 @@ pub(crate) const READ_LAST_CHANGE: &str = "
         1 + coalesce((SELECT max(id) FROM shapes), 0),
         1 + coalesce((SELECT max(id) FROM bodies), 0)
     ) FROM changes ORDER BY batch DESC LIMIT 1";
-pub(crate) const COUNT_SHAPES: &str = "SELECT count(*) FROM shapes";
 pub(crate) const DELETE_BODILESS: &str =
     "DELETE FROM shapes WHERE id NOT IN (SELECT id FROM bodies)";
 
@@ -86,9 +86,9 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("write_meta", WRITE_META),
     ("read_body", READ_BODY),
     ("read_shapes_from", READ_SHAPES_FROM),
+    ("first_shape", FIRST_SHAPE),
     ("read_snapshot", READ_SNAPSHOT),
     ("read_changes", READ_CHANGES),
-    ("count_shapes", COUNT_SHAPES),
     ("delete_bodiless", DELETE_BODILESS),
     ("read_last_change", READ_LAST_CHANGE),
 ];

@@ -45,6 +45,11 @@ impl<const N: usize> SeqLock<N> {
         self.version.store(version.wrapping_add(2), Release);
     }
 
+    /// One word. Mutator only: whose word it is does not change meanwhile.
+    pub(crate) fn peek(&self, offset: usize) -> u64 {
+        self.word(offset).load(Relaxed)
+    }
+
     /// Changes one word, which readers see old or new. Mutator only.
     pub(crate) fn update(&self, offset: usize, change: impl FnOnce(u64) -> u64) {
         let word = self.word(offset);

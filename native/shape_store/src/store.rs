@@ -223,9 +223,10 @@ impl Store {
             let seq = queue.push(Change::Reset { below }, false);
             (below, queue.free.used(), seq)
         };
-        self.for_each_id(ids, |queue, id, entry| {
-            if entry.row < below {
-                self.shared.index.remove(&mut queue.free, id, entry);
+        let index = &self.shared.index;
+        self.for_each_id(ids, |queue, id| {
+            if let Some(entry) = index.get(id).filter(|entry| entry.row < below) {
+                index.remove(&mut queue.free, id, &entry);
                 self.shared.pending.forget(entry.row);
             }
         })?;
@@ -243,37 +244,38 @@ impl Store {
             queue.free.used()
         };
         let mut removed = Vec::new();
-        self.for_each_id(ids, |queue, id, entry| {
-            if entry.snapshot != Snapshot::Complete {
+        let index = &self.shared.index;
+        self.for_each_id(ids, |queue, id| {
+            // Nearly every shape is complete: no more of it is copied than needed.
+            if index.snapshot(&mut queue.free, id) == Some(Snapshot::Complete) {
+                return;
+            }
+            if let Some(entry) = index.get(id) {
                 self.shared.pending.removed(entry.row, &entry.handle);
-                self.shared.index.remove(&mut queue.free, id, entry);
+                index.remove(&mut queue.free, id, &entry);
                 let handle = queue::boxed(&entry.handle);
                 queue.push(Change::Remove { row: entry.row, handle }, false);
-                removed.push(entry.handle.clone());
+                removed.push(entry.handle);
             }
         })?;
-        sort_handles(&mut removed);
         let last = self.shared.queue.lock().last();
         self.shared.wake();
+        sort_handles(&mut removed);
         Ok((removed, last))
     }
 
-    /// Visits entries with the right to change them, letting others in often; stops
+    /// Visits ids with the right to change them, letting others in often; stops
     /// when the store takes no more changes.
     fn for_each_id(
         &self,
         ids: std::ops::Range<EntryId>,
-        mut visit: impl FnMut(&mut Queue, EntryId, &Entry),
+        mut visit: impl FnMut(&mut Queue, EntryId),
     ) -> Result<(), NotWritable> {
         const PIECE: usize = 256;
         for start in ids.clone().step_by(PIECE) {
             let mut queue = self.shared.queue.lock();
             self.shared.state().writable()?;
-            for id in (start..ids.end).take(PIECE) {
-                if let Some(entry) = self.shared.index.get(id) {
-                    visit(&mut queue, id, &entry);
-                }
-            }
+            (start..ids.end).take(PIECE).for_each(|id| visit(&mut queue, id));
         }
         Ok(())
     }
@@ -446,12 +448,12 @@ impl Store {
     /// All shapes there are, in no order, but near to that of the file.
     pub fn places(&self) -> Vec<Place> {
         let ids = self.shared.queue.lock().free.used();
-        let place = |id| {
-            let entry = self.shared.index.get(id)?;
-            let table = entry.oids.first().copied().unwrap_or_default();
-            Some(Place { id, handle: entry.handle, table })
-        };
-        ids.filter_map(place).collect()
+        let mut places = Vec::with_capacity(self.count());
+        places.extend(ids.filter_map(|id| {
+            let Entry { handle, oids, .. } = self.shared.index.get(id)?;
+            Some(Place { id, handle, table: oids.first().copied().unwrap_or_default() })
+        }));
+        places
     }
 
     /// All the index knows of the shape that has the handle of a place, there or

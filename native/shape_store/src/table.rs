@@ -8,6 +8,8 @@
 //! one sees it as it was, which is as good as having come earlier, and ids in it
 //! that have been freed since show in their cells.
 
+mod gathered;
+
 use std::sync::{
     Arc,
     atomic::{
@@ -18,6 +20,7 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 
+pub(crate) use self::gathered::{Arrays, Gathered};
 use crate::slab::EntryId;
 
 /// Many small arrays rather than one: the mutation lock is held while one is
@@ -49,6 +52,10 @@ fn tag_of(slot: u64) -> u32 {
     (slot >> 32) as u32
 }
 
+fn id_of(slot: u64) -> EntryId {
+    slot as u32 - 1
+}
+
 impl Table {
     pub(crate) fn new() -> Self {
         Self { shards: (0..SHARDS).map(|_| Shard::new()).collect() }
@@ -69,8 +76,7 @@ impl Table {
                 EMPTY => return None,
                 DEAD => {}
                 found if tag_of(found) == tag => {
-                    let id = found as u32 - 1;
-                    if let Some(answer) = matches(id) {
+                    if let Some(answer) = matches(id_of(found)) {
                         return Some(answer);
                     }
                 }
@@ -94,16 +100,12 @@ impl Table {
         }
     }
 
-    /// Makes room for so many ids, so that none is moved while they come. Mutator
-    /// only.
-    pub(crate) fn reserve(&self, ids: usize) {
-        // Their hashes spread evenly, give or take.
-        let each = ids / SHARDS + ids / SHARDS / 4;
-        for shard in &self.shards {
-            let slots = shard.slots.load();
-            if (shard.live.load(Relaxed) as usize + each) * 4 > slots.len() * 3 {
-                shard.rebuild(&slots, each);
-            }
+    /// Puts these in place of all there was. Mutator only.
+    pub(crate) fn install(&self, arrays: Arrays) {
+        for ((shard, slots), live) in self.shards.iter().zip(arrays.shards).zip(arrays.live) {
+            shard.live.store(live, Relaxed);
+            shard.taken.store(live, Relaxed);
+            shard.slots.store(Arc::new(slots));
         }
     }
 
@@ -116,6 +118,11 @@ impl Table {
         let shard = (hash >> 32) as usize % SHARDS;
         Some((self.shards.get(shard)?, hash as u32))
     }
+}
+
+/// How long an array is to be that holds so many ids and at least as many more.
+fn room_for(ids: usize) -> usize {
+    (ids * 2 + 1).next_power_of_two().max(SMALLEST)
 }
 
 fn probe(slots: &[AtomicU64], tag: u32) -> impl Iterator<Item = &AtomicU64> {
@@ -137,7 +144,7 @@ impl Shard {
     fn insert(&self, tag: u32, id: EntryId) {
         let slots = self.slots.load();
         let full = (self.taken.load(Relaxed) as usize + 1) * 4 > slots.len() * 3;
-        let slots = if full { self.rebuild(&slots, 1) } else { arc_swap::Guard::into_inner(slots) };
+        let slots = if full { self.rebuild(&slots) } else { arc_swap::Guard::into_inner(slots) };
         for place in probe(&slots, tag) {
             let there = place.load(Relaxed);
             if there == EMPTY || there == DEAD {
@@ -164,14 +171,10 @@ impl Shard {
         }
     }
 
-    /// A new array without dead marks, with room for `more` and then at most three
-    /// quarters full, in place of `old`.
-    fn rebuild(&self, old: &[AtomicU64], more: usize) -> Arc<Box<[AtomicU64]>> {
+    /// A new array without dead marks, at most half full, in place of `old`.
+    fn rebuild(&self, old: &[AtomicU64]) -> Arc<Box<[AtomicU64]>> {
         let live = self.live.load(Relaxed);
-        // One that grows by little doubles, so that it is not built again soon.
-        let wanted = (live as usize * 2).max((live as usize + more) * 4 / 3) + 1;
-        let len = wanted.next_power_of_two().max(SMALLEST);
-        let new = Arc::new(empty_slots(len));
+        let new = Arc::new(empty_slots(room_for(live as usize)));
         let ids = old.iter().map(|s| s.load(Relaxed)).filter(|s| *s != EMPTY && *s != DEAD);
         for id in ids {
             if let Some(place) = probe(&new, tag_of(id)).find(|s| s.load(Relaxed) == EMPTY) {

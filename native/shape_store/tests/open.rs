@@ -97,6 +97,30 @@ fn a_row_id_is_never_given_twice() {
     assert_eq!(open(options).count(), 10);
 }
 
+/// No store writes such rows. Which are left out depends on which were before.
+#[test]
+fn a_row_that_repeats_one_before_it_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = unsynced(file_in(&folder));
+    let store = open(options.clone());
+    (0..5).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+    store.close();
+    let repeat = "
+        INSERT INTO shapes SELECT 11, handle, zeroblob(32), 0, 2, relations FROM shapes WHERE id = 1;
+        INSERT INTO shapes SELECT 12, x'aa', comparable, 0, 2, relations FROM shapes WHERE id = 2;
+        INSERT INTO shapes SELECT 13, x'aa', zeroblob(32), 0, 2, x'05000000' FROM shapes WHERE id = 3;";
+    sql::execute(path_of(&options), repeat);
+    let store = open(options);
+    assert_eq!((store.opening.shapes, store.count(), store.places().len()), (6, 6, 6));
+    for n in 0..5 {
+        let entry = store.entry(&shape(n).handle).expect("those before are there");
+        assert!(shape(n).is(&entry) && store.handle_for(&entry.digest) == Some(entry.handle));
+    }
+    let entry = store.entry(b"\xaa").expect("it repeats one that was left out");
+    assert_eq!((entry.row, store.handle_for(&entry.digest)), (13, Some(entry.handle.clone())));
+    assert_eq!(store.handles_for_relations(&[5], 10), Some(vec![entry.handle]));
+}
+
 #[test]
 fn a_place_that_cannot_be_written_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -58,7 +58,12 @@ impl Writer {
 
     fn load_and_raise(&mut self) -> rusqlite::Result<()> {
         let Some(conn) = &self.conn else { return Err(no_connection()) };
-        self.position = self.loader().load(conn)?;
+        let options = &self.shared.options;
+        let second = || match options.exclusive {
+            true => None,
+            false => connection::open_reader(options).ok(),
+        };
+        self.position = self.loader().load(conn, second)?;
         if self.shared.options.exclusive {
             self.note_in_use()?;
         }

@@ -1,0 +1,78 @@
+//! Filling an empty index that nobody asks yet: the cells one after the other, and
+//! in the end the tables and the relations, each in one go. An insertion of each
+//! entry would look at a place in each table that is not in the processor's cache.
+
+use std::{
+    collections::BTreeSet, panic::resume_unwind, sync::Arc, sync::atomic::Ordering::Relaxed,
+};
+
+use super::{Index, hash_digest};
+use crate::{
+    entry::Entry,
+    relations::{self, Pair},
+    slab::FreeIds,
+    table::{Arrays, Gathered},
+};
+
+pub(crate) struct Filling<'a> {
+    index: &'a Index,
+    by_handle: Gathered,
+    by_digest: Gathered,
+    pairs: Vec<Pair>,
+}
+
+/// The tables and relations of an index whose cells are filled.
+pub(crate) struct Filled {
+    by_handle: Arrays,
+    by_digest: Arrays,
+    pairs: BTreeSet<Pair>,
+}
+
+impl<'a> Filling<'a> {
+    pub(crate) fn new(index: &'a Index) -> Self {
+        let (by_handle, by_digest) = (Gathered::new(), Gathered::new());
+        Self { index, by_handle, by_digest, pairs: Vec::new() }
+    }
+
+    /// Fills a cell, if there is one. No lookup finds the entry before
+    /// [`Index::install`].
+    pub(crate) fn push(&mut self, free: &mut FreeIds, entry: &Entry) -> Option<()> {
+        let (id, cell) = self.index.slab.allocate(free)?;
+        if !entry.fits_inline() {
+            self.index.overflow.write().insert(entry.row, Arc::new(entry.clone()));
+        }
+        cell.fill(entry);
+        self.index.count.fetch_add(1, Relaxed);
+        self.by_handle.push(self.index.hash_handle(&entry.handle), id);
+        self.by_digest.push(hash_digest(&entry.digest), id);
+        self.pairs.extend(relations::pairs(&entry.oids, id));
+        Some(())
+    }
+
+    /// Makes the tables and the relations. `None` when two entries have one handle
+    /// or one digest.
+    pub(crate) fn finish(self) -> Option<Filled> {
+        let Self { index, by_handle, by_digest, pairs } = self;
+        let get = |id| index.get(id);
+        std::thread::scope(|scope| {
+            let sorting = scope.spawn(|| pairs.into_iter().collect());
+            let handles = |one, other| get(one).map(|e| e.handle) == get(other).map(|e| e.handle);
+            let digests = |one, other| get(one).map(|e| e.digest) == get(other).map(|e| e.digest);
+            Some(Filled {
+                by_handle: by_handle.arrays(handles)?,
+                by_digest: by_digest.arrays(digests)?,
+                pairs: sorting.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            })
+        })
+    }
+}
+
+impl Index {
+    /// Puts in the tables and relations of what was filled: all of it is found from
+    /// here on.
+    pub(crate) fn install(&self, _free: &mut FreeIds, filled: Filled) {
+        self.relations.install(filled.pairs);
+        self.by_handle.install(filled.by_handle);
+        self.by_digest.install(filled.by_digest);
+    }
+}
