@@ -10,19 +10,19 @@ use crate::{
 };
 
 #[rustler::nif]
-fn pending_ops(store: StoreArg) -> usize {
+fn pending_ops(store: StoreArg<'_>) -> usize {
     store.store.pending_ops()
 }
 
 /// Buffered adds less buffered removes.
 #[rustler::nif]
-fn pending_count_diff(store: StoreArg) -> i64 {
+fn pending_count_diff(store: StoreArg<'_>) -> i64 {
     store.store.pending_count_diff()
 }
 
 /// The body of a shape whose add is buffered: `{:ok, body} | :error`.
 #[rustler::nif]
-fn pending_body<'a>(env: Env<'a>, store: StoreArg, handle: Binary<'_>) -> Term<'a> {
+fn pending_body<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
     readable!(env, store);
     let entry = store.store.entry(&handle).filter(|entry| store.store.is_pending(entry));
     match entry.and_then(|_| store.store.body(&handle)) {
@@ -33,7 +33,7 @@ fn pending_body<'a>(env: Env<'a>, store: StoreArg, handle: Binary<'_>) -> Term<'
 
 /// The handle of a shape whose add is buffered: `{:ok, handle} | :error`.
 #[rustler::nif]
-fn pending_handle<'a>(env: Env<'a>, store: StoreArg, comparable: Binary<'_>) -> Term<'a> {
+fn pending_handle<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: Binary<'_>) -> Term<'a> {
     readable!(env, store);
     let handle = store.store.handle_for(&Digest::of(&comparable));
     let entry = handle.and_then(|handle| store.store.entry(&handle));
@@ -46,7 +46,7 @@ fn pending_handle<'a>(env: Env<'a>, store: StoreArg, comparable: Binary<'_>) -> 
 /// `{handle, oids}` of every shape whose add is buffered; also of a closing store,
 /// whose remains are named.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn pending_shapes<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
+fn pending_shapes<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
     let entries = store.store.pending_entries();
     let shapes = entries.iter().map(|entry| (binary(env, &entry.handle), entry.oids.to_vec()));
     shapes.collect::<Vec<_>>().encode(env)
@@ -54,7 +54,7 @@ fn pending_shapes<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
 
 /// The handles without a shape whose removal is buffered.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn pending_removals<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
+fn pending_removals<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
     let handles = store.store.pending_removals();
     handles.iter().map(|handle| binary(env, handle)).collect::<Vec<_>>().encode(env)
 }

@@ -85,7 +85,7 @@ fn with_ticket(
 #[expect(clippy::too_many_arguments, reason = "a shape has that many parts")]
 fn add<'a>(
     env: Env<'a>,
-    store: StoreArg,
+    store: StoreArg<'_>,
     handle: Binary<'_>,
     comparable: Binary<'_>,
     hash: u32,
@@ -107,7 +107,7 @@ fn add<'a>(
 #[rustler::nif]
 fn remove<'a>(
     env: Env<'a>,
-    store: StoreArg,
+    store: StoreArg<'_>,
     handle: Binary<'_>,
     ticket: TicketArg,
     log: bool,
@@ -118,7 +118,7 @@ fn remove<'a>(
 #[rustler::nif]
 fn mark<'a>(
     env: Env<'a>,
-    store: StoreArg,
+    store: StoreArg<'_>,
     handle: Binary<'_>,
     snapshot: SnapshotArg,
     ticket: TicketArg,
@@ -132,7 +132,7 @@ fn mark<'a>(
 #[rustler::nif]
 fn note_unknown<'a>(
     env: Env<'a>,
-    store: StoreArg,
+    store: StoreArg<'_>,
     operation: UnknownArg,
     handle: Binary<'_>,
     ticket: TicketArg,
@@ -147,13 +147,13 @@ fn note_unknown<'a>(
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn reset<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
+fn reset<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
     answer(env, store.store.reset())
 }
 
 /// `{:ok, handles, number} | {:error, reason}`
 #[rustler::nif(schedule = "DirtyCpu")]
-fn remove_incomplete<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
+fn remove_incomplete<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
     match store.store.remove_incomplete() {
         Ok((handles, seq)) => {
             let handles: Vec<_> = handles.iter().map(|handle| binary(env, handle)).collect();
@@ -167,7 +167,7 @@ fn remove_incomplete<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
 #[rustler::nif]
 fn wait_for_room<'a>(
     env: Env<'a>,
-    store: StoreArg,
+    store: StoreArg<'_>,
     body_bytes: usize,
     reference: Reference<'_>,
 ) -> Term<'a> {

@@ -39,7 +39,11 @@ impl Resource for LeaseResource {
 /// Asks for a read connection: `{:line, number, at_once?}`, or `:asked` when the
 /// answer is on its way. `{ref, {:ok, lease, slot} | {:error, reason}}` follows.
 #[rustler::nif(schedule = "DirtyIo")]
-fn ask_reader<'a>(env: Env<'a>, store: StoreArg, reference: Reference<'_>) -> Term<'a> {
+fn ask_reader<'a>(
+    env: Env<'a>,
+    store: ResourceArc<StoreResource>,
+    reference: Reference<'_>,
+) -> Term<'a> {
     let notify = granted(Caller::new(env, reference), env.pid(), store.clone());
     let at_once = store.store.is_exclusive() && store.store.is_resting();
     asked(env, store.store.ask_reader(notify), at_once)
@@ -47,7 +51,11 @@ fn ask_reader<'a>(env: Env<'a>, store: StoreArg, reference: Reference<'_>) -> Te
 
 /// Asks for the connection that writes, as [`ask_reader`].
 #[rustler::nif]
-fn ask_writer<'a>(env: Env<'a>, store: StoreArg, reference: Reference<'_>) -> Term<'a> {
+fn ask_writer<'a>(
+    env: Env<'a>,
+    store: ResourceArc<StoreResource>,
+    reference: Reference<'_>,
+) -> Term<'a> {
     let notify = granted(Caller::new(env, reference), env.pid(), store.clone());
     let at_once = store.store.is_resting();
     asked(env, store.store.ask_writer(notify), at_once)
@@ -85,13 +93,13 @@ fn granted(
 
 /// False when the answer is on its way.
 #[rustler::nif]
-fn cancel_reader(store: StoreArg, number: u64) -> bool {
+fn cancel_reader(store: StoreArg<'_>, number: u64) -> bool {
     store.store.cancel_reader(number)
 }
 
 /// False when the answer is on its way.
 #[rustler::nif]
-fn cancel_writer(store: StoreArg, number: u64) -> bool {
+fn cancel_writer(store: StoreArg<'_>, number: u64) -> bool {
     store.store.cancel_writer(number)
 }
 
@@ -111,8 +119,8 @@ fn statements() -> Vec<(&'static str, &'static str)> {
 
 /// Runs SQL that gives no rows: `:ok | {:error, reason}`.
 #[rustler::nif(schedule = "DirtyIo")]
-fn execute<'a>(env: Env<'a>, store: StoreArg, slot: u64, sql: Binary<'_>) -> Term<'a> {
-    let ran = on_lent(env, &store, slot, |conn| {
+fn execute<'a>(env: Env<'a>, store: StoreArg<'_>, slot: u64, sql: Binary<'_>) -> Term<'a> {
+    let ran = on_lent(env, store, slot, |conn| {
         conn.execute_batch(text(&sql)?).map_err(|error| error.to_string())
     });
     match ran {
@@ -125,14 +133,14 @@ fn execute<'a>(env: Env<'a>, store: StoreArg, slot: u64, sql: Binary<'_>) -> Ter
 #[rustler::nif(schedule = "DirtyIo")]
 fn query<'a>(
     env: Env<'a>,
-    store: StoreArg,
+    store: StoreArg<'_>,
     slot: u64,
     sql: Binary<'_>,
     binds: Term<'_>,
     limit: usize,
 ) -> NifResult<Term<'a>> {
     let binds = Binds::decode(binds)?;
-    let rows = on_lent(env, &store, slot, |conn| {
+    let rows = on_lent(env, store, slot, |conn| {
         let mut statement = conn.prepare(text(&sql)?).map_err(|error| error.to_string())?;
         binds.bind(&mut statement)?;
         rows(env, &mut statement, limit).map_err(|error| error.to_string())

@@ -32,7 +32,7 @@ impl Cursor {
 
 /// A cursor over all shapes, in no order.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn cursor<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
+fn cursor<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
     readable!(env, store);
     let places = store.store.places();
     ResourceArc::new(Cursor { places, next: AtomicUsize::new(0) }).encode(env)
@@ -41,7 +41,7 @@ fn cursor<'a>(env: Env<'a>, store: StoreArg) -> Term<'a> {
 /// The next `{handle, hash, complete?}`, about `len` of them; `:done` after the
 /// last.
 #[rustler::nif]
-fn next_meta<'a>(env: Env<'a>, store: StoreArg, cursor: ResourceArc<Cursor>, len: u16) -> Term<'a> {
+fn next_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -> Term<'a> {
     let meta = |place| {
         let entry = store.store.entry_at(place)?;
         Some((binary(env, &place.handle), entry.hash, is_complete(entry.snapshot)).encode(env))
@@ -59,12 +59,7 @@ fn next_meta<'a>(env: Env<'a>, store: StoreArg, cursor: ResourceArc<Cursor>, len
 /// `{:error, reason}`. In place of a shape that went in the meantime there is `nil`, and
 /// its body in place of one that does not parse.
 #[rustler::nif(schedule = "DirtyIo")]
-fn next_shapes<'a>(
-    env: Env<'a>,
-    store: StoreArg,
-    cursor: ResourceArc<Cursor>,
-    len: u16,
-) -> Term<'a> {
+fn next_shapes<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -> Term<'a> {
     let places = cursor.piece(usize::from(len.max(1)));
     if places.is_empty() {
         return atoms::done().encode(env);
@@ -84,8 +79,8 @@ fn next_shapes<'a>(
 #[rustler::nif]
 fn ask_shapes<'a>(
     env: Env<'a>,
-    store: StoreArg,
-    cursor: ResourceArc<Cursor>,
+    store: StoreArg<'_>,
+    cursor: &Cursor,
     len: u16,
     reference: Reference<'_>,
 ) -> Term<'a> {

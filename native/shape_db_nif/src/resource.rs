@@ -52,7 +52,9 @@ impl StoreResource {
     }
 }
 
-pub(crate) type StoreArg = ResourceArc<StoreResource>;
+/// Borrowed for the call, from the term that is its argument: to count it up and down
+/// would have all schedulers write to one word.
+pub(crate) type StoreArg<'a> = &'a StoreResource;
 
 #[derive(NifUnitEnum)]
 enum Level {
@@ -124,7 +126,7 @@ fn open<'a>(env: Env<'a>, options: OpenOptions<'_>) -> Term<'a> {
     }
 }
 
-fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<StoreArg, String> {
+fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreResource>, String> {
     if !messenger::start() {
         return Err("cannot start the messenger thread".into());
     }
@@ -164,7 +166,7 @@ fn verifier(owner: LocalPid, verdicts: Receiver<Verified>) -> Verify {
 /// The owner's answer to a `verify` event: a digest a row, `nil` for one that
 /// does not verify.
 #[rustler::nif]
-fn verified(store: StoreArg, digests: Items<Option<Binary<'_>>>) -> Atom {
+fn verified(store: StoreArg<'_>, digests: Items<Option<Binary<'_>>>) -> Atom {
     let digests = digests.0.iter().map(|digest| {
         let bytes = digest.as_ref().map(|bytes| <[u8; 32]>::try_from(bytes.as_slice()));
         bytes.and_then(Result::ok).map(Digest)
@@ -178,19 +180,19 @@ fn verified(store: StoreArg, digests: Items<Option<Binary<'_>>>) -> Atom {
 
 /// Takes no more changes, commits what is queued, and tells the owner `closed`.
 #[rustler::nif]
-fn close(store: StoreArg) -> Atom {
+fn close(store: StoreArg<'_>) -> Atom {
     store.store.close();
     atoms::ok()
 }
 
 #[rustler::nif]
-fn state(store: StoreArg) -> Atom {
+fn state(store: StoreArg<'_>) -> Atom {
     atoms::state(store.store.state())
 }
 
 /// Makes the store the writer of its file; `{ref, :ok | {:error, reason}}`.
 #[rustler::nif]
-fn promote(env: Env<'_>, store: StoreArg, reference: Reference<'_>) -> Atom {
+fn promote(env: Env<'_>, store: StoreArg<'_>, reference: Reference<'_>) -> Atom {
     let caller = Caller::new(env, reference);
     store.store.promote(Box::new(move |promoted| {
         caller.answer(move |env| match promoted {
@@ -203,7 +205,7 @@ fn promote(env: Env<'_>, store: StoreArg, reference: Reference<'_>) -> Atom {
 
 /// A map of numbers.
 #[rustler::nif]
-fn statistics(env: Env<'_>, store: StoreArg) -> NifResult<Term<'_>> {
+fn statistics<'a>(env: Env<'a>, store: StoreArg<'_>) -> NifResult<Term<'a>> {
     let s = store.store.statistics();
     let pairs = [
         ("connections", s.connections as u64),

@@ -13,7 +13,7 @@ impl Resource for WaitResource {}
 
 /// The outcome, or `{:wait, wait}` when `{ref, outcome}` will come.
 #[rustler::nif]
-fn wait<'a>(env: Env<'a>, store: StoreArg, seq: u64, reference: Reference<'_>) -> Term<'a> {
+fn wait<'a>(env: Env<'a>, store: StoreArg<'_>, seq: u64, reference: Reference<'_>) -> Term<'a> {
     let caller = Caller::new(env, reference);
     let notify = move |outcome| caller.answer(move |env| atoms::outcome(outcome).encode(env));
     match store.store.wait(seq, Box::new(notify)) {
@@ -24,25 +24,25 @@ fn wait<'a>(env: Env<'a>, store: StoreArg, seq: u64, reference: Reference<'_>) -
 
 /// False when the outcome is on its way.
 #[rustler::nif]
-fn cancel_wait(store: StoreArg, wait: ResourceArc<WaitResource>) -> bool {
+fn cancel_wait(store: StoreArg<'_>, wait: ResourceArc<WaitResource>) -> bool {
     store.store.cancel_wait(wait.0)
 }
 
 /// The number of the last change.
 #[rustler::nif]
-fn last(store: StoreArg) -> u64 {
+fn last(store: StoreArg<'_>) -> u64 {
     store.store.last()
 }
 
 /// Lets the writer go that far even while it is held.
 #[rustler::nif]
-fn flush_to(store: StoreArg, seq: u64) -> Atom {
+fn flush_to(store: StoreArg<'_>, seq: u64) -> Atom {
     store.store.flush_to(seq);
     atoms::ok()
 }
 
 #[rustler::nif]
-fn pause(store: StoreArg, paused: bool) -> Atom {
+fn pause(store: StoreArg<'_>, paused: bool) -> Atom {
     store.store.pause(paused);
     atoms::ok()
 }
