@@ -41,6 +41,11 @@ defmodule Bench.Side do
     }
   end
 
+  @doc "The side as it is, but that the replaced design reads row by row, as the service does."
+  @spec by_row(t()) :: t()
+  def by_row(%{name: :peer} = side), do: %{side | options: [fetch: :row]}
+  def by_row(side), do: side
+
   @doc "The sides named, or those that are there: ours may not be built yet."
   @spec select([String.t()]) :: [t()]
   def select([]), do: Enum.filter([ours(), peer()], &Code.ensure_loaded?(&1.db))

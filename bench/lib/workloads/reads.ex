@@ -3,7 +3,7 @@ defmodule Bench.Workloads.Reads do
 
   @behaviour Bench.Workload
 
-  alias Bench.{Crew, Floor, Sample, Shapes, Stock, Store, Workload}
+  alias Bench.{Crew, Floor, Sample, Shapes, Side, Stock, Store, Workload}
 
   @size 20_000
   @per_process 2_000
@@ -48,6 +48,14 @@ defmodule Bench.Workloads.Reads do
         &relations/1,
         &handles/1,
         {&handle_lists/1, &Floor.decode/1}
+      ),
+      repeated(
+        config,
+        "relations_100_by_row",
+        &relations/1,
+        &handles/1,
+        {&handle_lists/1, &Floor.decode/1},
+        &Side.by_row/1
       )
     ]
   end
@@ -105,7 +113,9 @@ defmodule Bench.Workloads.Reads do
     [Floor.encode(handles)]
   end
 
-  defp repeated(config, name, inputs, operation, {floor_inputs, floor_operation}) do
+  defp repeated(config, name, inputs, operation, floor, adapt \\ & &1) do
+    {floor_inputs, floor_operation} = floor
+
     measure = fn inputs, operation ->
       for processes <- Workload.processes() do
         job = %Crew.Job{
@@ -123,7 +133,7 @@ defmodule Bench.Workloads.Reads do
     %Workload{
       names: [name],
       run: fn side ->
-        Store.with_store(side, Stock.directory(config, side, @size), fn store ->
+        Store.with_store(adapt.(side), Stock.directory(config, side, @size), fn store ->
           Store.read_all(store, Shapes.range(0..(@size - 1)))
           outcomes = measure.(inputs, operation.(store))
 

@@ -10,7 +10,7 @@ defmodule Bench.Workloads.Sizes do
 
   @behaviour Bench.Workload
 
-  alias Bench.{Config, Crew, Floor, Sample, Shapes, Stock, Store, Workload}
+  alias Bench.{Config, Crew, Floor, Sample, Shapes, Side, Stock, Store, Workload}
 
   @processes 16
   @per_process 4_000
@@ -20,7 +20,19 @@ defmodule Bench.Workloads.Sizes do
   @decoded_words 20_000_000
 
   @impl true
-  def workloads(config), do: Enum.map(config.sizes, &workload(config, &1))
+  def workloads(config), do: Enum.map(config.sizes, &workload(config, &1)) ++ [by_row(config)]
+
+  defp by_row(config) do
+    %Workload{
+      names: ["list_shapes_20k_by_row_ms"],
+      run: fn side ->
+        Store.with_store(Side.by_row(side), Stock.directory(config, side, @added), fn store ->
+          list_us = in_fresh_process(fn -> list(store) end)
+          [Sample.new("list_shapes_20k_by_row_ms", "ms", list_us / 1_000)]
+        end)
+      end
+    }
+  end
 
   defp workload(config, size) do
     label = Config.size_name(size)
@@ -51,7 +63,7 @@ defmodule Bench.Workloads.Sizes do
   defp measure(config, side, size, label, directory) do
     {restart_us, store} = :timer.tc(fn -> restart(side, directory, size) end)
     reduce_us = in_fresh_process(fn -> reduce_meta(store, size) end)
-    list_us = in_fresh_process(fn -> {:ok, [_ | _]} = store.db.list_shapes(store.stack_id) end)
+    list_us = in_fresh_process(fn -> list(store) end)
     found = look_up(config, size, find(store))
     added = add_and_remove(store, size)
     Store.stop(store)
@@ -76,6 +88,8 @@ defmodule Bench.Workloads.Sizes do
   defp reduce_meta(store, size) do
     ^size = store.db.reduce_shape_meta(store.stack_id, 0, fn {_, _, true}, count -> count + 1 end)
   end
+
+  defp list(store), do: {:ok, [_ | _]} = store.db.list_shapes(store.stack_id)
 
   defp find(%{db: db, stack_id: id}) do
     fn {handle, shape} -> {:ok, ^handle} = db.handle_for_shape(id, shape) end
