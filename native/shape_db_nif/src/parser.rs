@@ -39,11 +39,14 @@ pub(crate) struct Parser<'a> {
     models: HashMap<Oid, Model<'a>>,
     /// The table of the last body: the model for the first of another table.
     last: Oid,
+    /// Memory that each body uses again.
+    bytes: Vec<u8>,
+    stack: Vec<Term<'a>>,
 }
 
 #[derive(Default)]
 struct Model<'a> {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     /// Each before those it contains.
     parts: Vec<Part<'a>>,
 }
@@ -59,7 +62,7 @@ struct Part<'a> {
 
 impl<'a> Parser<'a> {
     pub(crate) fn new(env: Env<'a>) -> Self {
-        Self { env, models: HashMap::new(), last: 0 }
+        Self { env, models: HashMap::new(), last: 0, bytes: Vec::new(), stack: Vec::new() }
     }
 
     pub(crate) fn env(&self) -> Env<'a> {
@@ -78,20 +81,22 @@ impl<'a> Parser<'a> {
         }
         let own = self.models.get(&table);
         let model = own.or_else(|| self.models.get(&self.last));
-        let (bytes, like) = model.map_or((&[][..], &[][..]), |model| (&model.bytes, &model.parts));
+        let (model, like) = model.map_or((&[][..], &[][..]), |model| (&model.bytes, &model.parts));
+        self.bytes.clear();
+        self.bytes.extend_from_slice(body);
+        self.stack.clear();
         let mut parse = Parse {
             env: self.env,
-            bytes: body.to_vec(),
+            bytes: &mut self.bytes,
             at: 1,
             depth: 0,
-            stack: Vec::new(),
-            model: bytes,
-            made: own.is_none().then(Vec::new),
+            stack: &mut self.stack,
+            model,
+            made: own.is_none().then(|| Vec::with_capacity(like.len() + 16)),
         };
         let (term, _) = parse.part(like)?;
-        let Parse { bytes, made, .. } = parse;
-        if let Some(parts) = made {
-            self.models.insert(table, Model { bytes, parts });
+        if let Some(parts) = parse.made {
+            self.models.insert(table, Model { bytes: body.into(), parts });
         }
         self.last = table;
         Some(term)
@@ -101,12 +106,13 @@ impl<'a> Parser<'a> {
 /// One body on its way.
 struct Parse<'m, 'a> {
     env: Env<'a>,
-    bytes: Vec<u8>,
+    /// The body. Written to for a moment when the VM is to parse a part.
+    bytes: &'m mut [u8],
     /// Where the next part starts.
     at: usize,
     depth: usize,
     /// Keys and values of the maps it is in.
-    stack: Vec<Term<'a>>,
+    stack: &'m mut Vec<Term<'a>>,
     /// The bytes of the model.
     model: &'m [u8],
     /// The parts, when the body is to be a model.

@@ -388,7 +388,9 @@ impl Store {
         mut visit: impl FnMut(&Place, Option<&[u8]>),
     ) -> Result<(), ReadError> {
         self.read(|conn| {
-            let mut statement = conn.prepare_cached(schema::READ_BODY)?;
+            // One look at the file: each by itself would lock it anew.
+            let snapshot = conn.unchecked_transaction()?;
+            let mut statement = snapshot.prepare_cached(schema::READ_BODY)?;
             for place in places {
                 match self.body_at(place) {
                     None => visit(place, None),
