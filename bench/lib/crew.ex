@@ -5,9 +5,9 @@ defmodule Bench.Crew do
   Each process builds its inputs before the clock starts. Latency is taken of one
   operation in `sample`, so that reading the clock stays a small part of what is
   measured; the end of a timed run is looked for at the same moments. How many go
-  unsampled in between varies: an operation always takes about the same part of a
-  process's timeslice, and with a fixed number the ends of timeslices would fall on
-  sampled operations always or never.
+  unsampled in between varies, and differently in each process: an operation always
+  takes about the same part of a timeslice, so with a fixed number the ends of
+  timeslices would fall on sampled operations always or never.
   """
 
   defmodule Job do
@@ -46,8 +46,6 @@ defmodule Bench.Crew do
             latencies_ns: [non_neg_integer()]
           }
   end
-
-  @seed 12_345
 
   @doc "Runs one job."
   @spec run(Job.t()) :: Outcome.t()
@@ -89,22 +87,22 @@ defmodule Bench.Crew do
 
     {count, latencies} =
       receive do
-        {^crew, started} -> perform(job, inputs, started)
+        {^crew, started} -> perform(job, inputs, seed(number), started)
       end
 
     send(coordinator, {crew, job.name, {count, now(), latencies}})
   end
 
-  defp perform(%Job{until: :once} = job, inputs, _started) do
-    latencies = once(inputs, job.operation, 1, job.sample, @seed, [])
+  defp perform(%Job{until: :once} = job, inputs, seed, _started) do
+    latencies = once(inputs, job.operation, stride(seed, job.sample), job.sample, seed, [])
     {length(inputs), latencies}
   end
 
-  defp perform(%Job{until: {:for, ms}, pace: nil} = job, inputs, started) do
-    cycle(inputs, inputs, job.operation, started + ms * 1_000_000, {job.sample, @seed}, 0, [])
+  defp perform(%Job{until: {:for, ms}, pace: nil} = job, inputs, seed, started) do
+    cycle(inputs, inputs, job.operation, started + ms * 1_000_000, {job.sample, seed}, 0, [])
   end
 
-  defp perform(%Job{until: {:for, ms}} = job, inputs, started) do
+  defp perform(%Job{until: {:for, ms}} = job, inputs, _seed, started) do
     deadline = started + ms * 1_000_000
     paced(inputs, inputs, job.operation, deadline, started, div(1_000_000_000, job.pace), 0, [])
   end
@@ -147,6 +145,9 @@ defmodule Bench.Crew do
 
   # From 1 to twice `sample` less one, `sample` on average.
   defp stride(seed, sample), do: rem(seed, 2 * sample - 1) + 1
+
+  # Of its own for each process, and the same in every run.
+  defp seed(number), do: rem(number * 7_919, 65_537)
 
   defp next(seed), do: rem(seed * 75 + 74, 65_537)
 
