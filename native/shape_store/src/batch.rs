@@ -9,7 +9,7 @@ use crate::{
     error::OpenError,
     index::Index,
     queue::{Body, Change, Operation, Queued},
-    schema::{self, Position},
+    schema::{self, Insert, Position},
     slab::EntryId,
 };
 
@@ -119,13 +119,7 @@ impl Batch<'_> {
         if let Some(written) = unsure.take_if(|written| written.position == Some(there)) {
             return Ok(written);
         }
-        let mut run =
-            Run { tx: &tx, batch: self, written: Written::default(), changed: Vec::new() };
-        for (offset, queued) in changes.enumerate() {
-            run.apply(offset, queued)?;
-        }
-        let Run { mut written, batch, changed, .. } = run;
-        written.position = Some(write_position(&tx, batch.position, &changed)?);
+        let mut written = self.repeat(&tx, changes)?;
         match tx.commit() {
             Ok(()) => {
                 *unsure = None;
@@ -141,6 +135,26 @@ impl Batch<'_> {
                 Err(error.into())
             }
         }
+    }
+
+    fn repeat<'q>(
+        self,
+        tx: &Transaction<'_>,
+        changes: impl Iterator<Item = &'q Queued>,
+    ) -> Result<Written, Fault> {
+        let mut run = Run {
+            tx,
+            insert: Insert::new(tx)?,
+            batch: self,
+            written: Written::default(),
+            changed: Vec::new(),
+        };
+        for (offset, queued) in changes.enumerate() {
+            run.apply(offset, queued)?;
+        }
+        let position = write_position(tx, run.batch.position, &run.changed)?;
+        run.written.position = Some(position);
+        Ok(run.written)
     }
 }
 
@@ -163,6 +177,7 @@ fn write_position(
 
 struct Run<'a> {
     tx: &'a Transaction<'a>,
+    insert: Insert<'a>,
     batch: Batch<'a>,
     written: Written,
     /// Rows that a standby has to look at again.
@@ -203,9 +218,8 @@ impl Run<'_> {
         };
         // The row is the shape as it was added. What was marked since comes with
         // its own operation, so the file is never ahead of the durable number.
-        schema::insert_shape(self.tx, &entry, Snapshot::None)?;
-        let body = schema::insert_body(self.tx, row, body);
-        if let Err(error) = body {
+        self.insert.shape(&entry, Snapshot::None)?;
+        if let Err(error) = self.insert.body(row, body) {
             self.tx.prepare_cached(schema::DELETE_SHAPE)?.execute([row as i64])?;
             return Err(error);
         }

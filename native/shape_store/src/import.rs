@@ -13,7 +13,7 @@ use crate::{
     entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId, Snapshot},
     error::OpenError,
     options::{Source, SourceSchema},
-    schema,
+    schema::{self, Insert},
 };
 
 /// How many rows are verified at a time.
@@ -66,6 +66,7 @@ fn copy(tx: &Transaction<'_>, source: &Source, verify: &mut Verify) -> Result<Im
     let snapshot = old.unchecked_transaction()?;
     let mut importer = Importer {
         tx,
+        insert: Insert::new(tx)?,
         source,
         verify,
         total: count(&snapshot)?,
@@ -102,6 +103,7 @@ fn check_version(old: &Connection, schema: SourceSchema) -> Result<(), Failure> 
 
 struct Importer<'a> {
     tx: &'a Transaction<'a>,
+    insert: Insert<'a>,
     source: &'a Source,
     verify: &'a mut Verify,
     total: i64,
@@ -231,8 +233,8 @@ impl Importer<'_> {
             snapshot: old.snapshot,
             oids: old.oids,
         };
-        schema::insert_shape(self.tx, &entry, entry.snapshot)?;
-        schema::insert_body(self.tx, row, &old.body)
+        self.insert.shape(&entry, entry.snapshot)?;
+        self.insert.body(row, &old.body)
     }
 
     fn finish(self) -> Result<Imported, Failure> {

@@ -11,7 +11,7 @@ use crate::{
     error::OpenError,
     file,
     queue::Body,
-    schema::{self, Position},
+    schema::{self, Insert, Position},
     shared::Shared,
     slab::EntryId,
 };
@@ -55,6 +55,7 @@ pub(crate) fn rebuild(
     let conn = connection::open_writer(&shared.options).map_err(named)?;
     let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).map_err(named)?;
     schema::create(&tx).map_err(named)?;
+    let mut insert = Insert::new(&conn).map_err(named)?;
     let ids = shared.queue.lock().free.used();
     for id in ids {
         let Some(entry) = shared.index.get(id) else { continue };
@@ -63,12 +64,13 @@ pub(crate) fn rebuild(
         }
         match body(shared, old.as_ref().ok(), &entry) {
             Some(body) => {
-                write(&tx, &entry, &body).map_err(named)?;
+                write(&mut insert, &entry, &body).map_err(named)?;
                 shapes += 1;
             }
             None => lost.push((id, entry)),
         }
     }
+    drop(insert);
     schema::write_meta(&tx, "epoch", epoch).map_err(named)?;
     schema::write_meta(&tx, "clean", 0).map_err(named)?;
     tx.execute(
@@ -90,7 +92,7 @@ fn body(shared: &Shared, old: Option<&Connection>, entry: &Entry) -> Option<Body
     warm.or_else(|| connection::read_body(old?, entry.row).ok().flatten())
 }
 
-fn write(tx: &Transaction<'_>, entry: &Entry, body: &Body) -> rusqlite::Result<()> {
-    schema::insert_shape(tx, entry, entry.snapshot)?;
-    schema::insert_body(tx, entry.row, body)
+fn write(insert: &mut Insert<'_>, entry: &Entry, body: &Body) -> rusqlite::Result<()> {
+    insert.shape(entry, entry.snapshot)?;
+    insert.body(entry.row, body)
 }

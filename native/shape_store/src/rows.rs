@@ -110,7 +110,7 @@ mod tests {
                 snapshot: Snapshot::Complete,
                 oids: Oids::new(),
             };
-            schema::insert_shape(&tx, &entry, Snapshot::Complete)?;
+            schema::Insert::new(&tx)?.shape(&entry, Snapshot::Complete)?;
         }
         tx.commit()?;
         schema::read_position(conn)

@@ -3,7 +3,7 @@
 //! Opening reads only the narrow rows. There is no index and no uniqueness in
 //! SQL: the index in memory sees to that, and loading verifies it.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Transaction, params};
 use smallvec::SmallVec;
 
 use crate::entry::{Digest, Entry, Handle, Oid, Oids, RowId, Snapshot};
@@ -133,25 +133,34 @@ pub(crate) fn write_meta(
     conn.prepare_cached(WRITE_META)?.execute(params![key, value]).map(drop)
 }
 
-pub(crate) fn insert_shape(
-    conn: &Connection,
-    entry: &Entry,
-    snapshot: Snapshot,
-) -> rusqlite::Result<()> {
-    let relations = pack_oids(&entry.oids);
-    let values = params![
-        entry.row as i64,
-        entry.handle.as_slice(),
-        entry.digest.0.as_slice(),
-        entry.hash,
-        snapshot as u8,
-        relations.as_slice(),
-    ];
-    conn.prepare_cached(INSERT_SHAPE)?.execute(values).map(drop)
+/// Inserts shapes, with statements that are looked up once for all of them.
+pub(crate) struct Insert<'a> {
+    shape: CachedStatement<'a>,
+    body: CachedStatement<'a>,
 }
 
-pub(crate) fn insert_body(conn: &Connection, row: RowId, body: &[u8]) -> rusqlite::Result<()> {
-    conn.prepare_cached(INSERT_BODY)?.execute(params![row as i64, body]).map(drop)
+impl<'a> Insert<'a> {
+    pub(crate) fn new(conn: &'a Connection) -> rusqlite::Result<Self> {
+        let (shape, body) = (conn.prepare_cached(INSERT_SHAPE)?, conn.prepare_cached(INSERT_BODY)?);
+        Ok(Self { shape, body })
+    }
+
+    pub(crate) fn shape(&mut self, entry: &Entry, snapshot: Snapshot) -> rusqlite::Result<()> {
+        let relations = pack_oids(&entry.oids);
+        let values = params![
+            entry.row as i64,
+            entry.handle.as_slice(),
+            entry.digest.0.as_slice(),
+            entry.hash,
+            snapshot as u8,
+            relations.as_slice(),
+        ];
+        self.shape.execute(values).map(drop)
+    }
+
+    pub(crate) fn body(&mut self, row: RowId, body: &[u8]) -> rusqlite::Result<()> {
+        self.body.execute(params![row as i64, body]).map(drop)
+    }
 }
 
 /// A row of [`READ_SHAPES_FROM`].
