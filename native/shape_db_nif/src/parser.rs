@@ -29,6 +29,9 @@ const MAP: u8 = 116;
 /// A larger body is no variation on another.
 const LARGEST: usize = 65_536;
 
+/// Models may have so many bytes together. Their parts take some ten times as much.
+const MOST_MODELLED: usize = 1 << 20;
+
 /// Containers deeper than this are left to the VM, whose parser needs no stack.
 const DEEPEST: usize = 64;
 
@@ -37,14 +40,15 @@ pub(crate) struct Parser<'a> {
     env: Env<'a>,
     /// The first body of each table.
     models: HashMap<Oid, Model<'a>>,
-    /// The table of the last body: the model for the first of another table.
+    /// The bytes of all models.
+    modelled: usize,
+    /// The table of the last model, which is also that of the first body of another.
     last: Oid,
     /// Memory that each body uses again.
     bytes: Vec<u8>,
     stack: Vec<Term<'a>>,
 }
 
-#[derive(Default)]
 struct Model<'a> {
     bytes: Box<[u8]>,
     /// Each before those it contains.
@@ -62,7 +66,14 @@ struct Part<'a> {
 
 impl<'a> Parser<'a> {
     pub(crate) fn new(env: Env<'a>) -> Self {
-        Self { env, models: HashMap::new(), last: 0, bytes: Vec::new(), stack: Vec::new() }
+        Self {
+            env,
+            models: HashMap::new(),
+            modelled: 0,
+            last: 0,
+            bytes: Vec::new(),
+            stack: Vec::new(),
+        }
     }
 
     pub(crate) fn env(&self) -> Env<'a> {
@@ -80,6 +91,7 @@ impl<'a> Parser<'a> {
             return None;
         }
         let own = self.models.get(&table);
+        let is_model = own.is_none() && self.modelled + body.len() <= MOST_MODELLED;
         let model = own.or_else(|| self.models.get(&self.last));
         let (model, like) = model.map_or((&[][..], &[][..]), |model| (&model.bytes, &model.parts));
         self.bytes.clear();
@@ -92,13 +104,14 @@ impl<'a> Parser<'a> {
             depth: 0,
             stack: &mut self.stack,
             model,
-            made: own.is_none().then(|| Vec::with_capacity(like.len() + 16)),
+            made: is_model.then(|| Vec::with_capacity(like.len() + 16)),
         };
         let (term, _) = parse.part(like)?;
         if let Some(parts) = parse.made {
             self.models.insert(table, Model { bytes: body.into(), parts });
+            self.modelled += body.len();
+            self.last = table;
         }
-        self.last = table;
         Some(term)
     }
 }

@@ -39,7 +39,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the writer lets changes gather after a batch, while nobody waits for
-/// them. A batch costs about as much as fifty adds for itself, so a writer that
+/// them. A batch costs about as much as twenty adds for itself, so a writer that
 /// starts at each change spends most of its time, and the disk's, on that.
 const GATHER: Duration = Duration::from_millis(2);
 
