@@ -15,7 +15,8 @@ defmodule Bench.Report do
     {"shape_for_handle_cold", "shape_for_handle, cold"},
     {"handle_exists", "handle_exists?"},
     {"count_shapes", "count_shapes"},
-    {"relations_100", "100 handles of a relation"}
+    {"relations_100", "100 handles of a relation"},
+    {"relations_100_by_row", "the same, the peer row by row"}
   ]
 
   @together [
