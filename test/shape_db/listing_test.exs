@@ -73,6 +73,35 @@ defmodule ElectricShapeDb.ListingTest do
     assert :erts_debug.size(shapes) < 5 * :erts_debug.flat_size(long)
   end
 
+  test "a large map with a key twice is no term in a list either", context do
+    %{stack_id: stack_id} = context
+    pair = <<97, 1, 106>>
+    large = <<131, 116, 34::32, :binary.copy(pair, 34)::binary>>
+    assert_raise ArgumentError, fn -> :erlang.binary_to_term(large) end
+
+    start_store!(context)
+    add_samples!(stack_id, 1..2)
+    flush!(stack_id)
+    tamper!(stack_id, ["UPDATE bodies SET shape = x'#{Base.encode16(large)}' WHERE id = 2"])
+    restart_store!(context)
+
+    assert_raise ArgumentError, fn -> ShapeDb.list_shapes(stack_id) end
+  end
+
+  @tag store: [exclusive_mode: true]
+  test "a list that is in memory does not wait for the one connection", context do
+    %{stack_id: stack_id} = context
+    start_store!(context)
+    handles = add_samples!(stack_id, 1..3)
+    flush!(stack_id)
+
+    :ok =
+      Connection.checkout_write!(stack_id, :test, fn _conn ->
+        assert for({handle, _shape} <- ShapeDb.list_shapes!(stack_id), do: handle) == handles
+        :ok
+      end)
+  end
+
   test "a body that is no term fails the list, and nothing else", context do
     %{stack_id: stack_id} = context
     start_store!(context)

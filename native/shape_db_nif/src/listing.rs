@@ -3,11 +3,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rustler::{Encoder, Env, Reference, Resource, ResourceArc, Term};
-use shape_store::{Body, Found, Place, ReadError};
+use rustler::{Binary, Encoder, Env, Reference, Resource, ResourceArc, Term};
+use shape_store::{Body, Found, Oid, Place, ReadError};
 
 use crate::{
     atoms,
+    items::Items,
     lookups::{consume, is_complete, readable, unread},
     messenger::Caller,
     parser::Parser,
@@ -57,7 +58,7 @@ fn next_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -
 
 /// `{:ok, items}`, the next `len` of `{handle, shape}`; `:done` after the last, or
 /// `{:error, reason}`. In place of a shape that went in the meantime there is `nil`, and
-/// its body in place of one that does not parse.
+/// its body in place of one that only the VM can parse, if anybody.
 #[rustler::nif(schedule = "DirtyIo")]
 fn next_shapes<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -> Term<'a> {
     let places = cursor.piece(usize::from(len.max(1)));
@@ -67,7 +68,7 @@ fn next_shapes<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16)
     let mut parser = Parser::new(env);
     let mut items = Vec::with_capacity(places.len());
     let read = store.store.read_places(places, |place, body| {
-        items.push(item(&mut parser, place, body));
+        items.push((binary(env, &place.handle), shape(env, &mut parser, place.table, body)));
     });
     match read {
         Ok(()) => (atoms::ok(), items).encode(env),
@@ -75,7 +76,8 @@ fn next_shapes<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16)
     }
 }
 
-/// The same by a message `{ref, answer}`, for a store with one connection.
+/// The same for a store with one connection, in two steps: the bodies by a message
+/// `{ref, answer}`, with `{:ok, [{handle, table, body}]}`, for `parse_shapes`.
 #[rustler::nif]
 fn ask_shapes<'a>(
     env: Env<'a>,
@@ -96,39 +98,51 @@ fn ask_shapes<'a>(
         Some(Found::Cold(row)) => Some(*row),
         _ => None,
     };
-    let rows = found.iter().filter_map(cold).collect();
-    let notify = move |read| caller.answer(move |env| shapes(env, &places, found, read));
-    store.store.ask_bodies(rows, Box::new(notify));
+    let rows: Vec<_> = found.iter().filter_map(cold).collect();
+    let answer = move |read| caller.answer(move |env| bodies(env, &places, found, read));
+    match rows.is_empty() {
+        true => answer(Ok(Vec::new())),
+        false => store.store.ask_bodies(rows, Box::new(answer)),
+    }
     atoms::ok().encode(env)
 }
 
-fn shapes<'a>(
+fn bodies<'a>(
     env: Env<'a>,
     places: &[Place],
     found: Vec<Option<Found>>,
     read: Result<Vec<Option<Body>>, ReadError>,
 ) -> Term<'a> {
-    let mut bodies = match read {
+    let mut read = match read {
         Ok(bodies) => bodies.into_iter(),
         Err(error) => return unread(env, &error),
     };
-    let mut parser = Parser::new(env);
     let items = places.iter().zip(found).map(|(place, found)| {
         let body = match found {
             Some(Found::Warm(body)) => Some(body),
-            Some(Found::Cold(_)) => bodies.next().flatten(),
+            Some(Found::Cold(_)) => read.next().flatten(),
             None => None,
         };
-        item(&mut parser, place, body.as_deref())
+        (binary(env, &place.handle), place.table, body.map(|body| binary(env, &body)))
     });
     (atoms::ok(), items.collect::<Vec<_>>()).encode(env)
 }
 
-fn item<'a>(parser: &mut Parser<'a>, place: &Place, body: Option<&[u8]>) -> Term<'a> {
-    let env = parser.env();
-    let shape = body.map(|body| {
-        let shape = parser.parse(place.table, body);
-        shape.unwrap_or_else(|| binary(env, body))
-    });
-    (binary(env, &place.handle), shape).encode(env)
+/// `{:ok, items}`, as `next_shapes` gives them.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn parse_shapes<'a>(env: Env<'a>, bodies: Items<(Term<'a>, u32, Option<Binary<'a>>)>) -> Term<'a> {
+    let mut parser = Parser::new(env);
+    let item = |(handle, table, body): (_, _, Option<Binary<'_>>)| {
+        (handle, shape(env, &mut parser, table, body.as_deref()))
+    };
+    (atoms::ok(), bodies.0.into_iter().map(item).collect::<Vec<_>>()).encode(env)
+}
+
+fn shape<'a>(
+    env: Env<'a>,
+    parser: &mut Parser<'a>,
+    table: Oid,
+    body: Option<&[u8]>,
+) -> Option<Term<'a>> {
+    body.map(|body| parser.parse(table, body).unwrap_or_else(|| binary(env, body)))
 }

@@ -42,7 +42,7 @@ pub(crate) struct Parser<'a> {
     models: HashMap<Oid, Model<'a>>,
     /// The bytes of all models.
     modelled: usize,
-    /// The table of the last model, which is also that of the first body of another.
+    /// The table of the last model, beside which the first body of another is parsed.
     last: Oid,
     /// Memory that each body uses again.
     bytes: Vec<u8>,
@@ -76,12 +76,9 @@ impl<'a> Parser<'a> {
         }
     }
 
-    pub(crate) fn env(&self) -> Env<'a> {
-        self.env
-    }
-
-    /// The term of a body, as `:erlang.binary_to_term/1` would give it; `None` when
-    /// it is not one. Bodies of one table are likely to be alike.
+    /// The term of a body, as `:erlang.binary_to_term/1` would give it. `None` when it
+    /// is not one, and when only that function can tell: here no atom is made, and
+    /// nothing decompressed. Bodies of one table are likely to be alike.
     pub(crate) fn parse(&mut self, table: Oid, body: &[u8]) -> Option<Term<'a>> {
         self.parse_alike(table, body).or_else(|| Some(self.env.binary_to_term(body)?.0))
     }
@@ -233,7 +230,8 @@ impl<'m, 'a> Parse<'m, 'a> {
             Term::map_from_term_arrays(self.env, &keys, &values).ok()
         });
         self.stack.truncate(base);
-        map
+        // A key that is there twice is an error, which not every OTP finds in a large map.
+        map.filter(|map| map.map_size().is_ok_and(|size| size == arity as usize))
     }
 
     fn tuple<const SIZE: usize>(&mut self, mut alike: Alike<'m, 'a>) -> Option<Term<'a>> {

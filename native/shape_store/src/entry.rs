@@ -16,7 +16,7 @@ pub type Handle = SmallVec<[u8; INLINE_HANDLE]>;
 
 /// The first eight bytes of a handle as a number: where two of these differ, they
 /// are in the order of the handles.
-pub(crate) fn prefix(handle: &[u8]) -> u64 {
+fn prefix(handle: &[u8]) -> u64 {
     let bytes = handle.first_chunk().copied().unwrap_or_else(|| {
         let mut padded = [0; 8];
         for (to, from) in padded.iter_mut().zip(handle) {
@@ -36,7 +36,7 @@ pub(crate) fn sort_handles(handles: &mut Vec<Handle>) {
     };
     let mut order: SmallVec<[u128; 128]> = handles.iter().enumerate().map(number).collect();
     order.sort_unstable();
-    arrange(handles, &order);
+    arrange(handles, &mut order);
     if !handles.is_sorted_by(|a, b| a < b) {
         handles.sort_unstable();
         handles.dedup();
@@ -45,15 +45,18 @@ pub(crate) fn sort_handles(handles: &mut Vec<Handle>) {
 
 /// Puts handles into an order of their places, which are the low halves of `order`.
 #[expect(clippy::indexing_slicing, reason = "each place of the handles is in the order once")]
-fn arrange(handles: &mut [Handle], order: &[u128]) {
-    for to in 0..handles.len() {
-        let mut from = order[to] as usize;
-        // Those before have been arranged: the one that was there went where the
-        // handle for that place was.
-        while from < to {
-            from = order[from] as usize;
+fn arrange(handles: &mut [Handle], order: &mut [u128]) {
+    for start in 0..handles.len() {
+        // Round the circle of those that take each other's places, once.
+        let mut to = start;
+        loop {
+            let from = std::mem::replace(&mut order[to], to as u128) as usize;
+            if from == start {
+                break;
+            }
+            handles.swap(to, from);
+            to = from;
         }
-        handles.swap(to, from);
     }
 }
 
@@ -130,5 +133,30 @@ impl Entry {
     /// Whether it fits a cell, or needs the overflow map for its handle or oids.
     pub(crate) fn fits_inline(&self) -> bool {
         self.handle.len() <= INLINE_HANDLE && self.oids.len() <= INLINE_OIDS
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Rotations are where one circle has all places.
+    #[test]
+    fn handles_of_any_order_are_sorted_by_bytes_and_each_is_there_once() {
+        let sorted: Vec<Handle> = ["", "\0", "a", "a\0", "aaaaaaaa", "aaaaaaaaa", "aaaaaaaab", "b"]
+            .iter()
+            .map(|handle| Handle::from_slice(handle.as_bytes()))
+            .collect();
+        for turn in 0..sorted.len() {
+            for backwards in [false, true] {
+                let mut handles = [sorted.clone(), sorted.clone()].concat();
+                handles.rotate_left(turn);
+                if backwards {
+                    handles.reverse();
+                }
+                sort_handles(&mut handles);
+                assert_eq!(handles, sorted);
+            }
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! Reading every row of a file in pieces, by two connections at once where that is
 //! worth it.
 
-use std::{panic::resume_unwind, thread};
+use std::{
+    panic::resume_unwind,
+    thread::{self, ScopedJoinHandle},
+};
 
 use crossbeam_channel::Sender;
 use rusqlite::{Connection, params};
@@ -31,13 +34,18 @@ pub(crate) fn read_all(
     let first = first.unsigned_abs();
     let rows = position.next_row.saturating_sub(first);
     if rows < WORTH_A_SECOND {
-        return read(conn, 0..RowId::MAX, pieces);
+        return read(conn, 1..RowId::MAX, pieces);
     }
     let middle = first + rows / 2;
     thread::scope(|scope| {
-        let helping = scope.spawn(|| help(&second()?, position, middle, pieces).transpose());
-        read(conn, 0..middle, pieces)?;
-        match helping.join().unwrap_or_else(|panic| resume_unwind(panic)) {
+        let help = || help(&second()?, position, middle, pieces).transpose();
+        // Without a thread to be had there is no help.
+        let helping = thread::Builder::new().spawn_scoped(scope, help).ok();
+        read(conn, 1..middle, pieces)?;
+        let join = |helping: ScopedJoinHandle<'_, _>| {
+            helping.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        match helping.and_then(join) {
             Some(read) => read,
             None => read(conn, middle..RowId::MAX, pieces),
         }

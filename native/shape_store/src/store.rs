@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use rusqlite::Connection;
+use rusqlite::{CachedStatement, Connection};
 
 use crate::{
     Notify,
@@ -387,25 +387,32 @@ impl Store {
         places: &[Place],
         mut visit: impl FnMut(&Place, Option<&[u8]>),
     ) -> Result<(), ReadError> {
-        self.read(|conn| {
-            // One look at the file: each by itself would lock it anew.
-            let snapshot = conn.unchecked_transaction()?;
-            let mut statement = snapshot.prepare_cached(schema::READ_BODY)?;
-            for place in places {
-                match self.body_at(place) {
-                    None => visit(place, None),
-                    Some(Found::Warm(body)) => visit(place, Some(&body)),
-                    Some(Found::Cold(row)) => {
-                        let mut rows = statement.query([row as i64])?;
+        let found: Vec<_> = places.iter().map(|place| self.body_at(place)).collect();
+        let mut show = |mut cold: Option<&mut CachedStatement<'_>>| {
+            for (place, found) in places.iter().zip(&found) {
+                match (found, &mut cold) {
+                    (Some(Found::Warm(body)), _) => visit(place, Some(body)),
+                    (Some(Found::Cold(row)), Some(read)) => {
+                        let mut rows = read.query([*row as i64])?;
                         let body = match rows.next()? {
                             Some(row) => Some(row.get_ref(0)?.as_blob()?),
                             None => None,
                         };
                         visit(place, body);
                     }
+                    (None, _) | (Some(Found::Cold(_)), None) => visit(place, None),
                 }
             }
             Ok(())
+        };
+        if !found.iter().any(|found| matches!(found, Some(Found::Cold(_)))) {
+            return Ok(show(None)?);
+        }
+        self.read(|conn| {
+            // One look at the file: each by itself would lock it anew.
+            let snapshot = conn.unchecked_transaction()?;
+            let mut read = snapshot.prepare_cached(schema::READ_BODY)?;
+            show(Some(&mut read))
         })
     }
 

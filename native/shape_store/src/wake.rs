@@ -39,7 +39,8 @@ impl Wake {
         self.state.swap(WORKING, SeqCst) != WORKING
     }
 
-    // In these two a swap, so that the looks that follow it are not made before it.
+    // In these a swap: the looks that follow it are not made before it, and it meets the
+    // swap of whoever rouses, so that what was left before that is seen.
 
     /// For the writer, before its last look for what cannot wait.
     pub(crate) fn about_to_gather(&self) {
@@ -54,7 +55,7 @@ impl Wake {
     /// For the writer, when it has found something after all, was sent for, or has
     /// gathered long enough.
     pub(crate) fn risen(&self) {
-        self.state.store(WORKING, SeqCst);
+        self.state.swap(WORKING, SeqCst);
     }
 
     /// Whether it does nothing now.

@@ -189,8 +189,7 @@ fn lists_agree(
     }
 }
 
-/// A cell passes from shape to shape, of this table and of another, at all places of
-/// the order: a list of many pieces is sorted, lacks nothing that stays, and has
+/// A cell passes from shape to shape, of this table and of another: a list of many pieces is sorted, lacks nothing that stays, and has
 /// nothing of the other table.
 #[test]
 fn a_list_is_whole_and_sorted_while_cells_pass_on() {

@@ -1,5 +1,5 @@
-//! The handles of tables, in the order of their bytes, whatever the bytes are: the
-//! index keeps relations in the order of the first eight bytes only.
+//! The handles of tables, in the order of their bytes, whatever the bytes are: they are
+//! sorted by their first eight bytes as numbers, and by the rest where that is not enough.
 
 #![allow(
     clippy::unwrap_used,

@@ -35,6 +35,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     next_meta: [:store, :cursor, :number],
     next_shapes: [:store, :cursor, :number],
     ask_shapes: [:store, :cursor, :number, :ref],
+    parse_shapes: [:bodies],
     pending_body: [:store, :handle],
     pending_handle: [:store, :bytes],
     ask_reader: [:store, :ref],
@@ -101,6 +102,11 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   defp proper(:handles, pool), do: some(fn -> proper(:handle, pool) end)
   defp proper(:bytes, _pool), do: :erlang.term_to_binary(shape(:rand.uniform(200)))
   defp proper(:body, pool), do: :bytes |> proper(pool) |> damaged(:rand.uniform(4))
+
+  defp proper(:bodies, pool) do
+    some(fn -> {"1-1", :rand.uniform(3), Enum.random([nil, proper(:body, pool)])} end)
+  end
+
   defp proper(:digests, _pool), do: some(fn -> Enum.random([nil, :rand.bytes(32), ""]) end)
   defp proper(:number, _pool), do: Enum.random([0, 1, 2, 50, :rand.uniform(10_000)])
   defp proper(:oids, _pool), do: some(fn -> oid(:rand.uniform(20)) end)

@@ -315,7 +315,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   defp next_shapes(store, cursor), do: Native.next_shapes(store, cursor, @shapes_at_once)
 
   defp ask_shapes(store, cursor) do
-    ask(&Native.ask_shapes(store, cursor, @shapes_at_once, &1))
+    with {:ok, bodies} <- ask(&Native.ask_shapes(store, cursor, @shapes_at_once, &1)) do
+      Native.parse_shapes(bodies)
+    end
   end
 
   defp fold_items([], acc, _fun, _again), do: acc
@@ -369,16 +371,26 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     read!(read, stack_id, :shape_for_handle)
   end
 
-  # The one connection of exclusive mode answers by a message.
+  # The one connection of exclusive mode answers by a message, and to a process of its
+  # own: one that comes too late goes with it.
   defp ask(ask) do
-    ref = make_ref()
-    :ok = ask.(ref)
+    {asker, monitor} = spawn_monitor(fn -> exit({:answer, answer_to(ask)}) end)
 
     receive do
-      {^ref, answer} -> answer
+      {:DOWN, ^monitor, :process, ^asker, {:answer, answer}} -> answer
+      {:DOWN, ^monitor, :process, ^asker, reason} -> exit(reason)
     after
-      @read_timeout -> {:error, "the one connection did not answer within #{@read_timeout} ms"}
+      @read_timeout ->
+        Process.demonitor(monitor, [:flush])
+        Process.exit(asker, :kill)
+        {:error, "the one connection did not answer within #{@read_timeout} ms"}
     end
+  end
+
+  defp answer_to(ask) do
+    ref = make_ref()
+    :ok = ask.(ref)
+    receive do: ({^ref, answer} -> answer)
   end
 
   defp read!({:ok, read}, _stack_id, _action), do: read

@@ -3,7 +3,10 @@
 //! entry would look at a place in each table that is not in the processor's cache.
 
 use std::{
-    collections::BTreeSet, panic::resume_unwind, sync::Arc, sync::atomic::Ordering::Relaxed,
+    collections::BTreeSet,
+    panic::resume_unwind,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
 };
 
 use super::{Index, hash_digest};
@@ -54,14 +57,19 @@ impl<'a> Filling<'a> {
     pub(crate) fn finish(self) -> Option<Filled> {
         let Self { index, by_handle, by_digest, pairs } = self;
         let get = |id| index.get(id);
-        std::thread::scope(|scope| {
-            let sorting = scope.spawn(|| pairs.into_iter().collect());
+        thread::scope(|scope| {
+            let sort = || pairs.iter().copied().collect();
+            let sorting = thread::Builder::new().spawn_scoped(scope, sort);
             let handles = |one, other| get(one).map(|e| e.handle) == get(other).map(|e| e.handle);
             let digests = |one, other| get(one).map(|e| e.digest) == get(other).map(|e| e.digest);
             Some(Filled {
                 by_handle: by_handle.arrays(handles)?,
                 by_digest: by_digest.arrays(digests)?,
-                pairs: sorting.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                pairs: match sorting {
+                    Ok(sorting) => sorting.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                    // No thread is to be had.
+                    Err(_) => sort(),
+                },
             })
         })
     }

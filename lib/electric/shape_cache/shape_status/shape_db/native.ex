@@ -122,6 +122,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def next_shapes(_store, _cursor, _len), do: unloaded()
   @spec ask_shapes(store(), reference(), pos_integer(), reference()) :: :ok
   def ask_shapes(_store, _cursor, _len, _ref), do: unloaded()
+  @spec parse_shapes([{binary(), integer(), binary() | nil}]) :: {:ok, [{binary(), term()}]}
+  def parse_shapes(_bodies), do: unloaded()
 
   # What is buffered
 
