@@ -41,7 +41,8 @@ defmodule Bench.Side do
     }
   end
 
-  @doc "The side as it is, but that the replaced design reads row by row, as the service does."
+  @doc "The side as it is, but that the replaced design reads row by row, and so meets
+  the service's own figures for relations."
   @spec by_row(t()) :: t()
   def by_row(%{name: :peer} = side), do: %{side | options: [fetch: :row]}
   def by_row(side), do: side
