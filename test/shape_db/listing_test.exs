@@ -8,6 +8,8 @@ defmodule ElectricShapeDb.ListingTest do
 
   import ElectricShapeDb.Property
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
+
   @runs String.to_integer(System.get_env("LISTING_RUNS", "100"))
 
   # What stands in the place of a part: each kind of the external format, and some
@@ -71,6 +73,47 @@ defmodule ElectricShapeDb.ListingTest do
 
     assert :erts_debug.flat_size(shapes) > 50 * :erts_debug.flat_size(long)
     assert :erts_debug.size(shapes) < 5 * :erts_debug.flat_size(long)
+  end
+
+  # What the parser gives is what the VM's own function gives, or nothing: then that
+  # function is asked. `LISTING_SEED` repeats a run.
+  @tag timeout: :infinity
+  test "damaged bodies beside sound ones are parsed as the VM parses them" do
+    seed = String.to_integer(System.get_env("LISTING_SEED", "#{System.unique_integer()}"))
+    :rand.seed(:exsss, seed)
+
+    for _ <- 1..@runs do
+      bodies = for n <- 1..50, do: {handle(n), :rand.uniform(3), damaged(body())}
+      {:ok, items} = Native.parse_shapes(bodies)
+
+      for {{handle, _table, body}, {handle, parsed}} <- Enum.zip(bodies, items) do
+        unless parsed === body or parsed === :erlang.binary_to_term(body) do
+          flunk("seed #{seed}: #{inspect(body, limit: :infinity)} gave #{inspect(parsed)}")
+        end
+      end
+    end
+  end
+
+  defp body do
+    [table, place, part, other_place, other_part] =
+      for most <- [3, 6, length(@parts), 6, length(@parts)], do: :rand.uniform(most) - 1
+
+    :erlang.term_to_binary(
+      shape(:rand.uniform(3), varied([table, place, part, other_place, other_part]))
+    )
+  end
+
+  defp damaged(body) do
+    at = :rand.uniform(byte_size(body)) - 1
+    <<before::binary-size(at), byte, rest::binary>> = body
+
+    case :rand.uniform(5) do
+      1 -> <<before::binary, :rand.uniform(256) - 1, rest::binary>>
+      2 -> <<before::binary, byte + 1, rest::binary>>
+      3 -> before
+      4 -> <<before::binary, Enum.random([104, 105, 106, 107, 108, 109, 116, 119]), rest::binary>>
+      5 -> body
+    end
   end
 
   test "a large map with a key twice is no term in a list either", context do
