@@ -12,7 +12,7 @@
 mod filling;
 
 use std::{
-    collections::{HashMap, hash_map::RandomState},
+    collections::HashMap,
     hash::BuildHasher,
     sync::{
         Arc,
@@ -20,6 +20,7 @@ use std::{
     },
 };
 
+use foldhash::quality::RandomState;
 use parking_lot::RwLock;
 
 pub(crate) use self::filling::{Filled, Filling};
@@ -38,6 +39,7 @@ pub(crate) struct Index {
     relations: Relations,
     /// Entries too large for a cell, which are rare.
     overflow: RwLock<HashMap<RowId, Arc<Entry>>>,
+    /// Quick rather than safe from collisions made on purpose: handles are the host's.
     handle_hasher: RandomState,
     count: AtomicUsize,
 }
@@ -61,7 +63,7 @@ impl Index {
             by_digest: Table::new(),
             relations: Relations::default(),
             overflow: RwLock::default(),
-            handle_hasher: RandomState::new(),
+            handle_hasher: RandomState::default(),
             count: AtomicUsize::new(0),
         }
     }

@@ -5,8 +5,12 @@
 //! one map. A lock-free map was measured here and lost: what it retires, it frees
 //! with a barrier on every core, and each row is retired within milliseconds.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
 use crate::{
@@ -21,11 +25,11 @@ pub(crate) struct Pending {
     shards: Box<[Shard]>,
 }
 
-type Shard = RwLock<HashMap<RowId, Row>>;
+type Shard = RwLock<HashMap<RowId, Row, RandomState>>;
 
 enum Row {
     Added { id: EntryId, body: Body },
-    Removed { handle: Box<[u8]> },
+    Removed { handle: Arc<[u8]> },
 }
 
 impl Pending {
@@ -54,8 +58,7 @@ impl Pending {
         self.shard(row).write().insert(row, Row::Added { id, body });
     }
 
-    pub(crate) fn removed(&self, row: RowId, handle: &Handle) {
-        let handle = handle.as_slice().into();
+    pub(crate) fn removed(&self, row: RowId, handle: Arc<[u8]>) {
         // The body, if there was one, is freed when the lock is not held any more.
         let _added = self.shard(row).write().insert(row, Row::Removed { handle });
     }

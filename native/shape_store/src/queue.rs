@@ -35,7 +35,7 @@ pub(crate) enum Change {
     },
     Remove {
         row: RowId,
-        handle: Box<[u8]>,
+        handle: Arc<[u8]>,
     },
     Snapshot {
         row: RowId,
@@ -96,9 +96,8 @@ impl Change {
                 let entry = index.get(*id).filter(|entry| entry.row == *row);
                 entry.map(|entry| entry.handle).unwrap_or_default()
             }
-            Self::Remove { handle, .. } | Self::Unknown { handle, .. } => {
-                Handle::from_slice(handle)
-            }
+            Self::Remove { handle, .. } => Handle::from_slice(handle),
+            Self::Unknown { handle, .. } => Handle::from_slice(handle),
             Self::Reset { .. } => Handle::new(),
         }
     }
@@ -107,7 +106,8 @@ impl Change {
         OVERHEAD
             + match self {
                 Self::Add { body, .. } => body.len(),
-                Self::Remove { handle, .. } | Self::Unknown { handle, .. } => handle.len(),
+                Self::Remove { handle, .. } => handle.len(),
+                Self::Unknown { handle, .. } => handle.len(),
                 Self::Snapshot { .. } | Self::Reset { .. } => 0,
             }
     }
@@ -292,9 +292,4 @@ impl Queue {
 
 fn has_room(load: Load, bound: Load, bytes: usize) -> bool {
     load.ops < bound.ops && load.bytes + bytes <= bound.bytes
-}
-
-/// A copy of a handle that outlives the entry.
-pub(crate) fn boxed(handle: &Handle) -> Box<[u8]> {
-    handle.as_slice().into()
 }

@@ -179,9 +179,10 @@ impl Store {
     /// Removes a shape: from here on no lookup finds it.
     pub fn remove(&self, handle: &[u8], request: Request<'_>) -> Result<Seq, ChangeError> {
         self.change_known(handle, request, |shared, queue, id, entry| {
-            shared.pending.removed(entry.row, &entry.handle);
+            let handle = Arc::from(entry.handle.as_slice());
+            shared.pending.removed(entry.row, Arc::clone(&handle));
             shared.index.remove(&mut queue.free, id, entry);
-            Change::Remove { row: entry.row, handle: queue::boxed(&entry.handle) }
+            Change::Remove { row: entry.row, handle }
         })
     }
 
@@ -251,9 +252,9 @@ impl Store {
                 return;
             }
             if let Some(entry) = index.get(id) {
-                self.shared.pending.removed(entry.row, &entry.handle);
+                let handle = Arc::from(entry.handle.as_slice());
+                self.shared.pending.removed(entry.row, Arc::clone(&handle));
                 index.remove(&mut queue.free, id, &entry);
-                let handle = queue::boxed(&entry.handle);
                 queue.push(Change::Remove { row: entry.row, handle }, false);
                 removed.push(entry.handle);
             }
