@@ -29,7 +29,7 @@ const MAP: u8 = 116;
 /// A larger body is no variation on another.
 const LARGEST: usize = 65_536;
 
-/// Models may have so many bytes together. Their parts take some ten times as much.
+/// Models may have so many bytes together. Their parts take some times as much.
 const MOST_MODELLED: usize = 1 << 20;
 
 /// Containers deeper than this are left to the VM, whose parser needs no stack.

@@ -305,8 +305,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
       :done ->
         acc
 
-      read_pieces ->
-        items = read!(read_pieces, stack_id, action)
+      piece ->
+        items = read!(piece, stack_id, action)
         acc = fold_items(items, acc, fun, &shape(store, stack_id, &1))
         fold_pieces(read, store, cursor, whose, acc, fun)
     end
