@@ -18,7 +18,7 @@ defmodule ElectricShapeDb.Demo.Crowd do
   Starts `size` processes. Each calls `prepare` with its number, from 0, and has
   the function that this gives ready for `go/1`.
   """
-  @spec gather(pos_integer(), (non_neg_integer() -> (() -> term()))) :: t()
+  @spec gather(pos_integer(), (non_neg_integer() -> (... -> term()))) :: t()
   def gather(size, prepare) do
     ref = make_ref()
     owner = self()
@@ -56,7 +56,7 @@ defmodule ElectricShapeDb.Demo.Crowd do
   end
 
   @doc "What each found, once all are done; calls `tick` now and then meanwhile."
-  @spec results(t(), timeout(), (() -> term())) :: [term()]
+  @spec results(t(), timeout(), (... -> term())) :: [term()]
   def results(crowd, timeout, tick \\ fn -> :ok end) do
     results = collect(crowd, :done, timeout, tick)
 

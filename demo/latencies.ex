@@ -22,7 +22,7 @@ defmodule ElectricShapeDb.Demo.Latencies do
   As `each/2` round and round, until `done?` says so, with a `rest` after each that
   does not count.
   """
-  @spec cycle([item], (item -> term()), (() -> boolean()), (() -> term())) ::
+  @spec cycle([item], (item -> term()), (... -> boolean()), (... -> term())) ::
           {t(), ended :: integer()}
         when item: term()
   def cycle(items, fun, done?, rest \\ fn -> :ok end) do

@@ -4,11 +4,20 @@ Logger.configure(level: :info)
 :telemetry.start()
 
 # Elixir 1.15 and later hide the libraries that no dependency asks for.
-if function_exported?(Mix, :ensure_application!, 1) and
-     :code.lib_dir(:proper) != {:error, :bad_name} do
-  apply(Mix, :ensure_application!, [:proper])
+if Version.match?(System.version(), ">= 1.15.0") do
+  try do
+    apply(Mix, :ensure_application!, [:proper])
+  rescue
+    _missing in Mix.Error -> :ok
+  end
 end
 
-without_proper = if ElectricShapeDb.Property.available?(), do: [], else: [:property]
+without_proper =
+  if ElectricShapeDb.Property.available?() do
+    []
+  else
+    IO.puts("PropEr is not installed: the properties are left out")
+    [:property]
+  end
 
 ExUnit.start(capture_log: true, exclude: without_proper)

@@ -15,7 +15,7 @@ defmodule Bench.Workload do
   @type t :: %__MODULE__{
           names: [String.t()],
           run: (Side.t() -> [Sample.t()]),
-          floor: nil | (() -> [Sample.t()]),
+          floor: nil | (... -> [Sample.t()]),
           rounds: :all | pos_integer()
         }
 

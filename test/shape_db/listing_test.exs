@@ -104,8 +104,8 @@ defmodule ElectricShapeDb.ListingTest do
   end
 
   defp damaged(body) do
-    at = :rand.uniform(byte_size(body)) - 1
-    <<before::binary-size(at), byte, rest::binary>> = body
+    {before, <<byte, rest::binary>>} =
+      :erlang.split_binary(body, :rand.uniform(byte_size(body)) - 1)
 
     case :rand.uniform(5) do
       1 -> <<before::binary, :rand.uniform(256) - 1, rest::binary>>

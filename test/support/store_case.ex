@@ -130,7 +130,7 @@ defmodule ElectricShapeDb.StoreCase do
   end
 
   @doc "Waits for what sends no message: another VM, an idle timer."
-  @spec eventually((() -> as_boolean(term())), pos_integer()) :: true
+  @spec eventually((... -> as_boolean(term())), pos_integer()) :: true
   def eventually(fun, timeout \\ 5_000) do
     eventually_until(fun, System.monotonic_time(:millisecond) + timeout)
   end

@@ -13,7 +13,7 @@ defmodule Bench.Peer.Pool do
 
   @timeout 10_000
 
-  @spec start_link(name: atom(), open: (() -> [Connection.t()])) :: GenServer.on_start()
+  @spec start_link(name: atom(), open: (... -> [Connection.t()])) :: GenServer.on_start()
   def start_link(opts), do: GenServer.start_link(__MODULE__, opts[:open], name: opts[:name])
 
   @spec child_spec(keyword()) :: Supervisor.child_spec()

@@ -124,8 +124,9 @@ defmodule ElectricShapeDb.Hostile.Arguments do
 
   # A list parses what it finds in the file.
   defp damaged(bytes, 1) do
-    at = :rand.uniform(byte_size(bytes)) - 1
-    <<before::binary-size(at), _byte, rest::binary>> = bytes
+    {before, <<_byte, rest::binary>>} =
+      :erlang.split_binary(bytes, :rand.uniform(byte_size(bytes)) - 1)
+
     <<before::binary, :rand.uniform(256) - 1, rest::binary>>
   end
 
