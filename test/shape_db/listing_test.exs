@@ -98,9 +98,46 @@ defmodule ElectricShapeDb.ListingTest do
     [table, place, part, other_place, other_part] =
       for most <- [3, 6, length(@parts), 6, length(@parts)], do: :rand.uniform(most) - 1
 
-    :erlang.term_to_binary(
-      shape(:rand.uniform(3), varied([table, place, part, other_place, other_part]))
-    )
+    shape = shape(:rand.uniform(3), varied([table, place, part, other_place, other_part]))
+    if :rand.uniform(2) == 1, do: :erlang.term_to_binary(shape), else: reordered(shape)
+  end
+
+  # A body as another run of the VM may write it: the keys of maps in another order.
+  defp reordered(shape), do: IO.iodata_to_binary([131, external(shape)])
+
+  defp external(map) when is_map(map) do
+    pairs = map |> Map.to_list() |> Enum.shuffle()
+    [<<116, map_size(map)::32>>, for({key, value} <- pairs, do: [external(key), external(value)])]
+  end
+
+  defp external(tuple) when is_tuple(tuple) do
+    [<<105, tuple_size(tuple)::32>>, for(element <- Tuple.to_list(tuple), do: external(element))]
+  end
+
+  defp external([_ | _] = list) do
+    if List.improper?(list) do
+      leaf(list)
+    else
+      [<<108, length(list)::32>>, Enum.map(list, &external/1), 106]
+    end
+  end
+
+  defp external(leaf), do: leaf(leaf)
+
+  defp leaf(term) do
+    <<131, bytes::binary>> = :erlang.term_to_binary(term)
+    bytes
+  end
+
+  test "the order of their keys keeps no maps from being shared" do
+    long = Map.new(1..30, &{"a part that #{&1}", %{a: "all of them", b: "have"}})
+    shapes = for n <- 1..50, do: shape(n, tag_structure: long, storage: %{c: %{d: n}, e: long})
+    bodies = for {shape, n} <- Enum.with_index(shapes, 1), do: {handle(n), 1, reordered(shape)}
+    {:ok, items} = Native.parse_shapes(bodies)
+    parsed = for {_handle, shape} <- items, do: shape
+
+    assert parsed === shapes
+    assert :erts_debug.size(parsed) < div(:erts_debug.flat_size(parsed), 10)
   end
 
   defp damaged(body) do

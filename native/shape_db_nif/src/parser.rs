@@ -113,6 +113,9 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// The keys of larger maps are in an order of their own, the same for all.
+const MOST_PASSED: usize = 32;
+
 /// One body on its way.
 struct Parse<'m, 'a> {
     env: Env<'a>,
@@ -142,6 +145,13 @@ impl<'m, 'a> Alike<'m, 'a> {
     }
 }
 
+/// The keys and values of a map of the model that are not yet taken.
+struct Pairs<'m, 'a> {
+    rest: Alike<'m, 'a>,
+    /// Passed over: the keys of the model come in another order.
+    passed: Vec<[&'m [Part<'a>]; 2]>,
+}
+
 impl<'m, 'a> Parse<'m, 'a> {
     /// The next part, and whether it is the one of the model. `like` is that one and
     /// all that it contains, or empty.
@@ -156,22 +166,31 @@ impl<'m, 'a> Parse<'m, 'a> {
             made.len() - 1
         });
         self.depth += 1;
-        let term = self.build(like)?;
+        let (term, same) = self.build(like)?;
         self.depth -= 1;
         if let (Some(made), Some(place)) = (&mut self.made, place) {
             let parts = made.len() - place;
             *made.get_mut(place)? = Part { start, end: self.at, parts, term };
         }
-        Some((term, false))
+        Some((term, same))
     }
 
-    /// The model's term, when the bytes are the same: a term ends where its bytes say.
+    /// The model's term, when the bytes are the same.
     fn same(&mut self, like: &[Part<'a>]) -> Option<Term<'a>> {
+        if self.is_next(like) { self.take(like) } else { None }
+    }
+
+    /// Whether the bytes of a part of the model come next: a term ends where its bytes
+    /// say.
+    fn is_next(&self, like: &[Part<'a>]) -> bool {
+        let there = like.first().and_then(|part| self.model.get(part.start..part.end));
+        let next = self.bytes.get(self.at..).unwrap_or_default();
+        there.is_some_and(|there| next.starts_with(there))
+    }
+
+    /// The term of a part of the model whose bytes come next.
+    fn take(&mut self, like: &[Part<'a>]) -> Option<Term<'a>> {
         let part = like.first()?;
-        let there = self.model.get(part.start..part.end)?;
-        if !self.bytes.get(self.at..)?.starts_with(there) {
-            return None;
-        }
         if let Some(made) = &mut self.made {
             let moved = |at: usize| at - part.start + self.at;
             made.extend(like.iter().map(|part| Part {
@@ -180,15 +199,16 @@ impl<'m, 'a> Parse<'m, 'a> {
                 ..*part
             }));
         }
-        self.at += there.len();
+        self.at += part.end - part.start;
         Some(part.term)
     }
 
-    fn build(&mut self, like: &'m [Part<'a>]) -> Option<Term<'a>> {
+    /// The next part from its bytes, and whether it is the one of the model after all.
+    fn build(&mut self, like: &'m [Part<'a>]) -> Option<(Term<'a>, bool)> {
         let alike = Alike(like.get(1..).unwrap_or_default());
         let start = self.at;
-        match self.number::<1>()? as u8 {
-            MAP if self.depth < DEEPEST => self.map(like.first(), alike),
+        let term = match self.number::<1>()? as u8 {
+            MAP if self.depth < DEEPEST => return self.map(like.first(), alike),
             LIST if self.depth < DEEPEST => self.list(alike),
             SMALL_TUPLE if self.depth < DEEPEST => self.tuple::<1>(alike),
             LARGE_TUPLE if self.depth < DEEPEST => self.tuple::<4>(alike),
@@ -202,28 +222,40 @@ impl<'m, 'a> Parse<'m, 'a> {
                 Some(term)
             }
             _ => self.other(start),
-        }
+        };
+        Some((term?, false))
     }
 
-    /// A map with the keys of the model's is the model's, with other values, and
-    /// shares its keys.
-    fn map(&mut self, like: Option<&Part<'a>>, mut alike: Alike<'m, 'a>) -> Option<Term<'a>> {
+    /// A map with the keys of the model's, in whatever order, is the model's, with other
+    /// values, and shares its keys.
+    fn map(&mut self, like: Option<&Part<'a>>, alike: Alike<'m, 'a>) -> Option<(Term<'a>, bool)> {
         let arity = self.number::<4>()?;
         let base = self.stack.len();
+        let mut pairs = Pairs { rest: alike, passed: Vec::new() };
+        let mut same = true;
         let is_map = |part: &&Part<'a>| self.model.get(part.start) == Some(&MAP);
         let mut patched = like.filter(is_map).map(|part| part.term);
         for _ in 0..arity {
-            let (key, same_key) = self.part(alike.next())?;
-            let (value, same_value) = self.part(alike.next())?;
-            patched = match patched {
-                Some(map) if same_key && same_value => Some(map),
-                Some(map) if same_key => map.map_update(key, value).ok(),
-                _ => None,
+            let (key, value) = match self.pair(&mut pairs) {
+                Some([key, value]) => {
+                    let (key, (value, same_value)) = (self.take(key)?, self.part(value)?);
+                    if !same_value {
+                        same = false;
+                        patched = patched.and_then(|map| map.map_update(key, value).ok());
+                    }
+                    (key, value)
+                }
+                None => {
+                    patched = None;
+                    (self.part(&[])?.0, self.part(&[])?.0)
+                }
             };
             self.stack.extend([key, value]);
         }
         // What is left of the model are keys that this one lacks.
-        let map = patched.filter(|_| alike.0.is_empty()).or_else(|| {
+        let patched = patched.filter(|_| pairs.rest.0.is_empty() && pairs.passed.is_empty());
+        let same = same && patched.is_some();
+        let map = patched.or_else(|| {
             let pairs = self.stack.get(base..)?;
             let [keys, values] = [0, 1].map(|i| pairs.iter().skip(i).step_by(2).copied());
             let (keys, values): (Vec<_>, Vec<_>) = (keys.collect(), values.collect());
@@ -231,7 +263,23 @@ impl<'m, 'a> Parse<'m, 'a> {
         });
         self.stack.truncate(base);
         // A key that is there twice is an error, which not every OTP finds in a large map.
-        map.filter(|map| map.map_size().is_ok_and(|size| size == arity as usize))
+        let map = map.filter(|map| map.map_size().is_ok_and(|size| size == arity as usize));
+        Some((map?, same))
+    }
+
+    /// The pair of the model whose key comes next.
+    fn pair(&self, pairs: &mut Pairs<'m, 'a>) -> Option<[&'m [Part<'a>]; 2]> {
+        if let Some(at) = pairs.passed.iter().position(|[key, _]| self.is_next(key)) {
+            return Some(pairs.passed.swap_remove(at));
+        }
+        while pairs.passed.len() < MOST_PASSED {
+            let [key, value] = [pairs.rest.next(), pairs.rest.next()];
+            if key.is_empty() || self.is_next(key) {
+                return (!key.is_empty()).then_some([key, value]);
+            }
+            pairs.passed.push([key, value]);
+        }
+        None
     }
 
     fn tuple<const SIZE: usize>(&mut self, mut alike: Alike<'m, 'a>) -> Option<Term<'a>> {

@@ -7,7 +7,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
   # The host's module, compiled after us.
   @compile {:no_warn_undefined, Shape}
 
-  @compile {:inline, serialise: 1}
+  @compile {:inline, serialise: 1, body: 1}
 
   @type shape :: %{:__struct__ => Shape, optional(atom()) => term()}
 
@@ -31,6 +31,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
   @doc "Any term, as bytes that are always the same."
   @spec serialise(term()) :: binary()
   def serialise(term), do: :erlang.term_to_binary(term, @stable)
+
+  # Nobody compares bodies. To put the keys of its maps in order takes as long as all
+  # the rest of a shape, from OTP 26 on.
+  @doc "A shape, as bytes for `parse/1`, which may be others in another run of the VM."
+  @spec body(shape()) :: binary()
+  def body(shape), do: :erlang.term_to_binary(shape, minor_version: 2)
 
   @spec parse(binary()) :: shape()
   def parse(body), do: :erlang.binary_to_term(body)

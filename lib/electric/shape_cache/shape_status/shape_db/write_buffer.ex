@@ -194,7 +194,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc false
   # Used by `ShapeDb`, which has the comparable serialised.
   def add(stack_id, handle, shape, {comparable, hash}, oids, opts) do
-    body = Shapes.serialise(shape)
+    body = Shapes.body(shape)
     log = Writes.log?()
 
     Writes.run(stack_id, byte_size(body), opts, fn store, ticket ->
