@@ -83,7 +83,7 @@ defmodule ElectricShapeDb.FilesTest do
     comparable =
       :erlang.term_to_binary(comparable(shape_on(3, 1)), [:deterministic, minor_version: 2])
 
-    body = :erlang.term_to_binary(shape_on(3, 1), [:deterministic, minor_version: 2])
+    body = :erlang.term_to_binary(shape_on(3, 1), minor_version: 2)
 
     sql =
       "SELECT handle, comparable, hash, snapshot, relations, shape FROM shapes JOIN bodies USING (id)"
