@@ -5,7 +5,7 @@ use shape_store::{Digest, Found};
 
 use crate::{
     atoms,
-    lookups::readable,
+    lookups::{readable, unpacked},
     resource::{StoreArg, binary},
 };
 
@@ -26,7 +26,9 @@ fn pending_body<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Te
     readable!(env, store);
     let entry = store.store.entry(&handle).filter(|entry| store.store.is_pending(entry));
     match entry.and_then(|_| store.store.body(&handle)) {
-        Some(Found::Warm(body)) => (atoms::ok(), binary(env, &body)).encode(env),
+        Some(Found::Warm(body)) => {
+            (atoms::ok(), unpacked(env, store.store.dictionary(), &body)).encode(env)
+        }
         _ => atoms::error().encode(env),
     }
 }

@@ -1,15 +1,18 @@
 //! Listing: a cursor over the shapes there were when it was opened, read in
 //! pieces. What went since is left out, what was added again is what it is now.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use rustler::{Binary, Encoder, Env, Reference, Resource, ResourceArc, Term};
-use shape_store::{Body, Found, Oid, Place, ReadError};
+use shape_store::{Body, Dictionary, Found, Oid, Place, ReadError};
 
 use crate::{
     atoms,
     items::Items,
-    lookups::{consume, is_complete, readable, unread},
+    lookups::{consume, is_complete, readable, unpacked, unread},
     messenger::Caller,
     parser::Parser,
     resource::{StoreArg, binary},
@@ -99,7 +102,9 @@ fn ask_shapes<'a>(
         _ => None,
     };
     let rows: Vec<_> = found.iter().filter_map(cold).collect();
-    let answer = move |read| caller.answer(move |env| bodies(env, &places, found, read));
+    let dictionary = Arc::clone(store.store.dictionary());
+    let answer =
+        move |read| caller.answer(move |env| bodies(env, &dictionary, &places, found, read));
     match rows.is_empty() {
         true => answer(Ok(Vec::new())),
         false => store.store.ask_bodies(rows, Box::new(answer)),
@@ -109,6 +114,7 @@ fn ask_shapes<'a>(
 
 fn bodies<'a>(
     env: Env<'a>,
+    dictionary: &Dictionary,
     places: &[Place],
     found: Vec<Option<Found>>,
     read: Result<Vec<Option<Body>>, ReadError>,
@@ -123,7 +129,7 @@ fn bodies<'a>(
             Some(Found::Cold(_)) => read.next().flatten(),
             None => None,
         };
-        (binary(env, &place.handle), place.table, body.map(|body| binary(env, &body)))
+        (binary(env, &place.handle), place.table, body.map(|body| unpacked(env, dictionary, &body)))
     });
     (atoms::ok(), items.collect::<Vec<_>>()).encode(env)
 }

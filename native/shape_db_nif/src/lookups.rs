@@ -1,10 +1,10 @@
 //! Lookups. A store that answers none says so by an atom: `:closed`, `:opening`
 //! or `:poisoned`.
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::Arc};
 
 use rustler::{Binary, Encoder, Env, Reference, Term, schedule};
-use shape_store::{Body, Digest, Found, ReadError, Snapshot};
+use shape_store::{Body, Dictionary, Digest, Found, ReadError, Snapshot};
 
 use crate::{
     atoms,
@@ -62,15 +62,19 @@ fn handle_for<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: Binary<'_>) -> 
 fn shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
     readable!(env, store);
     match store.store.body(&handle) {
-        Some(Found::Warm(body)) if body.len() <= SMALL_BODY => {
-            // Parsing takes about 4 ns a byte.
-            consume(env, body.len() / 25);
-            match env.binary_to_term(&body) {
+        Some(Found::Warm(body)) => {
+            let mut buffer = Vec::new();
+            let bytes = store.store.dictionary().unpack(&body, &mut buffer);
+            let parsed = (bytes.len() <= SMALL_BODY).then(|| {
+                // Parsing takes about 4 ns a byte.
+                consume(env, bytes.len() / 25);
+                env.binary_to_term(bytes)
+            });
+            match parsed.flatten() {
                 Some((shape, _size)) => (atoms::ok(), shape).encode(env),
-                None => (atoms::body(), binary(env, &body)).encode(env),
+                None => (atoms::body(), binary(env, bytes)).encode(env),
             }
         }
-        Some(Found::Warm(body)) => (atoms::body(), binary(env, &body)).encode(env),
         Some(Found::Cold(row)) => (atoms::cold(), row).encode(env),
         None => atoms::error().encode(env),
     }
@@ -79,26 +83,36 @@ fn shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> 
 /// `{:ok, body}`, `nil` for a row that is gone, or `{:error, reason}`.
 #[rustler::nif(schedule = "DirtyIo")]
 fn read_body<'a>(env: Env<'a>, store: StoreArg<'_>, row: u64) -> Term<'a> {
-    body(env, store.store.read_body(row))
+    body(env, store.store.dictionary(), store.store.read_body(row))
 }
 
 /// The same by a message `{ref, answer}`, for a store with one connection.
 #[rustler::nif]
 fn ask_body<'a>(env: Env<'a>, store: StoreArg<'_>, row: u64, reference: Reference<'_>) -> Term<'a> {
     let caller = Caller::new(env, reference);
+    let dictionary = Arc::clone(store.store.dictionary());
     let notify = move |read: Result<Vec<Option<Body>>, ReadError>| {
         let first = read.map(|bodies| bodies.into_iter().next().flatten());
-        caller.answer(move |env| body(env, first));
+        caller.answer(move |env| body(env, &dictionary, first));
     };
     store.store.ask_bodies(vec![row], Box::new(notify));
     atoms::ok().encode(env)
 }
 
-fn body(env: Env<'_>, read: Result<Option<Body>, ReadError>) -> Term<'_> {
+fn body<'a>(
+    env: Env<'a>,
+    dictionary: &Dictionary,
+    read: Result<Option<Body>, ReadError>,
+) -> Term<'a> {
     match read {
-        Ok(body) => (atoms::ok(), body.map(|body| binary(env, &body))).encode(env),
+        Ok(body) => (atoms::ok(), body.map(|body| unpacked(env, dictionary, &body))).encode(env),
         Err(error) => unread(env, &error),
     }
+}
+
+/// The bytes of a body as a binary term.
+pub(crate) fn unpacked<'a>(env: Env<'a>, dictionary: &Dictionary, body: &Body) -> Term<'a> {
+    binary(env, dictionary.unpack(body, &mut Vec::new()))
 }
 
 /// Why something was not read.

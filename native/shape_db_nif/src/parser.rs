@@ -113,8 +113,12 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// The keys of larger maps are in an order of their own, the same for all.
+/// So many keys has a small map. The keys of a larger one are in the order of hashes:
+/// mostly the same in all, and where it is not, the map is built anew.
 const MOST_PASSED: usize = 32;
+
+/// Each value that is put into a map copies the others.
+const MOST_PATCHED: usize = 4;
 
 /// One body on its way.
 struct Parse<'m, 'a> {
@@ -232,29 +236,37 @@ impl<'m, 'a> Parse<'m, 'a> {
         let arity = self.number::<4>()?;
         let base = self.stack.len();
         let mut pairs = Pairs { rest: alike, passed: Vec::new() };
-        let mut same = true;
-        let is_map = |part: &&Part<'a>| self.model.get(part.start) == Some(&MAP);
-        let mut patched = like.filter(is_map).map(|part| part.term);
+        let mut known = true;
+        // Where the values are that the model's map does not have.
+        let mut changed = Vec::new();
         for _ in 0..arity {
             let (key, value) = match self.pair(&mut pairs) {
                 Some([key, value]) => {
                     let (key, (value, same_value)) = (self.take(key)?, self.part(value)?);
                     if !same_value {
-                        same = false;
-                        patched = patched.and_then(|map| map.map_update(key, value).ok());
+                        changed.push(self.stack.len());
                     }
                     (key, value)
                 }
                 None => {
-                    patched = None;
+                    known = false;
                     (self.part(&[])?.0, self.part(&[])?.0)
                 }
             };
             self.stack.extend([key, value]);
         }
         // What is left of the model are keys that this one lacks.
-        let patched = patched.filter(|_| pairs.rest.0.is_empty() && pairs.passed.is_empty());
-        let same = same && patched.is_some();
+        known &= pairs.rest.0.is_empty() && pairs.passed.is_empty();
+        let is_map = |part: &&Part<'a>| self.model.get(part.start) == Some(&MAP);
+        let model = like.filter(|_| known).filter(is_map).map(|part| part.term);
+        let same = model.is_some() && changed.is_empty();
+        let patched = model.filter(|_| changed.len() <= MOST_PATCHED).and_then(|map| {
+            let pair = |at: usize| self.stack.get(at..)?.first_chunk::<2>();
+            changed.iter().try_fold(map, |map, at| {
+                let [key, value] = pair(*at)?;
+                map.map_update(*key, *value).ok()
+            })
+        });
         let map = patched.or_else(|| {
             let pairs = self.stack.get(base..)?;
             let [keys, values] = [0, 1].map(|i| pairs.iter().skip(i).step_by(2).copied());

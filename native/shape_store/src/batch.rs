@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use crate::{
+    body::{Body, Dictionary},
     entry::{Handle, RowId, Snapshot},
     error::OpenError,
     index::Index,
-    queue::{Body, Change, Operation, Queued},
+    queue::{Change, Operation, Queued},
     schema::{self, Insert, Position},
     slab::EntryId,
 };
@@ -93,6 +94,7 @@ impl Fault {
 /// What the writing of a batch is based on.
 pub(crate) struct Batch<'a> {
     pub(crate) index: &'a Index,
+    pub(crate) dictionary: &'a Dictionary,
     pub(crate) epoch: i64,
     pub(crate) position: Position,
     pub(crate) skipped: &'a HashSet<RowId>,
@@ -148,6 +150,7 @@ impl Batch<'_> {
             batch: self,
             written: Written::default(),
             changed: Vec::new(),
+            buffer: Vec::new(),
         };
         for (offset, queued) in changes.enumerate() {
             run.apply(offset, queued)?;
@@ -182,6 +185,8 @@ struct Run<'a> {
     written: Written,
     /// Rows that a standby has to look at again.
     changed: Vec<RowId>,
+    /// Memory that each body uses again.
+    buffer: Vec<u8>,
 }
 
 impl Run<'_> {
@@ -219,6 +224,7 @@ impl Run<'_> {
         // The row is the shape as it was added. What was marked since comes with
         // its own operation, so the file is never ahead of the durable number.
         self.insert.shape(&entry, Snapshot::None)?;
+        let body = self.batch.dictionary.unpack(body, &mut self.buffer);
         if let Err(error) = self.insert.body(row, body) {
             self.tx.prepare_cached(schema::DELETE_SHAPE)?.execute([row as i64])?;
             return Err(error);

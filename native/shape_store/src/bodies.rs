@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use quick_cache::{Weighter, sync::Cache};
 
-use crate::{entry::RowId, queue::Body};
+use crate::{body::Body, entry::RowId};
 
 /// What an entry of the cache costs apart from its body, in bytes.
 const OVERHEAD: u64 = 64;
@@ -20,7 +20,7 @@ struct ByBytes;
 
 impl Weighter<RowId, Body> for ByBytes {
     fn weight(&self, _row: &RowId, body: &Body) -> u64 {
-        body.len() as u64 + OVERHEAD
+        body.size() as u64 + OVERHEAD
     }
 }
 

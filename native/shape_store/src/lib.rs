@@ -18,12 +18,13 @@
 //! |---|---|
 //! | `store.rs`, `ticket.rs`, `options.rs`, `event.rs`, `error.rs`, `statistics.rs` | the public face |
 //! | `index.rs`, `cell.rs`, `seqlock.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
-//! | `queue.rs`, `waits.rs`, `pending.rs`, `bodies.rs` | what is on its way, who waits for it, where bodies are |
+//! | `queue.rs`, `waits.rs`, `pending.rs`, `body.rs`, `bodies.rs` | what is on its way, who waits for it, what bodies are and where |
 //! | `writer.rs`, `writer/`, `batch.rs`, `shared.rs` | the thread, its transaction, and what it shares with callers |
 //! | `database.rs`, `schema.rs`, `load.rs`, `rows.rs`, `import.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
 
 mod batch;
 mod bodies;
+mod body;
 mod cell;
 mod connection;
 mod database;
@@ -55,6 +56,7 @@ mod waits;
 mod wake;
 mod writer;
 
+pub use body::{Body, Dictionary};
 pub use connection::{GrantError, Granted, Lease, WRITER_SLOT};
 pub use entry::{
     Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId,
@@ -64,7 +66,7 @@ pub use error::{ChangeError, NotWritable, OpenError, ReadError};
 pub use event::{Event, Events};
 pub use import::{Imported, Unverified, Verify};
 pub use options::{Location, Options, Source, SourceSchema, Synchronous};
-pub use queue::{Body, Load, Operation, Seq};
+pub use queue::{Load, Operation, Seq};
 pub use schema::{SCHEMA_VERSION, STATEMENTS};
 pub use shared::State;
 pub use statistics::Statistics;

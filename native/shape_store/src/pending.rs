@@ -14,8 +14,8 @@ use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
 use crate::{
+    body::Body,
     entry::{Handle, RowId},
-    queue::Body,
     slab::EntryId,
 };
 

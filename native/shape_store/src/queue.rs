@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     Notify,
+    body::Body,
     entry::{Handle, RowId, Snapshot},
     index::Index,
     slab::{EntryId, FreeIds},
@@ -22,9 +23,6 @@ pub type Seq = u64;
 /// What a queued operation costs apart from its body, in bytes: its place here
 /// and in the pending map.
 const OVERHEAD: usize = 128;
-
-/// A serialised shape.
-pub type Body = Arc<[u8]>;
 
 /// One change of the index, as the writer will repeat it on SQLite.
 pub(crate) enum Change {

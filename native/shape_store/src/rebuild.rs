@@ -6,11 +6,11 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 use tracing::error;
 
 use crate::{
+    body::Body,
     connection,
     entry::{Entry, Handle},
     error::OpenError,
     file,
-    queue::Body,
     schema::{self, Insert, Position},
     shared::Shared,
     slab::EntryId,
@@ -52,6 +52,7 @@ pub(crate) fn rebuild(
     );
     let mut shapes = 0;
     let mut lost = Vec::new();
+    let mut buffer = Vec::new();
     let conn = connection::open_writer(&shared.options).map_err(named)?;
     let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).map_err(named)?;
     schema::create(&tx).map_err(named)?;
@@ -64,7 +65,9 @@ pub(crate) fn rebuild(
         }
         match body(shared, old.as_ref().ok(), &entry) {
             Some(body) => {
-                write(&mut insert, &entry, &body).map_err(named)?;
+                insert.shape(&entry, entry.snapshot).map_err(named)?;
+                let body = shared.dictionary.unpack(&body, &mut buffer);
+                insert.body(entry.row, body).map_err(named)?;
                 shapes += 1;
             }
             None => lost.push((id, entry)),
@@ -89,10 +92,5 @@ pub(crate) fn rebuild(
 fn body(shared: &Shared, old: Option<&Connection>, entry: &Entry) -> Option<Body> {
     let warm = shared.bodies.get(entry.row);
     // Whatever goes wrong with the old file, the body is not to be had there.
-    warm.or_else(|| connection::read_body(old?, entry.row).ok().flatten())
-}
-
-fn write(insert: &mut Insert<'_>, entry: &Entry, body: &Body) -> rusqlite::Result<()> {
-    insert.shape(entry, entry.snapshot)?;
-    insert.body(entry.row, body)
+    warm.or_else(|| connection::read_body(old?, entry.row, &shared.dictionary).ok().flatten())
 }

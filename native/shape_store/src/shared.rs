@@ -19,6 +19,7 @@ use crate::{
     Notify,
     batch::is_corruption,
     bodies::Bodies,
+    body::{Body, Dictionary},
     connection::{GrantError, Granted, Readers},
     entry::RowId,
     error::{NotWritable, ReadError},
@@ -26,7 +27,7 @@ use crate::{
     index::Index,
     options::Options,
     pending::Pending,
-    queue::{Body, Queue, Seq},
+    queue::{Queue, Seq},
     waits::Waits,
     wake::Wake,
 };
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) pending: Pending,
     pub(crate) bodies: Bodies,
+    /// What packs the bodies of both.
+    pub(crate) dictionary: Arc<Dictionary>,
     /// The mutation lock: who holds it may change the index.
     pub(crate) queue: Mutex<Queue>,
     pub(crate) waits: Waits,
@@ -190,6 +193,7 @@ impl Shared {
             index: Index::new(),
             pending: Pending::new(),
             bodies: Bodies::new(options.cache_bytes),
+            dictionary: Arc::default(),
             queue: Mutex::new(Queue::new(options.max_pending)),
             waits: Waits::default(),
             readers: Arc::new(Readers::new(options.clone(), Arc::clone(&open), commands.clone())),

@@ -9,6 +9,7 @@ use rusqlite::{CachedStatement, Connection};
 
 use crate::{
     Notify,
+    body::{Body, Dictionary},
     connection::{self, Granted},
     entry::{
         Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId, Snapshot, sort_handles,
@@ -18,7 +19,7 @@ use crate::{
     import::Verify,
     index::Refusal,
     options::Options,
-    queue::{self, Body, Change, Operation, Queue, Seq},
+    queue::{self, Change, Operation, Queue, Seq},
     schema,
     shared::{Command, Reply, Shared, State},
     slab::EntryId,
@@ -162,8 +163,8 @@ impl Store {
             snapshot: Snapshot::None,
             oids,
         };
-        // Copied before the lock is taken.
-        let body = Body::from(shape.body);
+        // Before the lock is taken.
+        let body = self.shared.dictionary.pack(shape.body);
         self.change(bytes, request, |shared, queue| {
             entry.row = queue.next_row;
             // Pending before the index knows of it: who finds the entry must
@@ -371,7 +372,7 @@ impl Store {
         if let Found::Warm(body) = self.body_of(row) {
             return Ok(Some(body));
         }
-        let body = self.read(|conn| connection::read_body(conn, row))?;
+        let body = self.read(|conn| connection::read_body(conn, row, &self.shared.dictionary))?;
         if let Some(body) = &body {
             self.shared.bodies.keep(row, Body::clone(body));
         }
@@ -389,10 +390,13 @@ impl Store {
         mut visit: impl FnMut(&Place, Option<&[u8]>),
     ) -> Result<(), ReadError> {
         let found: Vec<_> = places.iter().map(|place| self.body_at(place)).collect();
+        let mut buffer = Vec::new();
         let mut show = |mut cold: Option<&mut CachedStatement<'_>>| {
             for (place, found) in places.iter().zip(&found) {
                 match (found, &mut cold) {
-                    (Some(Found::Warm(body)), _) => visit(place, Some(body)),
+                    (Some(Found::Warm(body)), _) => {
+                        visit(place, Some(self.shared.dictionary.unpack(body, &mut buffer)));
+                    }
                     (Some(Found::Cold(row)), Some(read)) => {
                         let mut rows = read.query([*row as i64])?;
                         let body = match rows.next()? {
@@ -426,6 +430,11 @@ impl Store {
             return Err(ReadError::Closed);
         }
         Ok(shared.readers.with(read).inspect_err(|error| shared.suspect(error))?)
+    }
+
+    /// What unpacks the bodies that this store gives.
+    pub fn dictionary(&self) -> &Arc<Dictionary> {
+        &self.shared.dictionary
     }
 
     /// Asks the writer to read bodies between two batches: in exclusive mode it

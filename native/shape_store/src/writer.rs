@@ -255,6 +255,7 @@ impl Writer {
         let Some(conn) = &self.conn else { return Err(no_connection().into()) };
         let batch = Batch {
             index: &self.shared.index,
+            dictionary: &self.shared.dictionary,
             epoch: self.epoch,
             position: self.position,
             skipped: &self.skipped,
@@ -442,7 +443,8 @@ impl Writer {
         self.reopen()?;
         self.used = Instant::now();
         let conn = self.conn.as_ref().ok_or(ReadError::Closed)?;
-        let bodies = rows.iter().map(|row| connection::read_body(conn, *row));
+        let bodies =
+            rows.iter().map(|row| connection::read_body(conn, *row, &self.shared.dictionary));
         let bodies = bodies.collect::<rusqlite::Result<Vec<_>>>();
         let bodies = bodies.inspect_err(|error| self.shared.suspect(error))?;
         // One that is asked for alone is kept warm; many at once are a list.

@@ -26,8 +26,8 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded as channel};
 use fault_vfs::FaultVfs;
 use shape_store::{
-    ChangeError, Digest, Entry, Event, Found, Location, NewShape, Notify, Oid, Options, Outcome,
-    ReadError, Request, RowId, Seq, Snapshot, Store, Waiting,
+    Body, ChangeError, Digest, Entry, Event, Found, Location, NewShape, Notify, Oid, Options,
+    Outcome, ReadError, Request, RowId, Seq, Snapshot, Store, Waiting,
 };
 
 /// How long anything may take that must happen.
@@ -196,7 +196,7 @@ impl Running {
     /// The body of a shape, from wherever it is.
     pub fn whole_body(&self, handle: &[u8]) -> Option<Vec<u8>> {
         match self.store.body(handle)? {
-            Found::Warm(body) => Some(body.to_vec()),
+            Found::Warm(body) => Some(self.unpack(&body)),
             Found::Cold(row) => self.cold(row).expect("the row can be read"),
         }
     }
@@ -204,7 +204,7 @@ impl Running {
     /// The body of a shape that is there, or why it is not to be had.
     pub fn try_body(&self, handle: &[u8]) -> Result<Vec<u8>, String> {
         match self.store.body(handle).ok_or("no such shape")? {
-            Found::Warm(body) => Ok(body.to_vec()),
+            Found::Warm(body) => Ok(self.unpack(&body)),
             Found::Cold(row) => self.cold(row).map_err(|e| e.to_string())?.ok_or("no row".into()),
         }
     }
@@ -217,7 +217,11 @@ impl Running {
         } else {
             self.read_body(row)?
         };
-        Ok(body.map(|body| body.to_vec()))
+        Ok(body.map(|body| self.unpack(&body)))
+    }
+
+    fn unpack(&self, body: &Body) -> Vec<u8> {
+        self.dictionary().unpack(body, &mut Vec::new()).to_vec()
     }
 
     /// Waits for an event; the ones before it are lost.

@@ -1,0 +1,211 @@
+//! A serialised shape as it is kept in memory, which is small: shapes have most of
+//! their bytes in common.
+//!
+//! A body is packed by LZ4 beside a *dictionary*, which is the first body there was. Its
+//! packed form says what to take from there, and has the rest, so that many more stay warm
+//! in the same memory. In SQLite bodies are as they came: the dictionary is this store's
+//! own, and is gone with it.
+
+use std::sync::{Arc, OnceLock};
+
+use lz4_flex::block::{compress_into_with_dict, decompress_into_with_dict};
+
+/// A serialised shape, packed. Cheap to clone; [`Dictionary::unpack`] gives its bytes.
+#[derive(Clone, Debug)]
+pub struct Body(Arc<[u8]>);
+
+/// Before the packed bytes: how many they were in the low bits, and beside which
+/// dictionary. Zero before bytes as they came.
+type Header = u16;
+
+const VERSION_SHIFT: u32 = 14;
+const VERSIONS: usize = 4;
+
+/// A smaller body is hardly worth it, and a larger one would take long on a scheduler.
+const SMALLEST: usize = 64;
+const LARGEST: usize = 8192;
+
+/// A packed body that is larger than one part in so many is of a kind that the dictionary
+/// does not know.
+const UNKNOWN_KIND: usize = 4;
+
+/// Packing takes time for each byte of the dictionary as well.
+const LARGEST_DICTIONARY: usize = 8192;
+
+const _: () = assert!(LARGEST < 1 << VERSION_SHIFT && VERSIONS << VERSION_SHIFT <= 1 << 16);
+
+/// What the bodies of a store have in common. Each version is the one before with a body
+/// of another kind.
+#[derive(Debug, Default)]
+pub struct Dictionary {
+    versions: [OnceLock<Box<[u8]>>; VERSIONS],
+}
+
+impl Dictionary {
+    /// A copy of a body, packed if that makes it smaller.
+    pub fn pack(&self, bytes: &[u8]) -> Body {
+        self.try_pack(bytes).unwrap_or_else(|| Body::new(0, bytes))
+    }
+
+    fn try_pack(&self, bytes: &[u8]) -> Option<Body> {
+        if !(SMALLEST..=LARGEST).contains(&bytes.len()) {
+            return None;
+        }
+        let (version, dictionary) = self.newest(bytes);
+        let mut packed = vec![0; lz4_flex::block::get_maximum_output_size(bytes.len())];
+        let len = compress_into_with_dict(bytes, &mut packed, dictionary).ok()?;
+        if len * UNKNOWN_KIND > bytes.len()
+            && dictionary.len() + bytes.len() <= LARGEST_DICTIONARY
+            && let Some(next) = self.versions.get(version + 1)
+        {
+            // Somebody else may have put another there, which is as good.
+            let _ = next.set([dictionary, bytes].concat().into());
+        }
+        let header = (version << VERSION_SHIFT | bytes.len()) as Header;
+        (len < bytes.len()).then(|| Body::new(header, packed.get(..len).unwrap_or_default()))
+    }
+
+    fn newest(&self, first: &[u8]) -> (usize, &[u8]) {
+        let there = self.versions.iter().map_while(OnceLock::get).enumerate().last();
+        there.map(|(version, dictionary)| (version, &**dictionary)).unwrap_or_else(|| {
+            let none = self.versions.first();
+            (0, none.map_or(&[], |version| version.get_or_init(|| first.into())))
+        })
+    }
+
+    /// The bytes of a body, which this dictionary packed: in `buffer`, or where they are.
+    pub fn unpack<'b>(&self, body: &'b Body, buffer: &'b mut Vec<u8>) -> &'b [u8] {
+        let (header, bytes) = body.parts();
+        if header == 0 {
+            return bytes;
+        }
+        let version = usize::from(header >> VERSION_SHIFT);
+        let dictionary = self.versions.get(version).and_then(OnceLock::get);
+        buffer.clear();
+        buffer.resize(body.len(), 0);
+        // Nobody changes a body in memory. If it fails all the same, the answer is no
+        // body, which parses to no term.
+        match decompress_into_with_dict(bytes, buffer, dictionary.map_or(&[], |d| d)) {
+            Ok(len) => buffer.get(..len).unwrap_or_default(),
+            Err(_) => &[],
+        }
+    }
+}
+
+impl Body {
+    fn new(header: Header, bytes: &[u8]) -> Self {
+        Self([&header.to_le_bytes(), bytes].concat().into())
+    }
+
+    fn parts(&self) -> (Header, &[u8]) {
+        let (header, bytes) = self.0.split_first_chunk().unwrap_or((&[0; 2], &[]));
+        (Header::from_le_bytes(*header), bytes)
+    }
+
+    /// How many bytes the serialised shape has.
+    #[expect(clippy::len_without_is_empty, reason = "no serialised shape is empty")]
+    pub fn len(&self) -> usize {
+        match self.parts() {
+            (0, bytes) => bytes.len(),
+            (header, _) => usize::from(header) & ((1 << VERSION_SHIFT) - 1),
+        }
+    }
+
+    /// How many bytes it takes in memory.
+    pub(crate) fn size(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[cfg(all(test, not(miri), not(loom)))]
+mod tests {
+    use proptest::{prelude::*, sample::Index};
+
+    use super::*;
+
+    fn unpacked(dictionary: &Dictionary, body: &Body) -> Vec<u8> {
+        dictionary.unpack(body, &mut vec![1; 3]).to_vec()
+    }
+
+    /// Bytes that nothing has in common with those of another seed.
+    fn kind(seed: u8, len: usize) -> Vec<u8> {
+        let mut state = u64::from(seed) + 1;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    fn changed(mut bytes: Vec<u8>, changes: &[(Index, u8)]) -> Vec<u8> {
+        for (place, byte) in changes {
+            if !bytes.is_empty() {
+                let place = place.index(bytes.len());
+                bytes.splice(place..=place, [*byte]);
+            }
+        }
+        bytes
+    }
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let edges = [0, 1, SMALLEST - 1, SMALLEST, 1_000, LARGEST - 1, LARGEST, LARGEST + 1];
+        let kinds =
+            (0..8u8, prop::sample::select(edges.to_vec())).prop_map(|(n, len)| kind(n, len));
+        let plain = (any::<u8>(), 0..2_000usize).prop_map(|(byte, len)| vec![byte; len]);
+        let changes = prop::collection::vec(any::<(Index, u8)>(), 0..4);
+        (prop_oneof![3 => kinds, 1 => plain], changes)
+            .prop_map(|(bytes, changes)| changed(bytes, &changes))
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_packed_is_unpacked_whatever_was_packed_since(
+            all in prop::collection::vec(bytes(), 1..20)
+        ) {
+            let dictionary = Dictionary::default();
+            let packed: Vec<_> = all.iter().map(|bytes| dictionary.pack(bytes)).collect();
+            for (bytes, body) in all.iter().zip(&packed) {
+                prop_assert_eq!(&unpacked(&dictionary, body), bytes);
+                prop_assert_eq!(body.len(), bytes.len());
+                prop_assert!(body.size() <= bytes.len() + size_of::<Header>());
+            }
+        }
+    }
+
+    #[test]
+    fn bodies_of_the_kinds_that_were_there_take_a_fraction() {
+        let dictionary = Dictionary::default();
+        let kinds: Vec<_> = (0..VERSIONS as u8).map(|n| kind(n, 1_000)).collect();
+        kinds.iter().for_each(|kind| drop(dictionary.pack(kind)));
+        for kind in &kinds {
+            for place in 0..10 {
+                let mut bytes = kind.clone();
+                bytes.splice(place * 90..place * 90 + 5, *b"12345678");
+                assert!(dictionary.pack(&bytes).size() * 20 < bytes.len());
+            }
+        }
+        // No more is remembered, and what is unknown is kept as it is.
+        let unknown = kind(100, 1_000);
+        assert_eq!(dictionary.pack(&unknown).size(), unknown.len() + size_of::<Header>());
+        assert_eq!(dictionary.pack(&unknown).size(), unknown.len() + size_of::<Header>());
+    }
+
+    #[test]
+    fn kinds_that_come_at_once_are_all_unpacked() {
+        for _ in 0..200 {
+            let dictionary = Dictionary::default();
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let dictionary = &dictionary;
+                    scope.spawn(move || {
+                        for n in [thread, thread + 1] {
+                            let bytes = kind(n, 500);
+                            let body = dictionary.pack(&bytes);
+                            assert_eq!(unpacked(dictionary, &body), bytes);
+                        }
+                    });
+                }
+            });
+        }
+    }
+}
