@@ -1,27 +1,35 @@
-//! A serialised shape as it is kept in memory, which is small: shapes have most of
-//! their bytes in common.
+//! A serialised shape as it is kept in memory. One that was read from the file is small:
+//! shapes have most of their bytes in common.
 //!
-//! A body is packed by LZ4 beside a *dictionary*, which is the first body there was. Its
+//! It is packed by LZ4 beside a *dictionary*, which is the first body that was read. The
 //! packed form says what to take from there, and has the rest, so that many more stay warm
 //! in the same memory. In SQLite bodies are as they came: the dictionary is this store's
-//! own, and is gone with it.
+//! own, and is gone with it. So are those that were added, until they are pushed out of
+//! the cache and read again: packing would take a tenth of the time of an add.
 
 use std::sync::{Arc, OnceLock};
 
 use lz4_flex::block::{compress_into_with_dict, decompress_into_with_dict};
 
-/// A serialised shape, packed. Cheap to clone; [`Dictionary::unpack`] gives its bytes.
+/// A serialised shape. Cheap to clone; [`Dictionary::unpack`] gives its bytes.
 #[derive(Clone, Debug)]
-pub struct Body(Arc<[u8]>);
+pub struct Body {
+    bytes: Arc<[u8]>,
+    packed: Option<Packed>,
+}
 
-/// Before the packed bytes: how many they were in the low bits, and beside which
-/// dictionary. Zero before bytes as they came.
-type Header = u16;
+/// How a body was packed.
+#[derive(Clone, Copy, Debug)]
+struct Packed {
+    /// How many bytes it had.
+    len: u16,
+    /// Of the dictionary.
+    version: u8,
+}
 
-const VERSION_SHIFT: u32 = 14;
 const VERSIONS: usize = 4;
 
-/// A smaller body is hardly worth it, and a larger one would take long on a scheduler.
+/// A smaller body is hardly worth it, and a larger one is rare.
 const SMALLEST: usize = 64;
 const LARGEST: usize = 8192;
 
@@ -31,8 +39,6 @@ const UNKNOWN_KIND: usize = 4;
 
 /// Packing takes time for each byte of the dictionary as well.
 const LARGEST_DICTIONARY: usize = 8192;
-
-const _: () = assert!(LARGEST < 1 << VERSION_SHIFT && VERSIONS << VERSION_SHIFT <= 1 << 16);
 
 /// What the bodies of a store have in common. Each version is the one before with a body
 /// of another kind.
@@ -44,7 +50,7 @@ pub struct Dictionary {
 impl Dictionary {
     /// A copy of a body, packed if that makes it smaller.
     pub fn pack(&self, bytes: &[u8]) -> Body {
-        self.try_pack(bytes).unwrap_or_else(|| Body::new(0, bytes))
+        self.try_pack(bytes).unwrap_or_else(|| Body::plain(bytes))
     }
 
     fn try_pack(&self, bytes: &[u8]) -> Option<Body> {
@@ -61,8 +67,14 @@ impl Dictionary {
             // Somebody else may have put another there, which is as good.
             let _ = next.set([dictionary, bytes].concat().into());
         }
-        let header = (version << VERSION_SHIFT | bytes.len()) as Header;
-        (len < bytes.len()).then(|| Body::new(header, packed.get(..len).unwrap_or_default()))
+        let smaller = packed.get(..len).filter(|packed| packed.len() < bytes.len())?;
+        Some(Body {
+            bytes: smaller.into(),
+            packed: Some(Packed {
+                len: u16::try_from(bytes.len()).ok()?,
+                version: u8::try_from(version).ok()?,
+            }),
+        })
     }
 
     fn newest(&self, first: &[u8]) -> (usize, &[u8]) {
@@ -75,17 +87,13 @@ impl Dictionary {
 
     /// The bytes of a body, which this dictionary packed: in `buffer`, or where they are.
     pub fn unpack<'b>(&self, body: &'b Body, buffer: &'b mut Vec<u8>) -> &'b [u8] {
-        let (header, bytes) = body.parts();
-        if header == 0 {
-            return bytes;
-        }
-        let version = usize::from(header >> VERSION_SHIFT);
-        let dictionary = self.versions.get(version).and_then(OnceLock::get);
+        let Some(Packed { len, version }) = body.packed else { return &body.bytes };
+        let dictionary = self.versions.get(usize::from(version)).and_then(OnceLock::get);
         buffer.clear();
-        buffer.resize(body.len(), 0);
+        buffer.resize(usize::from(len), 0);
         // Nobody changes a body in memory. If it fails all the same, the answer is no
         // body, which parses to no term.
-        match decompress_into_with_dict(bytes, buffer, dictionary.map_or(&[], |d| d)) {
+        match decompress_into_with_dict(&body.bytes, buffer, dictionary.map_or(&[], |d| d)) {
             Ok(len) => buffer.get(..len).unwrap_or_default(),
             Err(_) => &[],
         }
@@ -93,27 +101,20 @@ impl Dictionary {
 }
 
 impl Body {
-    fn new(header: Header, bytes: &[u8]) -> Self {
-        Self([&header.to_le_bytes(), bytes].concat().into())
-    }
-
-    fn parts(&self) -> (Header, &[u8]) {
-        let (header, bytes) = self.0.split_first_chunk().unwrap_or((&[0; 2], &[]));
-        (Header::from_le_bytes(*header), bytes)
+    /// A copy of the bytes as they are.
+    pub(crate) fn plain(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.into(), packed: None }
     }
 
     /// How many bytes the serialised shape has.
     #[expect(clippy::len_without_is_empty, reason = "no serialised shape is empty")]
     pub fn len(&self) -> usize {
-        match self.parts() {
-            (0, bytes) => bytes.len(),
-            (header, _) => usize::from(header) & ((1 << VERSION_SHIFT) - 1),
-        }
+        self.packed.map_or(self.bytes.len(), |packed| packed.len.into())
     }
 
     /// How many bytes it takes in memory.
     pub(crate) fn size(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 }
 
@@ -167,7 +168,7 @@ mod tests {
             for (bytes, body) in all.iter().zip(&packed) {
                 prop_assert_eq!(&unpacked(&dictionary, body), bytes);
                 prop_assert_eq!(body.len(), bytes.len());
-                prop_assert!(body.size() <= bytes.len() + size_of::<Header>());
+                prop_assert!(body.size() <= bytes.len());
             }
         }
     }
@@ -186,8 +187,8 @@ mod tests {
         }
         // No more is remembered, and what is unknown is kept as it is.
         let unknown = kind(100, 1_000);
-        assert_eq!(dictionary.pack(&unknown).size(), unknown.len() + size_of::<Header>());
-        assert_eq!(dictionary.pack(&unknown).size(), unknown.len() + size_of::<Header>());
+        assert_eq!(dictionary.pack(&unknown).size(), unknown.len());
+        assert_eq!(dictionary.pack(&unknown).size(), unknown.len());
     }
 
     #[test]

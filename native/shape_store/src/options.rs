@@ -58,7 +58,7 @@ pub struct Options {
     pub exclusive: bool,
     /// How hard a commit is pushed towards the disk.
     pub synchronous: Synchronous,
-    /// Bytes of bodies kept in memory, packed, after their commit.
+    /// Bytes of bodies kept in memory after their commit.
     pub cache_bytes: usize,
     /// Read connections that may be checked out at a time.
     pub readers: usize,

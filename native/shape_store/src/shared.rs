@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) pending: Pending,
     pub(crate) bodies: Bodies,
-    /// What packs the bodies of both.
+    /// What packs the bodies that were read.
     pub(crate) dictionary: Arc<Dictionary>,
     /// The mutation lock: who holds it may change the index.
     pub(crate) queue: Mutex<Queue>,

@@ -163,8 +163,8 @@ impl Store {
             snapshot: Snapshot::None,
             oids,
         };
-        // Before the lock is taken.
-        let body = self.shared.dictionary.pack(shape.body);
+        // Copied before the lock is taken.
+        let body = Body::plain(shape.body);
         self.change(bytes, request, |shared, queue| {
             entry.row = queue.next_row;
             // Pending before the index knows of it: who finds the entry must

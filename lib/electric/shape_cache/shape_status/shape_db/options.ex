@@ -17,7 +17,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
        "SQLite's `synchronous`; see the durability guide for what each survives."},
     cache_size:
       {@default_cache_size, :non_neg_integer,
-       "Bytes of shapes kept in memory, packed, after their commit, so that `shape_for_handle/2` " <>
+       "Bytes of shapes kept in memory after their commit, so that `shape_for_handle/2` " <>
          "finds them without reading the file."},
     read_pool_size:
       {nil, :pos_integer,

@@ -6,7 +6,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
   |---|---|
   | `connections` | SQLite connections open |
   | `shapes`, `index_bytes` | shapes, and the memory of their index |
-  | `pending_ops`, `pending_bytes` | operations not yet in SQLite, and what they count for: the whole of a body, though it is packed |
+  | `pending_ops`, `pending_bytes` | operations not yet in SQLite, and what they count for |
   | `cache_bytes`, `cache_hits`, `cache_misses` | shapes kept warm, and lookups of committed shapes answered from there or not |
   | `commits`, `last_commit_ops`, `last_commit_us` | batches committed, and the last one |
   | `durable` | the number of the last change in SQLite |
