@@ -1,11 +1,11 @@
-//! A serialised shape as it is kept in memory. One that was read from the file is small:
-//! shapes have most of their bytes in common.
+//! A serialised shape in memory. Those that were read from the file are kept small: shapes
+//! have most of their bytes in common.
 //!
-//! It is packed by LZ4 beside a *dictionary*, which is the first body that was read. The
+//! Such a body is packed by LZ4 beside a *dictionary* of bodies that were read before. The
 //! packed form says what to take from there, and has the rest, so that many more stay warm
-//! in the same memory. In SQLite bodies are as they came: the dictionary is this store's
-//! own, and is gone with it. So are those that were added, until they are pushed out of
-//! the cache and read again: packing would take a tenth of the time of an add.
+//! in the same memory. The dictionary is the store's own and gone with it: in SQLite bodies
+//! are as they came. Bodies that were added are kept as they came until they are pushed out
+//! of the cache and read again: packing would take up to a seventh of the time of an add.
 
 use std::sync::{Arc, OnceLock};
 
@@ -48,9 +48,10 @@ pub struct Dictionary {
 }
 
 impl Dictionary {
-    /// A copy of a body, packed if that makes it smaller.
-    pub fn pack(&self, bytes: &[u8]) -> Body {
-        self.try_pack(bytes).unwrap_or_else(|| Body::plain(bytes))
+    /// A body, packed if that makes it smaller.
+    pub(crate) fn pack(&self, body: &Body) -> Body {
+        let packed = if body.packed.is_none() { self.try_pack(&body.bytes) } else { None };
+        packed.unwrap_or_else(|| body.clone())
     }
 
     fn try_pack(&self, bytes: &[u8]) -> Option<Body> {
@@ -60,12 +61,15 @@ impl Dictionary {
         let (version, dictionary) = self.newest(bytes);
         let mut packed = vec![0; lz4_flex::block::get_maximum_output_size(bytes.len())];
         let len = compress_into_with_dict(bytes, &mut packed, dictionary).ok()?;
+        let more = sample(bytes, LARGEST_DICTIONARY.saturating_sub(dictionary.len()));
         if len * UNKNOWN_KIND > bytes.len()
-            && dictionary.len() + bytes.len() <= LARGEST_DICTIONARY
+            && more.len() >= SMALLEST
+            // Its beginning may be all there was room for.
+            && !dictionary.ends_with(more)
             && let Some(next) = self.versions.get(version + 1)
         {
             // Somebody else may have put another there, which is as good.
-            let _ = next.set([dictionary, bytes].concat().into());
+            let _ = next.set([dictionary, more].concat().into());
         }
         let smaller = packed.get(..len).filter(|packed| packed.len() < bytes.len())?;
         Some(Body {
@@ -81,7 +85,8 @@ impl Dictionary {
         let there = self.versions.iter().map_while(OnceLock::get).enumerate().last();
         there.map(|(version, dictionary)| (version, &**dictionary)).unwrap_or_else(|| {
             let none = self.versions.first();
-            (0, none.map_or(&[], |version| version.get_or_init(|| first.into())))
+            let first = || sample(first, LARGEST_DICTIONARY).into();
+            (0, none.map_or(&[], |version| version.get_or_init(first)))
         })
     }
 
@@ -98,6 +103,11 @@ impl Dictionary {
             Err(_) => &[],
         }
     }
+}
+
+/// As much of a body as goes into the dictionary, in which others need a place too.
+fn sample(bytes: &[u8], room: usize) -> &[u8] {
+    bytes.get(..room.min(LARGEST_DICTIONARY / 2)).unwrap_or(bytes)
 }
 
 impl Body {
@@ -164,7 +174,7 @@ mod tests {
             all in prop::collection::vec(bytes(), 1..20)
         ) {
             let dictionary = Dictionary::default();
-            let packed: Vec<_> = all.iter().map(|bytes| dictionary.pack(bytes)).collect();
+            let packed: Vec<_> = all.iter().map(|bytes| dictionary.pack(&Body::plain(bytes))).collect();
             for (bytes, body) in all.iter().zip(&packed) {
                 prop_assert_eq!(&unpacked(&dictionary, body), bytes);
                 prop_assert_eq!(body.len(), bytes.len());
@@ -177,18 +187,27 @@ mod tests {
     fn bodies_of_the_kinds_that_were_there_take_a_fraction() {
         let dictionary = Dictionary::default();
         let kinds: Vec<_> = (0..VERSIONS as u8).map(|n| kind(n, 1_000)).collect();
-        kinds.iter().for_each(|kind| drop(dictionary.pack(kind)));
+        kinds.iter().for_each(|kind| drop(dictionary.pack(&Body::plain(kind))));
         for kind in &kinds {
             for place in 0..10 {
                 let mut bytes = kind.clone();
                 bytes.splice(place * 90..place * 90 + 5, *b"12345678");
-                assert!(dictionary.pack(&bytes).size() * 20 < bytes.len());
+                assert!(dictionary.pack(&Body::plain(&bytes)).size() * 20 < bytes.len());
             }
         }
         // No more is remembered, and what is unknown is kept as it is.
-        let unknown = kind(100, 1_000);
+        let unknown = Body::plain(&kind(100, 1_000));
         assert_eq!(dictionary.pack(&unknown).size(), unknown.len());
         assert_eq!(dictionary.pack(&unknown).size(), unknown.len());
+    }
+
+    #[test]
+    fn a_large_body_leaves_room_for_others() {
+        let dictionary = Dictionary::default();
+        dictionary.pack(&Body::plain(&kind(0, LARGEST)));
+        let other = Body::plain(&kind(1, 2_000));
+        assert_eq!(dictionary.pack(&other).size(), other.len());
+        assert!(dictionary.pack(&other).size() * 20 < other.len());
     }
 
     #[test]
@@ -201,7 +220,7 @@ mod tests {
                     scope.spawn(move || {
                         for n in [thread, thread + 1] {
                             let bytes = kind(n, 500);
-                            let body = dictionary.pack(&bytes);
+                            let body = dictionary.pack(&Body::plain(&bytes));
                             assert_eq!(unpacked(dictionary, &body), bytes);
                         }
                     });

@@ -12,11 +12,11 @@ use std::{
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use rusqlite::{Connection, InterruptHandle, OpenFlags, OptionalExtension as _, Row};
+use rusqlite::{Connection, InterruptHandle, OpenFlags, OptionalExtension as _};
 
 use crate::{
     Notify,
-    body::{Body, Dictionary},
+    body::Body,
     entry::RowId,
     options::{Location, Options, Synchronous},
     schema,
@@ -83,14 +83,10 @@ fn open(options: &Options, flags: OpenFlags) -> rusqlite::Result<Connection> {
 }
 
 /// Reads the body of a committed row; none when the row is gone.
-pub(crate) fn read_body(
-    conn: &Connection,
-    row: RowId,
-    dictionary: &Dictionary,
-) -> rusqlite::Result<Option<Body>> {
+pub(crate) fn read_body(conn: &Connection, row: RowId) -> rusqlite::Result<Option<Body>> {
     let mut statement = conn.prepare_cached(schema::READ_BODY)?;
-    let pack = |row: &Row<'_>| Ok(dictionary.pack(row.get_ref(0)?.as_blob()?));
-    statement.query_row([row as i64], pack).optional()
+    let body = statement.query_row([row as i64], |row| Ok(Body::plain(row.get_ref(0)?.as_blob()?)));
+    body.optional()
 }
 
 /// A connection in somebody's hands. Dropping it sends it home.

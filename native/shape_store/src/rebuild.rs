@@ -92,5 +92,5 @@ pub(crate) fn rebuild(
 fn body(shared: &Shared, old: Option<&Connection>, entry: &Entry) -> Option<Body> {
     let warm = shared.bodies.get(entry.row);
     // Whatever goes wrong with the old file, the body is not to be had there.
-    warm.or_else(|| connection::read_body(old?, entry.row, &shared.dictionary).ok().flatten())
+    warm.or_else(|| connection::read_body(old?, entry.row).ok().flatten())
 }

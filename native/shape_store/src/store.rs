@@ -372,9 +372,9 @@ impl Store {
         if let Found::Warm(body) = self.body_of(row) {
             return Ok(Some(body));
         }
-        let body = self.read(|conn| connection::read_body(conn, row, &self.shared.dictionary))?;
+        let body = self.read(|conn| connection::read_body(conn, row))?;
         if let Some(body) = &body {
-            self.shared.bodies.keep(row, Body::clone(body));
+            self.shared.bodies.keep(row, self.shared.dictionary.pack(body));
         }
         Ok(body)
     }

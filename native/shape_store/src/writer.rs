@@ -443,13 +443,12 @@ impl Writer {
         self.reopen()?;
         self.used = Instant::now();
         let conn = self.conn.as_ref().ok_or(ReadError::Closed)?;
-        let bodies =
-            rows.iter().map(|row| connection::read_body(conn, *row, &self.shared.dictionary));
+        let bodies = rows.iter().map(|row| connection::read_body(conn, *row));
         let bodies = bodies.collect::<rusqlite::Result<Vec<_>>>();
         let bodies = bodies.inspect_err(|error| self.shared.suspect(error))?;
         // One that is asked for alone is kept warm; many at once are a list.
         if let ([row], [Some(body)]) = (rows, bodies.as_slice()) {
-            self.shared.bodies.keep(*row, crate::Body::clone(body));
+            self.shared.bodies.keep(*row, self.shared.dictionary.pack(body));
         }
         Ok(bodies)
     }
