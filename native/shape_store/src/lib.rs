@@ -50,6 +50,7 @@ mod slab;
 mod statistics;
 mod store;
 mod sync;
+mod system;
 mod table;
 mod ticket;
 mod waits;
@@ -71,6 +72,7 @@ pub use schema::{SCHEMA_VERSION, STATEMENTS};
 pub use shared::State;
 pub use statistics::Statistics;
 pub use store::{Found, NewShape, Place, Request, Store, WeakStore};
+pub use system::{Anchor, FileId, LockFile, Native, Stat, System};
 pub use ticket::Ticket;
 pub use waits::{Outcome, WaitId, Waiting};
 

@@ -1,8 +1,11 @@
 //! How a store is opened.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use crate::queue::Load;
+use crate::{
+    queue::Load,
+    system::{Native, System},
+};
 
 /// Where the database is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,6 +82,8 @@ pub struct Options {
     pub sources: Vec<Source>,
     /// The SQLite VFS to use instead of the platform's default.
     pub vfs: Option<String>,
+    /// The system besides SQLite.
+    pub system: Arc<dyn System>,
 }
 
 impl Options {
@@ -99,6 +104,7 @@ impl Options {
             follow_interval: Duration::from_millis(40),
             sources: Vec::new(),
             vfs: None,
+            system: Arc::new(Native),
         }
     }
 }
