@@ -41,6 +41,13 @@ impl Resource for StoreResource {
 }
 
 impl StoreResource {
+    fn answer_verification(&self, verified: Verified) {
+        if let Some(sender) = &*self.verified.lock() {
+            // Full only when nothing was asked.
+            let _ = sender.try_send(verified);
+        }
+    }
+
     /// `None` for a store that answers lookups.
     pub(crate) fn unreadable(&self) -> Option<Atom> {
         match self.store.state() {
@@ -171,10 +178,14 @@ fn verified(store: StoreArg<'_>, digests: Items<Option<Binary<'_>>>) -> Atom {
         let bytes = digest.as_ref().map(|bytes| <[u8; 32]>::try_from(bytes.as_slice()));
         bytes.and_then(Result::ok).map(Digest)
     });
-    if let Some(verified) = &*store.verified.lock() {
-        // Full only when nothing was asked.
-        let _ = verified.try_send(Ok(digests.collect()));
-    }
+    store.answer_verification(Ok(digests.collect()));
+    atoms::ok()
+}
+
+/// The owner's answer when it cannot say.
+#[rustler::nif]
+fn not_verified(store: StoreArg<'_>, reason: Binary<'_>) -> Atom {
+    store.answer_verification(Err(String::from_utf8_lossy(&reason).into_owned()));
     atoms::ok()
 }
 

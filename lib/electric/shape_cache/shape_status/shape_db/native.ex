@@ -27,6 +27,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def open(_options), do: unloaded()
   @spec verified(store(), [binary() | nil]) :: :ok
   def verified(_store, _digests), do: unloaded()
+  @spec not_verified(store(), binary()) :: :ok
+  def not_verified(_store, _reason), do: unloaded()
   @spec close(store()) :: :ok
   def close(_store), do: unloaded()
   @spec state(store()) :: atom()

@@ -12,24 +12,25 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
   | `durable` | the number of the last change in SQLite |
   | `faults`, `set_aside` | tries that failed, and operations SQLite refused for themselves |
   | `epoch` | how often the file changed its writer; 0 for a store that never was it |
+  | `events_dropped` | events that were passed over, because handlers of telemetry or of Logger were slower |
   | `disk_size`, `data_size` | bytes of the database file |
   | `total_memory` | `index_bytes`, `pending_bytes` and `cache_bytes` together |
   """
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
 
   @doc "The numbers now; all of them are numbers, as telemetry wants its measurements."
   @spec current(String.t()) :: {:ok, %{atom() => number()}} | {:error, String.t()}
   def current(stack_id) do
-    with {store, options} <- Stores.get(stack_id),
+    with {store, _options, about} <- Stores.get(stack_id),
          true <- Native.state(store) not in [:closing, :closed, :poisoned] do
       statistics = Native.statistics(store)
-      size = file_size(options)
+      size = file_size(about.path)
 
       {:ok,
        Map.merge(statistics, %{
+         events_dropped: :counters.get(about.dropped, 1),
          disk_size: size,
          data_size: size,
          total_memory: statistics.index_bytes + statistics.pending_bytes + statistics.cache_bytes
@@ -39,10 +40,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
     end
   end
 
-  defp file_size(options) do
-    with {:ok, path} <- Files.database(options), {:ok, %{size: size}} <- File.stat(path) do
-      size
-    else
+  defp file_size(path) do
+    case File.stat(path) do
+      {:ok, %{size: size}} -> size
       # In memory, or moved away.
       {:error, _} -> 0
     end

@@ -32,7 +32,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Supervisor do
   """
   @spec start_link(keyword()) :: Supervisor.on_start()
   def start_link(args) do
-    with {:ok, stack_id} <- stack_id(args),
+    with :ok <- Registry.check_started(),
+         {:ok, stack_id} <- stack_id(args),
          {:ok, options} <- Options.new(args[:shape_db_opts] || []),
          {:ok, _path} <- Files.database(options) do
       Supervisor.start_link(__MODULE__, {stack_id, options}, name: name(stack_id))

@@ -77,9 +77,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc "Commits in the background again, unless the store is `manual_flush_only`."
   @spec resume_flush(stack_id()) :: :ok
   def resume_flush(stack_id) do
+    # The store first: without one it raises.
     store = Stores.fetch!(stack_id, :resume_flush)
-    {_store, options} = Stores.get(stack_id)
-    Native.pause(store, options.manual_flush_only)
+    Native.pause(store, match?({_, %{manual_flush_only: true}, _}, Stores.get(stack_id)))
   end
 
   # --- lookups

@@ -30,7 +30,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
     durability = durability!(opts)
 
     case Stores.get(stack_id) do
-      {store, options} ->
+      {store, options, _about} ->
         with {:ok, seq} <- attempt(store, options, bytes, try, nil) do
           acknowledge(store, stack_id, seq, durability || options.durability)
         end
