@@ -3,13 +3,14 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use rustler::{Binary, Encoder, Env, Reference, Term, schedule};
+use rustler::{Binary, Encoder, Env, Reference, ResourceArc, Term, schedule};
 use shape_store::{Body, Dictionary, Digest, Found, ReadError, Snapshot};
 
 use crate::{
     atoms,
     items::Items,
-    messenger::Caller,
+    owed::Owed,
+    permits::Permit,
     resource::{StoreArg, binary},
 };
 
@@ -47,32 +48,52 @@ pub(crate) use readable;
 /// `{:ok, handle} | :error`
 #[rustler::nif]
 fn handle_for<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: Binary<'_>) -> Term<'a> {
+    by_comparable(env, store, &comparable)
+}
+
+/// The same for one that takes long to hash.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn handle_for_large<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: Binary<'_>) -> Term<'a> {
+    by_comparable(env, store, &comparable)
+}
+
+fn by_comparable<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: &[u8]) -> Term<'a> {
     readable!(env, store);
-    match store.store.handle_for(&Digest::of(&comparable)) {
+    match store.store.handle_for(&Digest::of(comparable)) {
         Some(handle) => (atoms::ok(), binary(env, &handle)).encode(env),
         None => atoms::error().encode(env),
     }
 }
 
-/// `{:ok, shape} | {:body, body} | {:cold, row} | :error`
+/// `{:ok, shape} | :large | {:cold, row} | :error`
 ///
 /// A body of usual size is parsed here, which spares the copy; a large one would
 /// keep the scheduler too long.
 #[rustler::nif]
 fn shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
+    warm(env, store, &handle, SMALL_BODY)
+}
+
+/// The same, of a body of any size.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn large_shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
+    warm(env, store, &handle, usize::MAX)
+}
+
+fn warm<'a>(env: Env<'a>, store: StoreArg<'_>, handle: &[u8], largest: usize) -> Term<'a> {
     readable!(env, store);
-    match store.store.body(&handle) {
+    match store.store.body(handle) {
         Some(Found::Warm(body)) => {
             let mut buffer = Vec::new();
             let bytes = store.store.dictionary().unpack(&body, &mut buffer);
-            let parsed = (bytes.len() <= SMALL_BODY).then(|| {
-                // Parsing takes about 4 ns a byte.
-                consume(env, bytes.len() / 25);
-                env.binary_to_term(bytes)
-            });
-            match parsed.flatten() {
+            if bytes.len() > largest {
+                return atoms::large().encode(env);
+            }
+            // Parsing takes about 4 ns a byte.
+            consume(env, bytes.len() / 25);
+            match env.binary_to_term(bytes) {
                 Some((shape, _size)) => (atoms::ok(), shape).encode(env),
-                None => (atoms::body(), binary(env, bytes)).encode(env),
+                None => (atoms::error(), "the body in memory is not a term").encode(env),
             }
         }
         Some(Found::Cold(row)) => (atoms::cold(), row).encode(env),
@@ -80,23 +101,31 @@ fn shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> 
     }
 }
 
-/// `{:ok, body}`, `nil` for a row that is gone, or `{:error, reason}`.
+/// `{:ok, body}`, `nil` for a row that is gone, or `{:error, reason}`. Uses the permit up.
 #[rustler::nif(schedule = "DirtyIo")]
-fn read_body<'a>(env: Env<'a>, store: StoreArg<'_>, row: u64) -> Term<'a> {
-    body(env, store.store.dictionary(), store.store.read_body(row))
+fn read_body<'a>(env: Env<'a>, store: StoreArg<'_>, row: u64, permit: &Permit) -> Term<'a> {
+    let read = store.store.read_body(row);
+    permit.give_back();
+    body(env, store.store.dictionary(), read)
 }
 
 /// The same by a message `{ref, answer}`, for a store with one connection.
 #[rustler::nif]
-fn ask_body<'a>(env: Env<'a>, store: StoreArg<'_>, row: u64, reference: Reference<'_>) -> Term<'a> {
-    let caller = Caller::new(env, reference);
+fn ask_body(
+    env: Env<'_>,
+    store: StoreArg<'_>,
+    row: u64,
+    reference: Reference<'_>,
+) -> ResourceArc<Owed> {
+    let owed = Owed::new(env, reference);
+    let caller = owed.clone();
     let dictionary = Arc::clone(store.store.dictionary());
     let notify = move |read: Result<Vec<Option<Body>>, ReadError>| {
         let first = read.map(|bodies| bodies.into_iter().next().flatten());
         caller.answer(move |env| body(env, &dictionary, first));
     };
     store.store.ask_bodies(vec![row], Box::new(notify));
-    atoms::ok().encode(env)
+    owed
 }
 
 fn body<'a>(

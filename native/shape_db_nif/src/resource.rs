@@ -13,12 +13,7 @@ use shape_store::{
     Unverified, Verify,
 };
 
-use crate::{
-    atoms, events, halt,
-    items::Items,
-    logging,
-    messenger::{self, Caller},
-};
+use crate::{atoms, events, halt, items::Items, logging, messenger, owed::Owed};
 
 /// A store that a process owns. When the owner dies the store takes no more
 /// changes and commits what it has; the terms that refer to it stay valid.
@@ -203,15 +198,16 @@ fn state(store: StoreArg<'_>) -> Atom {
 
 /// Makes the store the writer of its file; `{ref, :ok | {:error, reason}}`.
 #[rustler::nif]
-fn promote(env: Env<'_>, store: StoreArg<'_>, reference: Reference<'_>) -> Atom {
-    let caller = Caller::new(env, reference);
+fn promote(env: Env<'_>, store: StoreArg<'_>, reference: Reference<'_>) -> ResourceArc<Owed> {
+    let owed = Owed::new(env, reference);
+    let caller = owed.clone();
     store.store.promote(Box::new(move |promoted| {
         caller.answer(move |env| match promoted {
             Ok(()) => atoms::ok().encode(env),
             Err(reason) => (atoms::error(), reason).encode(env),
         });
     }));
-    atoms::ok()
+    owed
 }
 
 /// A map of numbers.

@@ -1,5 +1,5 @@
-//! Reading every row of a file in pieces, by two connections at once where that is
-//! worth it.
+//! Reading many rows of a file in pieces: every one of them, by two connections at once
+//! where that is worth it, or the bodies of a list.
 
 use std::{
     panic::resume_unwind,
@@ -10,6 +10,8 @@ use crossbeam_channel::Sender;
 use rusqlite::{Connection, params};
 
 use crate::{
+    body::Body,
+    connection,
     entry::{Entry, RowId},
     schema::{self, Position},
 };
@@ -68,6 +70,27 @@ fn help(
     read(&tx, middle..RowId::MAX, pieces)?;
     tx.finish()?;
     Ok(Some(()))
+}
+
+/// What a list is to hold at a time: the body that brings it to so many bytes is its last.
+const LIST_BYTES: usize = 2 << 20;
+
+/// The bodies of the first of these rows, of one at least; none for a row that is gone.
+pub(crate) fn read_bodies(
+    conn: &Connection,
+    rows: &[RowId],
+) -> rusqlite::Result<Vec<Option<Body>>> {
+    let mut bytes = 0;
+    let mut bodies = Vec::with_capacity(rows.len());
+    for row in rows {
+        let body = connection::read_body(conn, *row)?;
+        bytes += body.as_ref().map_or(0, Body::size);
+        bodies.push(body);
+        if bytes >= LIST_BYTES {
+            break;
+        }
+    }
+    Ok(bodies)
 }
 
 fn read(

@@ -379,23 +379,24 @@ impl Store {
         Ok(body)
     }
 
-    /// Shows `visit` the body of each place in turn, from memory or from disk; none
-    /// for a shape that went in the meantime, though it may have been added again.
+    /// Shows `visit` the body of each place in turn, from memory or from disk, for as
+    /// long as it wants more; none for a shape that went in the meantime, though it may
+    /// have been added again.
     /// None is kept warm, so that a list does not push out what is asked for.
     ///
     /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
     pub fn read_places(
         &self,
         places: &[Place],
-        mut visit: impl FnMut(&Place, Option<&[u8]>),
+        mut visit: impl FnMut(&Place, Option<&[u8]>) -> bool,
     ) -> Result<(), ReadError> {
         let found: Vec<_> = places.iter().map(|place| self.body_at(place)).collect();
         let mut buffer = Vec::new();
         let mut show = |mut cold: Option<&mut CachedStatement<'_>>| {
             for (place, found) in places.iter().zip(&found) {
-                match (found, &mut cold) {
+                let more = match (found, &mut cold) {
                     (Some(Found::Warm(body)), _) => {
-                        visit(place, Some(self.shared.dictionary.unpack(body, &mut buffer)));
+                        visit(place, Some(self.shared.dictionary.unpack(body, &mut buffer)))
                     }
                     (Some(Found::Cold(row)), Some(read)) => {
                         let mut rows = read.query([*row as i64])?;
@@ -403,9 +404,12 @@ impl Store {
                             Some(row) => Some(row.get_ref(0)?.as_blob()?),
                             None => None,
                         };
-                        visit(place, body);
+                        visit(place, body)
                     }
                     (None, _) | (Some(Found::Cold(_)), None) => visit(place, None),
+                };
+                if !more {
+                    break;
                 }
             }
             Ok(())
@@ -438,7 +442,7 @@ impl Store {
     }
 
     /// Asks the writer to read bodies between two batches: in exclusive mode it
-    /// has the only connection.
+    /// has the only connection. It reads the first of them, up to a bound in bytes.
     pub fn ask_bodies(
         &self,
         rows: Vec<RowId>,
@@ -492,6 +496,12 @@ impl Store {
     /// Whether the shape's add is not committed.
     pub fn is_pending(&self, entry: &Entry) -> bool {
         self.shared.pending.holds(entry.row)
+    }
+
+    /// Whether the removal of a shape with this handle is not committed, and no shape
+    /// has it again.
+    pub fn is_removal_pending(&self, handle: &[u8]) -> bool {
+        self.shared.pending.is_removed(handle) && self.entry(handle).is_none()
     }
 
     /// The shapes whose adds are not committed, in no order. Looks at each.

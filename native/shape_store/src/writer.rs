@@ -443,8 +443,7 @@ impl Writer {
         self.reopen()?;
         self.used = Instant::now();
         let conn = self.conn.as_ref().ok_or(ReadError::Closed)?;
-        let bodies = rows.iter().map(|row| connection::read_body(conn, *row));
-        let bodies = bodies.collect::<rusqlite::Result<Vec<_>>>();
+        let bodies = crate::rows::read_bodies(conn, rows);
         let bodies = bodies.inspect_err(|error| self.shared.suspect(error))?;
         // One that is asked for alone is kept warm; many at once are a list.
         if let ([row], [Some(body)]) = (rows, bodies.as_slice()) {

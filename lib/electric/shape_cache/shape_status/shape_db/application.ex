@@ -12,6 +12,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Application do
     # Asked for by `function_exported?/3` later on, which loads nothing.
     _ = Code.ensure_loaded(:telemetry)
 
+    # The other half is left for the host's own files.
+    _ = ShapeDb.Native.limit_permits(div(:erlang.system_info(:dirty_io_schedulers), 2))
     # The table is this process's, which lives as long as the application.
     :ok = ShapeDb.Registry.create()
 

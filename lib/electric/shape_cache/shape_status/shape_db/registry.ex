@@ -5,6 +5,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Registry do
   # lasts as long as the application: no process of ours that is killed takes a name
   # with it. `Stores` takes out what was noted of a process once that has ended.
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
 
   @typedoc "A name of a process, or what is noted of a stack."
@@ -37,7 +38,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Registry do
     {:via, __MODULE__, {stack_id, module}}
   end
 
-  def name(opts, module) when is_list(opts), do: name(Keyword.fetch!(opts, :stack_id), module)
+  def name(stack_ref, module) do
+    case Keyword.keyword?(stack_ref) and stack_ref[:stack_id] do
+      stack_id when is_binary(stack_id) -> name(stack_id, module)
+      _none -> Arguments.refuse!(stack_ref: stack_ref)
+    end
+  end
 
   # --- the names, as `:via` asks for them
 

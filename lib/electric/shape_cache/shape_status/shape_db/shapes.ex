@@ -2,6 +2,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
   @moduledoc false
   # The term work: what of a shape goes over the boundary, and back.
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Host
   alias Electric.Shapes.Shape
 
@@ -47,8 +48,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
 
   @doc "The oids of relations; only these matter."
   @spec oids_of([{non_neg_integer(), term()}]) :: [non_neg_integer()]
-  def oids_of([{oid, _relation} | relations]), do: [oid | oids_of(relations)]
-  def oids_of([]), do: []
+  def oids_of(relations), do: oids_of(relations, relations)
+
+  defp oids_of([{oid, _relation} | rest], all) when oid in 0..0xFFFFFFFF,
+    do: [oid | oids_of(rest, all)]
+
+  defp oids_of([], _all), do: []
+  defp oids_of(_other, all), do: Arguments.refuse!(relations: all)
 
   # For so many milliseconds the host may compute the digests of some hundred shapes.
   @verify_timeout 60_000
