@@ -11,7 +11,7 @@ use rustler::{
     Atom, Binary, Encoder, Env, LocalPid, Monitor, NifResult, Reference, Resource, ResourceArc,
     Term, TermType,
 };
-use shape_store::{Granted, Lease, STATEMENTS};
+use shape_store::{Granted, Lease, STATEMENTS, worded};
 
 use crate::{
     atoms,
@@ -121,7 +121,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
 #[rustler::nif(schedule = "DirtyIo")]
 fn execute<'a>(env: Env<'a>, store: StoreArg<'_>, slot: u64, sql: Binary<'_>) -> Term<'a> {
     let ran = on_lent(env, store, slot, |conn| {
-        conn.execute_batch(text(&sql)?).map_err(|error| error.to_string())
+        conn.execute_batch(text(&sql)?).map_err(|error| worded(&error).to_string())
     });
     match ran {
         Ok(()) => atoms::ok().encode(env),
@@ -141,9 +141,10 @@ fn query<'a>(
 ) -> NifResult<Term<'a>> {
     let binds = Binds::decode(binds)?;
     let rows = on_lent(env, store, slot, |conn| {
-        let mut statement = conn.prepare(text(&sql)?).map_err(|error| error.to_string())?;
+        let mut statement =
+            conn.prepare(text(&sql)?).map_err(|error| worded(&error).to_string())?;
         binds.bind(&mut statement)?;
-        rows(env, &mut statement, limit).map_err(|error| error.to_string())
+        rows(env, &mut statement, limit).map_err(|error| worded(&error).to_string())
     });
     Ok(match rows {
         Ok(rows) => (atoms::ok(), rows).encode(env),
@@ -237,7 +238,7 @@ impl Binds {
         }?;
         for (index, value) in pairs {
             let bound = statement.raw_bind_parameter(index, ToSqlOutput::Owned(value));
-            bound.map_err(|error| error.to_string())?;
+            bound.map_err(|error| worded(&error).to_string())?;
         }
         Ok(())
     }

@@ -204,7 +204,7 @@ fn copy(
     let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).map_err(named)?;
     schema::create(&tx).map_err(named)?;
     let imported = import::import(&tx, source, verify)?;
-    schema::write_meta(&tx, import::IMPORTED_FROM, source.path.to_string_lossy()).map_err(named)?;
+    schema::write_meta(&tx, import::IMPORTED_FROM, import::noted(&source.path)).map_err(named)?;
     tx.commit().map_err(named)?;
     let usual = connection::synchronous(options, options.synchronous);
     conn.pragma_update(None, "synchronous", usual).map_err(named)?;

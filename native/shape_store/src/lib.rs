@@ -55,6 +55,7 @@ mod table;
 mod ticket;
 mod waits;
 mod wake;
+mod wording;
 mod writer;
 
 pub use body::{Body, Dictionary};
@@ -75,6 +76,7 @@ pub use store::{Found, NewShape, Place, Request, Store, WeakStore};
 pub use system::{Anchor, FileId, LockFile, Native, Stat, System};
 pub use ticket::Ticket;
 pub use waits::{Outcome, WaitId, Waiting};
+pub use wording::{Worded, worded};
 
 /// Tells somebody something once. Called from any thread, with no lock held that
 /// a caller can see; it must not block.

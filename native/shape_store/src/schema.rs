@@ -121,8 +121,9 @@ pub(crate) fn read_meta_number(conn: &Connection, key: &str) -> rusqlite::Result
     conn.prepare_cached(READ_META)?.query_row([key], |row| row.get(0))
 }
 
-pub(crate) fn read_meta_text(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
-    conn.prepare_cached(READ_META)?.query_row([key], |row| row.get(0)).optional()
+pub(crate) fn read_meta_bytes(conn: &Connection, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    let bytes = |row: &Row<'_>| Ok(row.get_ref(0)?.as_bytes()?.to_vec());
+    conn.prepare_cached(READ_META)?.query_row([key], bytes).optional()
 }
 
 pub(crate) fn write_meta(
