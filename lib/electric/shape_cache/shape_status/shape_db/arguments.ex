@@ -17,12 +17,20 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments do
   @spec longest() :: pos_integer()
   def longest, do: @longest
 
-  @doc "Raises for the first of the arguments that is not what it has to be."
+  @doc "Raises for the first of the arguments that is not what it has to be, or else the first."
   @spec refuse!(keyword()) :: no_return()
   def refuse!(arguments) do
     wrong = Enum.find(arguments, fn {name, value} -> not valid?(name, value) end)
     {name, value} = wrong || hd(arguments)
     raise ArgumentError, "#{name} is #{words(name)}, not #{shown(value)}"
+  end
+
+  @doc "Raises for the first of the arguments that is not what it has to be, if one is."
+  @spec check!(keyword()) :: :ok
+  def check!(arguments) do
+    if Enum.all?(arguments, fn {name, value} -> valid?(name, value) end),
+      do: :ok,
+      else: refuse!(arguments)
   end
 
   @doc "A value as errors show it: whatever its size, on one line."

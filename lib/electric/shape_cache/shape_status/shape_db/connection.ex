@@ -90,12 +90,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
 
   @doc "Runs each SQL in turn, up to the first error."
   @spec execute_all(conn(), [String.t()]) :: :ok | {:error, String.t()}
-  def execute_all(conn, [sql | sqls]) do
-    with :ok <- execute(conn, sql), do: execute_all(conn, sqls)
-  end
+  def execute_all(conn, sqls) do
+    # All of them, before the first is run.
+    Arguments.check!(conn: conn, sqls: sqls)
 
-  def execute_all({store, slot}, []) when is_conn(store, slot), do: :ok
-  def execute_all(conn, sqls), do: Arguments.refuse!(conn: conn, sqls: sqls)
+    Enum.reduce_while(sqls, :ok, fn sql, :ok ->
+      case execute(conn, sql) do
+        :ok -> {:cont, :ok}
+        error -> {:halt, error}
+      end
+    end)
+  end
 
   @doc "The first row that a statement gives, `:error` when there is none."
   @spec fetch_one(conn(), String.t(), binds()) :: {:ok, row()} | :error | {:error, String.t()}
