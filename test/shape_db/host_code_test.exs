@@ -110,7 +110,7 @@ defmodule ElectricShapeDb.HostCodeTest do
     reporter = flushes.(reporter)
     assert :counters.get(Reporter.dropped(reporter), 1) == dropped + 3_000
     go.()
-    assert_receive {:event, _, %{epoch: 2, operations: 17}, _}, 5_000
+    assert_receive {:event, _, %{epoch: 2, operations: 17}, _}, 30_000
     refute_received {:log, _, _}
   end
 

@@ -79,6 +79,25 @@ defmodule ElectricShapeDb.StorableTest do
     end
   end
 
+  test "names that are new to the VM come into being when the shape is read", context do
+    %{stack_id: stack_id} = context
+    {:ok, store} = Stores.fetch(stack_id)
+
+    for {fill, n} <- [{"", 1}, {String.duplicate("x", 10_000), 2}] do
+      name = unique("never_seen")
+      # An atom, a function of a module that is not loaded, and something to make it long.
+      body =
+        <<131, 104, 3, 119, byte_size(name), name::binary, 113, 119, byte_size(name),
+          name::binary, 119, 1, "f", 97, 1, 109, byte_size(fill)::32, fill::binary>>
+
+      digest = "comparable-#{n}"
+      {:ok, _} = Native.add(store, handle(n), digest, 1, [n], body, false, nil, false)
+      assert {:ok, {atom, function, ^fill}} = ShapeDb.shape_for_handle(stack_id, handle(n))
+      assert Atom.to_string(atom) == name
+      assert function == Function.capture(atom, :f, 1)
+    end
+  end
+
   test "bytes that are cut off or no term are looked at twice", %{stack_id: stack_id} do
     bytes =
       :erlang.term_to_binary({"Xw", [fn -> "Xw" end, 2 ** 80], %{1 => 2.0}}, minor_version: 2)

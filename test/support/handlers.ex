@@ -29,19 +29,24 @@ defmodule ElectricShapeDb.Handlers do
   @spec attach(String.t()) :: :ok
   def attach(how) when how in ~w(slow raises exits throws messages) do
     events = for event <- @events, do: [:electric, :shape_db | event]
-    :ok = :telemetry.attach_many(make_ref(), events, &__MODULE__.handle/4, how)
+    # One of the name, however many processes it fails in at once.
+    _ = :telemetry.attach_many({__MODULE__, how}, events, &__MODULE__.handle/4, how)
+    :ok
   end
 
   @doc false
-  def handle(_event, _measurements, _metadata, "slow"), do: Process.sleep(10)
+  def handle(_event, _measurements, _metadata, "slow"), do: Process.sleep(2)
 
   def handle(_event, _measurements, _metadata, "messages") do
     for n <- 1..10, do: send(self(), {n, make_ref()})
   end
 
-  # Who fails is detached.
+  # Who fails is detached, and comes back.
   def handle(_event, _measurements, _metadata, how) do
-    attach(how)
+    spawn(fn ->
+      Process.sleep(5)
+      attach(how)
+    end)
 
     case how do
       "raises" -> raise "as asked for"

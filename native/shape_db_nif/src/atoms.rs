@@ -17,7 +17,7 @@ rustler::atoms! {
     // waits
     durable, set_aside, wait, room,
     // lookups
-    cold, done, large, many,
+    body, cold, done, large, many,
     // connections
     line, asked, blob,
     // log

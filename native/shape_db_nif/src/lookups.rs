@@ -65,10 +65,11 @@ fn by_comparable<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: &[u8]) -> Te
     }
 }
 
-/// `{:ok, shape} | :large | {:cold, row} | :error`
+/// `{:ok, shape} | {:body, body} | :large | {:cold, row} | :error`
 ///
 /// A body of usual size is parsed here, which spares the copy; a large one would
-/// keep the scheduler too long.
+/// keep the scheduler too long. What names an atom or function that is not there yet is
+/// for the VM to parse.
 #[rustler::nif]
 fn shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
     warm(env, store, &handle, SMALL_BODY)
@@ -93,7 +94,7 @@ fn warm<'a>(env: Env<'a>, store: StoreArg<'_>, handle: &[u8], largest: usize) ->
             consume(env, bytes.len() / 25);
             match env.binary_to_term(bytes) {
                 Some((shape, _size)) => (atoms::ok(), shape).encode(env),
-                None => (atoms::error(), "the body in memory is not a term").encode(env),
+                None => (atoms::body(), binary(env, bytes)).encode(env),
             }
         }
         Some(Found::Cold(row)) => (atoms::cold(), row).encode(env),

@@ -460,8 +460,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     end
   end
 
-  defp found({:error, _reason} = error, _store, stack_id, _handle, _tries),
-    do: read!(error, stack_id, :shape_for_handle)
+  defp found({:body, body}, _store, _stack_id, _handle, _tries), do: {:ok, Shapes.parse(body)}
 
   defp found(other, _store, stack_id, _handle, _tries),
     do: answer(other, stack_id, :shape_for_handle)

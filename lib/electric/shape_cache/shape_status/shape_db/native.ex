@@ -120,7 +120,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def shape(_store, _handle), do: unloaded()
 
   @spec large_shape(store(), binary()) ::
-          {:ok, term()} | {:cold, integer()} | :error | {:error, String.t()} | unreadable()
+          {:ok, term()} | {:body, binary()} | {:cold, integer()} | :error | unreadable()
   def large_shape(_store, _handle), do: unloaded()
 
   @spec read_body(store(), integer(), permit()) ::
