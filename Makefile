@@ -3,10 +3,11 @@
 # script can read.
 
 .PHONY: demo test setup format bench bench-core \
-        faults power corrupt torture hostile soak sanitize models
+        faults power corrupt torture hostile fuzz soak sanitize models
 
 CYCLES ?= 1000
 CALLS ?= 1000000
+RUNS ?= 10000000
 MINUTES ?= 60
 
 demo: setup
@@ -63,8 +64,13 @@ models:
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --package shape_store \
 	  --target-dir target/models --lib models
 
-# The core's tests with every access to memory checked; needs a nightly Rust.
+# What parses bytes of a file, with bytes that nobody wrote.
+fuzz: setup
+	MIX_ENV=test FUZZ_RUNS=$(RUNS) mix test test/fuzz_test.exs
+
+# The core's tests with every access to memory checked. The stable compiler can do that,
+# if it is told to let us.
 sanitize:
-	RUSTFLAGS=-Zsanitizer=address RUSTDOCFLAGS=-Zsanitizer=address \
-	  cargo +nightly test --locked --package shape_store --target-dir target/sanitize \
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address RUSTDOCFLAGS=-Zsanitizer=address \
+	  cargo test --locked --package shape_store --target-dir target/sanitize \
 	  --target $$(rustc -vV | sed -n 's/^host: //p') --lib --tests

@@ -52,7 +52,9 @@ defmodule Mix.Tasks.Compile.ShapeDbNif do
 
     case System.cmd(cargo, args, cd: @root, into: IO.stream(), stderr_to_stdout: true) do
       {_, 0} ->
-        install()
+        install(built(), @library)
+        # priv/ may be new: link it into _build so that the NIF is found.
+        Mix.Project.build_structure()
         {:ok, []}
 
       {_, status} ->
@@ -62,19 +64,27 @@ defmodule Mix.Tasks.Compile.ShapeDbNif do
     end
   end
 
-  # By way of a rename: a running VM has the old library mapped, and overwriting
-  # it in place would change code under that VM.
-  defp install do
+  defp built do
     extension = if match?({:unix, :darwin}, :os.type()), do: "dylib", else: "so"
-    built = Path.join([target_dir(), "release", "libshape_db_nif.#{extension}"])
-    File.mkdir_p!(Path.dirname(@library))
-    staged = @library <> ".new"
-    File.cp!(built, staged)
-    File.rename!(staged, @library)
-    # cargo keeps the time of an unchanged library; ours says when we last asked.
-    File.touch!(@library)
-    # priv/ may be new: link it into _build so that the NIF is found.
-    Mix.Project.build_structure()
+    Path.join([target_dir(), "release", "libshape_db_nif.#{extension}"])
+  end
+
+  # By way of a rename: a running VM has the old library mapped, and overwriting
+  # it in place would change code under that VM. Under a name of its own until then: two
+  # hosts that have the library as a dependency may be built at once.
+  @doc false
+  def install(built, library) do
+    File.mkdir_p!(Path.dirname(library))
+    staged = "#{library}.#{System.pid()}-#{System.unique_integer([:positive])}.new"
+
+    try do
+      File.cp!(built, staged)
+      # cargo keeps the time of an unchanged library; ours says when we last asked.
+      File.touch!(staged)
+      File.rename!(staged, library)
+    after
+      File.rm(staged)
+    end
   end
 
   defp target_dir do

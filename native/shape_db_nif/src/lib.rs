@@ -16,8 +16,11 @@ mod listing;
 mod logging;
 mod lookups;
 mod messenger;
+mod owed;
 mod parser;
+mod permits;
 mod resource;
+mod storable;
 mod waiting;
 
 rustler::init!("Elixir.Electric.ShapeCache.ShapeStatus.ShapeDb.Native");

@@ -136,7 +136,7 @@ impl Body {
     }
 
     /// How many bytes it takes in memory.
-    pub(crate) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.bytes.len()
     }
 }

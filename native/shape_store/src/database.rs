@@ -1,9 +1,6 @@
 //! Getting the file ready at a start: found, checked, made, taken over or moved aside.
 
-use std::{
-    os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tracing::{info, warn};
@@ -232,8 +229,7 @@ fn copy(
     schema::create(&tx, options.system.random().to_le_bytes()).map_err(named)?;
     schema::write_meta(&tx, "stack", &options.stack).map_err(named)?;
     let imported = import::import(&tx, source, verify)?;
-    let from = source.path.as_os_str().as_bytes();
-    schema::write_meta(&tx, import::IMPORTED_FROM, from).map_err(named)?;
+    schema::write_meta(&tx, import::IMPORTED_FROM, import::noted(&source.path)).map_err(named)?;
     tx.commit().map_err(named)?;
     let usual = connection::synchronous(options, options.synchronous);
     conn.pragma_update(None, "synchronous", usual).map_err(named)?;

@@ -64,6 +64,7 @@ mod table;
 mod ticket;
 mod waits;
 mod wake;
+mod wording;
 mod writer;
 
 pub use body::{Body, Dictionary};
@@ -85,6 +86,7 @@ pub use store::{Found, NewShape, Place, Request, Store, WeakStore};
 pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};
 pub use ticket::Ticket;
 pub use waits::{Outcome, WaitId, Waiting};
+pub use wording::{Worded, worded};
 pub use writer::{Machine, Next};
 
 /// Tells somebody something once. Called from any thread, with no lock held that

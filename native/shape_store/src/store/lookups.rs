@@ -76,38 +76,41 @@ impl Store {
         Ok(body)
     }
 
-    /// Shows `visit` the body of each place in turn, from memory or from disk; none
-    /// for a shape that went in the meantime, though it may have been added again, or
-    /// whose body is damaged. None is kept warm, so that a list does not push out what is
+    /// Shows `visit` the body of each place in turn, from memory or from disk, for as long as
+    /// it wants more; none for a shape that went in the meantime, though it may have been
+    /// added again, or whose body is damaged. None is kept warm, so that a list does not push out what is
     /// asked for.
     ///
     /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
     pub fn read_places(
         &self,
         places: &[Place],
-        mut visit: impl FnMut(&Place, Option<&[u8]>),
+        mut visit: impl FnMut(&Place, Option<&[u8]>) -> bool,
     ) -> Result<(), ReadError> {
         let found: Vec<_> = places.iter().map(|place| self.body_at(place)).collect();
         let mut buffer = Vec::new();
         let mut damaged = Vec::new();
         let mut show = |mut cold: Option<&mut CachedStatement<'_>>| {
             for (place, found) in places.iter().zip(&found) {
-                match (found, &mut cold) {
+                let more = match (found, &mut cold) {
                     (Some(Found::Warm(body)), _) => {
-                        visit(place, Some(self.shared.dictionary.unpack(body, &mut buffer)));
+                        visit(place, Some(self.shared.dictionary.unpack(body, &mut buffer)))
                     }
                     (Some(Found::Cold(entry)), Some(read)) => {
                         let show = |body: &[u8]| visit(place, Some(body));
                         match schema::read_body_by(read, entry, show)? {
-                            Stored::Whole(()) => {}
+                            Stored::Whole(more) => more,
                             Stored::Gone => visit(place, None),
                             Stored::Damaged => {
-                                visit(place, None);
                                 damaged.push(entry.clone());
+                                visit(place, None)
                             }
                         }
                     }
                     (None, _) | (Some(Found::Cold(_)), None) => visit(place, None),
+                };
+                if !more {
+                    break;
                 }
             }
             Ok(())
@@ -155,7 +158,7 @@ impl Store {
     }
 
     /// Asks the writer to read the bodies of shapes between two batches: in exclusive mode it
-    /// has the only connection. While the file is written anew the answer waits for that.
+    /// has the only connection. It reads the first of them, up to a bound in bytes. While the file is written anew the answer waits for that.
     pub fn ask_bodies(&self, entries: Vec<Entry>, notify: Notify<Bodies>) {
         let reply = Reply::new(notify, || Err(ReadError::Closed));
         self.shared.command(Command::Read(entries, reply));
@@ -203,6 +206,12 @@ impl Store {
     /// Whether the shape's add is not committed.
     pub fn is_pending(&self, entry: &Entry) -> bool {
         self.shared.pending.holds(entry.row)
+    }
+
+    /// Whether the removal of a shape with this handle is not committed, and no shape
+    /// has it again.
+    pub fn is_removal_pending(&self, handle: &[u8]) -> bool {
+        self.shared.pending.is_removed(handle) && self.entry(handle).is_none()
     }
 
     /// The shapes whose adds are not committed, in no order. Looks at each.

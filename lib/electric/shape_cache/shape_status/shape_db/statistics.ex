@@ -16,24 +16,25 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
   | `rebuilds`, `rebuilding` | how often the file was written anew from memory; 1 while it has to be and cannot be yet |
   | `quarantined` | files that were moved aside |
   | `given_up` | operations given up when another instance became the writer |
+  | `events_dropped` | events that were passed over, because handlers of telemetry or of Logger were slower |
   | `disk_size`, `data_size` | bytes of the database file |
   | `total_memory` | `index_bytes`, `pending_bytes` and `cache_bytes` together |
   """
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
 
   @doc "The numbers now; all of them are numbers, as telemetry wants its measurements."
   @spec current(String.t()) :: {:ok, %{atom() => number()}} | {:error, String.t()}
   def current(stack_id) do
-    with {store, options} <- Stores.get(stack_id),
+    with {store, _options, about} <- Stores.get(stack_id),
          true <- Native.state(store) not in [:closing, :closed, :poisoned] do
       statistics = Native.statistics(store)
-      size = file_size(options)
+      size = file_size(about.path)
 
       {:ok,
        Map.merge(statistics, %{
+         events_dropped: :counters.get(about.dropped, 1),
          disk_size: size,
          data_size: size,
          total_memory: statistics.index_bytes + statistics.pending_bytes + statistics.cache_bytes
@@ -43,10 +44,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
     end
   end
 
-  defp file_size(options) do
-    with {:ok, path} <- Files.database(options), {:ok, %{size: size}} <- File.stat(path) do
-      size
-    else
+  defp file_size(path) do
+    case File.stat(path) do
+      {:ok, %{size: size}} -> size
       # In memory, or moved away.
       {:error, _} -> 0
     end
