@@ -19,6 +19,8 @@ defmodule ElectricShapeDb.FuzzTest do
 
     for {vm, n} <- Enum.with_index(shares(runs)) do
       peer = PeerVM.start!()
+      # Of modules with names that no file has.
+      :ok = PeerVM.call(peer, Logger, :configure, [[level: :none]])
 
       case attempt(peer, vm, seed + n) do
         :ok ->

@@ -13,9 +13,10 @@ defmodule ElectricShapeDb.Fuzz do
   alias ElectricShapeDb.Fixtures
   alias ElectricShapeDb.PeerVM
 
-  # All tags of the external format, and what stands for sizes.
+  # The tags of the external format, and what stands for sizes. Not that of a function that
+  # is no external one: the VM itself falls over some that are damaged.
   @telling [131, 70, 77, 80, 82, 88, 89, 90, 97, 98, 99, 100, 101, 102, 103, 104, 105, 106] ++
-             [107, 108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, 120, 0, 1, 255]
+             [107, 108, 109, 110, 111, 113, 114, 115, 116, 117, 118, 119, 120, 0, 1, 255]
 
   @doc "Parses so many; gives the first that went wrong. Run it in the VM that is to be tried."
   @spec run(pos_integer(), integer()) :: :ok | {:wrong, String.t(), binary(), binary()}
@@ -45,15 +46,17 @@ defmodule ElectricShapeDb.Fuzz do
     cond do
       term == :none and parsed !== bytes -> "parsed: #{inspect(parsed)}"
       # The bytes are what the VM is left to parse: a name may be new to it.
-      parsed === bytes -> unstorable(store, bytes, term)
+      parsed === bytes -> unstorable(store, term)
       term != :none and parsed !== elem(term, 0) -> "another term: #{inspect(parsed)}"
-      true -> unstorable(store, bytes, term)
+      true -> unstorable(store, term)
     end
   end
 
-  defp unstorable(_store, _bytes, :none), do: nil
+  defp unstorable(_store, :none), do: nil
 
-  defp unstorable(store, bytes, {term}) do
+  # As this VM writes it, which is what an add brings: it reads tags that it writes no more.
+  defp unstorable(store, {term}) do
+    bytes = :erlang.term_to_binary(term, minor_version: 2)
     # For an add that is not made, for want of a handle.
     suspicious? =
       Native.add(store, "", "", 1, [], bytes, false, nil, false) == {:error, :suspicious}
@@ -78,8 +81,6 @@ defmodule ElectricShapeDb.Fuzz do
   end
 
   defp terms do
-    taken = make_ref()
-
     [
       0,
       255,
@@ -96,9 +97,19 @@ defmodule ElectricShapeDb.Fuzz do
       [],
       [1, 2]
     ] ++
-      [[:a | :b], {}, {1}, %{}, %{a: 1}, %{"a" => %{b: []}}, ~c"string", "Xw", [self(), taken]] ++
+      [
+        [:a | :b],
+        {},
+        {1},
+        %{},
+        %{a: 1},
+        %{"a" => %{b: []}},
+        ~c"string",
+        "Xw",
+        [self(), make_ref()]
+      ] ++
       [List.duplicate(:x, 300), Map.new(1..40, &{&1, [&1]}), List.to_tuple(Enum.to_list(1..300))] ++
-      [&:erlang.==/2, fn -> taken end, &(not is_nil(&1)), hd(Port.list()), shape(1)] ++
+      [&:erlang.==/2, hd(Port.list()), shape(1)] ++
       [Enum.reduce(1..200, [], fn n, term -> %{n => [term]} end), URI.parse("http://a.b/c")]
   end
 
