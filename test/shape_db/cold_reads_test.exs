@@ -64,10 +64,10 @@ defmodule ElectricShapeDb.ColdReadsTest do
   end
 
   test "it is given back however the read ends", %{stack_id: stack_id} = context do
+    # The read fails, the file is looked into and written anew without what is in no memory.
     tamper!(stack_id, ["ALTER TABLE bodies RENAME TO elsewhere"])
-    assert_raise ShapeDb.Error, fn -> ShapeDb.shape_for_handle(stack_id, handle(1)) end
-    assert {:error, _} = ShapeDb.list_shapes(stack_id)
-    tamper!(stack_id, ["ALTER TABLE elsewhere RENAME TO bodies"])
+    assert ShapeDb.shape_for_handle(stack_id, handle(1)) == :error
+    assert ShapeDb.list_shapes(stack_id) == {:ok, []}
     stop_store!(context)
     assert Native.permits() == {0, 0}
   end

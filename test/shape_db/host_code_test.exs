@@ -106,7 +106,7 @@ defmodule ElectricShapeDb.HostCodeTest do
 
     # What is told seldom still goes out.
     Tap.events(stack_id, [[:electric, :shape_db, :store, :fenced]])
-    reporter = Reporter.tell(reporter, :fenced, {2, 17})
+    reporter = Reporter.tell(reporter, :fenced, {2, 17, nil})
     reporter = flushes.(reporter)
     assert :counters.get(Reporter.dropped(reporter), 1) == dropped + 3_000
     go.()

@@ -86,16 +86,30 @@ defmodule ElectricShapeDb.StorableTest do
     for {fill, n} <- [{"", 1}, {String.duplicate("x", 10_000), 2}] do
       name = unique("never_seen")
       # An atom, a function of a module that is not loaded, and something to make it long.
-      body =
-        <<131, 104, 3, 119, byte_size(name), name::binary, 113, 119, byte_size(name),
-          name::binary, 119, 1, "f", 97, 1, 109, byte_size(fill)::32, fill::binary>>
+      part =
+        <<104, 3, 119, byte_size(name), name::binary, 113, 119, byte_size(name), name::binary,
+          119, 1, "f", 97, 1, 109, byte_size(fill)::32, fill::binary>>
+
+      [key, struct, field] =
+        for atom <- [:__struct__, Electric.Shapes.Shape, :storage], do: etf(atom)
+
+      body = <<131, 116, 2::32, key::binary, struct::binary, field::binary, part::binary>>
 
       digest = "comparable-#{n}"
       {:ok, _} = Native.add(store, handle(n), digest, 1, [n], body, false, nil, false)
-      assert {:ok, {atom, function, ^fill}} = ShapeDb.shape_for_handle(stack_id, handle(n))
+
+      assert {:ok, %{storage: {atom, function, ^fill}}} =
+               ShapeDb.shape_for_handle(stack_id, handle(n))
+
       assert Atom.to_string(atom) == name
       assert function == Function.capture(atom, :f, 1)
     end
+  end
+
+  # An atom without the version that begins a term.
+  defp etf(atom) do
+    <<131, bytes::binary>> = :erlang.term_to_binary(atom, minor_version: 2)
+    bytes
   end
 
   test "bytes that are cut off or no term are looked at twice", %{stack_id: stack_id} do

@@ -29,7 +29,6 @@ defmodule ElectricShapeDb.WaitsTest do
       {:checkout, [], &Connection.checkout_write!(&1, :test, fn _ -> :ok end, &2)},
       {:read_checkout, [exclusive_mode: true],
        &Connection.checkout!(&1, :test, fn _ -> :ok end, &2)},
-      {:promote, [], fn stack_id, timeout -> Writes.promote(store(stack_id), timeout) end},
       {:cold_body, [exclusive_mode: true, cache_size: 0],
        fn stack_id, _ -> ShapeDb.shape_for_handle(stack_id, handle(0)) end},
       {:cold_list, [exclusive_mode: true, cache_size: 0],
@@ -45,7 +44,7 @@ defmodule ElectricShapeDb.WaitsTest do
   end
 
   for what <-
-        ~w(room sync sync_for_a_time flush reset validate checkout read_checkout promote)a ++
+        ~w(room sync sync_for_a_time flush reset validate checkout read_checkout)a ++
           ~w(cold_body cold_list)a do
     test "#{what}: an answer", context do
       {waiter, holder} = waiting(context, unquote(what), 60_000)
@@ -73,7 +72,7 @@ defmodule ElectricShapeDb.WaitsTest do
     end
   end
 
-  for what <- ~w(sync_for_a_time flush checkout read_checkout promote)a do
+  for what <- ~w(sync_for_a_time flush checkout read_checkout)a do
     test "#{what}: its time ends, and nothing comes later", context do
       {waiter, holder} =
         waiting(context, unquote(what), 1, nil, fn -> receive do: (:go -> :ok) end)
@@ -105,11 +104,14 @@ defmodule ElectricShapeDb.WaitsTest do
     assert Process.info(self(), :messages) == {:messages, []}
   end
 
+  @tag store: [exclusive_mode: true, cache_size: 0]
   test "an answer that was taken back does not come", %{stack_id: stack_id} = context do
     start_store!(context)
+    add!(stack_id, shape(0), handle(0))
+    flush!(stack_id)
     ref = make_ref()
     holder = Holder.hold!(stack_id, :write)
-    owed = Native.promote(store(stack_id), ref)
+    owed = Native.ask_body(store(stack_id), handle(0), ref)
     assert Waits.await(ref, 0, fn -> Native.take_back(owed) end) == :timeout
     refute Native.take_back(owed)
     Holder.release!(holder)
