@@ -55,7 +55,7 @@ pub(crate) fn open_to_write(path: &Path, options: &Options) -> rusqlite::Result<
 /// Sets a connection up for writing. The file has to be ours: it may be changed.
 pub(crate) fn prepare_to_write(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
     let journal = if options.exclusive { "DELETE" } else { "WAL" };
-    conn.pragma_update(None, "journal_mode", journal)?;
+    conn.pragma_update(Some("main"), "journal_mode", journal)?;
     conn.pragma_update(None, "synchronous", synchronous(options, options.synchronous))?;
     conn.pragma_update(None, "cache_size", -WRITER_PAGES_KIB)?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)

@@ -167,6 +167,12 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Another file took its place while it was opened.
+    #[error("{} was exchanged while it was opened: start again", path.display())]
+    Exchanged {
+        /// The file.
+        path: PathBuf,
+    },
     /// It was closed before it was open.
     #[error("the store was closed before it was open")]
     Closed,

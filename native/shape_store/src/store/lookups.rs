@@ -49,29 +49,31 @@ impl Store {
 
     /// Where the body of a shape is.
     pub fn body(&self, handle: &[u8]) -> Option<Found> {
-        let (_, entry) = self.shared.index.by_handle(handle)?;
-        Some(self.body_of(entry))
+        self.find_body(|| self.entry(handle))
     }
 
-    fn body_of(&self, entry: Entry) -> Found {
+    /// Where the body of an entry is, which is looked up here: an entry of the database that
+    /// was read before must not get the body that its row has in the next one.
+    fn find_body(&self, entry: impl FnOnce() -> Option<Entry>) -> Option<Found> {
+        let database = self.shared.bodies.database();
+        let entry = entry()?;
         // Pending first: a body goes into the cache before it leaves there.
-        let row = entry.row;
-        let warm = self.shared.pending.body(row).or_else(|| self.shared.bodies.get(row));
-        warm.map_or(Found::Cold(entry), Found::Warm)
+        let pending = self.shared.pending.body(entry.row);
+        let warm = pending.or_else(|| self.shared.bodies.get_of(database, entry.row));
+        Some(warm.map_or(Found::Cold(entry), Found::Warm))
     }
 
-    /// Reads the body of a shape from disk, unless it is in memory by now, and keeps it
-    /// warm; none for a shape that is gone, or is lost as its body is damaged.
+    /// Reads the body of a shape from disk, and keeps it warm; none for a shape that is gone, or is lost as its body is damaged.
     ///
     /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
     pub fn read_body(&self, entry: &Entry) -> Result<Option<Body>, ReadError> {
-        if let Found::Warm(body) = self.body_of(entry.clone()) {
-            return Ok(Some(body));
-        }
+        // Before a reader is had: what it reads is of this database, or of one before.
+        let database = self.shared.bodies.database();
         let stored = self.read(|conn| schema::read_body(conn, entry))?;
         let body = self.shared.take_whole(entry, stored);
         if let Some(body) = &body {
-            self.shared.bodies.keep(entry.row, self.shared.dictionary.pack(body));
+            let packed = self.shared.dictionary.pack(body);
+            self.shared.bodies.keep_of(database, entry.row, packed);
         }
         Ok(body)
     }
@@ -200,7 +202,7 @@ impl Store {
 
     /// Where the body of that shape is.
     pub fn body_at(&self, place: &Place) -> Option<Found> {
-        Some(self.body_of(self.entry_at(place)?))
+        self.find_body(|| self.entry_at(place))
     }
 
     /// Whether the shape's add is not committed.

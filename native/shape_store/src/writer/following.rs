@@ -11,11 +11,11 @@ use tracing::{info, warn};
 use super::{Next, Turn, commit::LONGEST_PAUSE, context::Context, held::Held};
 use crate::{
     connection::{keep_log_on_close, open_to_write},
-    fault::Fault,
-    file::{Label, open_labelled},
+    fault::{Fault, Passing},
+    file::{Label, Opened, open_labelled},
     load::{Followed, Loader},
     schema::Identity,
-    system::FileId,
+    system::Anchor,
 };
 
 pub(super) struct Following {
@@ -33,13 +33,20 @@ pub(super) struct Following {
     pub(super) promote_at: Option<Instant>,
 }
 
-/// What a follower has read.
+/// What a follower has read, and of which file, whose number nobody else gets meanwhile.
 pub(super) struct Seen {
-    pub(super) id: FileId,
+    pub(super) anchor: Box<dyn Anchor>,
     pub(super) identity: Identity,
     /// What `PRAGMA data_version` gave then.
     version: i64,
     pub(super) followed: Followed,
+}
+
+impl Seen {
+    /// Whether this is the file that was read.
+    pub(super) fn is(&self, opened: &Opened) -> bool {
+        self.anchor.id() == opened.id && self.identity == opened.label.identity
+    }
 }
 
 impl Following {
@@ -130,7 +137,7 @@ impl Following {
         let id = options.system.stat(path)?.map(|there| there.id);
         let loader = Loader::of(shared);
         if let (Some(seen), Some(conn)) = (&mut self.seen, self.held.get())
-            && id == Some(seen.id)
+            && id == Some(seen.anchor.id())
         {
             let version = data_version(conn)?;
             if version != seen.version {
@@ -144,21 +151,22 @@ impl Following {
         keep_log_on_close(&opened.conn, true)?;
         // Before the load: a change during it counts as unseen.
         let version = data_version(&opened.conn)?;
-        // Readers of the file before would not find what the index has of this one.
-        if !shared.known.is(opened.id, opened.label.identity) {
-            shared.known.set(opened.id, opened.label.identity);
-            shared.readers.renew();
+        let anchor = options.system.anchor(path)?;
+        if anchor.id() != opened.id {
+            return Err(Passing::Turn.into());
         }
+        // Readers of the file before would not find what the index has of this one.
+        shared.reads_from(opened.id, opened.label.identity);
         let followed = match self.seen.take() {
-            Some(mut seen) if seen.id == opened.id && seen.identity == opened.label.identity => {
+            Some(mut seen) if seen.is(&opened) => {
                 loader.follow(&opened.conn, &mut seen.followed)?;
                 seen.followed
             }
             _ => loader.load_to_follow(&opened.conn)?,
         };
         self.label = Label { position: followed.position(), ..opened.label };
-        let (id, identity) = (opened.id, opened.label.identity);
-        self.seen = Some(Seen { id, identity, version, followed });
+        let identity = opened.label.identity;
+        self.seen = Some(Seen { anchor, identity, version, followed });
         self.held.put(opened.conn);
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::{
     error::OpenError,
     event::Event,
     fault::is_damage,
-    file::{Locks, Presence},
+    file::{Locks, Presence, open_labelled},
     import::Verify,
     load::Loader,
     marks::{note_in_use, take_over_file},
@@ -270,6 +270,15 @@ fn open_alone(
     };
     let failed = |source| OpenError::Io { what: "look at", path: path.to_path_buf(), source };
     let file = OwnFile::at(&*options.system, path).map_err(failed)?;
+    // Somebody may have exchanged the file while it was made ready.
+    let open = || connection::open_to_read(path, options);
+    let same = open_labelled(&*options.system, path, open).is_ok_and(|there| {
+        let now = there.label;
+        there.id == file.anchor.id() && (now.identity, now.epoch) == (label.identity, label.epoch)
+    });
+    if !same {
+        return Err(OpenError::Exchanged { path: path.to_path_buf() });
+    }
     let writing = Writing::new(context, conn, Some(file), label);
     let shapes = shared.index.count();
     let opened = Event::Opened { shapes, standby: false, imported, quarantined };
@@ -283,11 +292,16 @@ fn load(shared: &Shared, conn: &Connection) -> rusqlite::Result<crate::file::Lab
         true => None,
         false => connection::open_to_read(shared.path(), options).ok(),
     };
-    Loader::of(shared).load(conn, second)?;
+    let loaded = Loader::of(shared).load(conn, &second)?;
     if options.exclusive {
         note_in_use(conn, options)?;
     }
     let label = take_over_file(conn, options)?;
+    if loaded.batch != label.position.batch {
+        // Somebody wrote it in between, who could not be seen and writes no more.
+        Loader::of(shared).clear();
+        Loader::of(shared).load(conn, &second)?;
+    }
     Loader::of(shared).start_rows_at(label.position.next_row);
     Ok(label)
 }

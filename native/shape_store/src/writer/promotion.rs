@@ -14,12 +14,13 @@ use super::{
     writing::Writing,
 };
 use crate::{
-    connection::{keep_log_on_close, open_to_write, prepare_to_write},
+    connection::{keep_log_on_close, open_to_write, prepare_to_write, synchronous},
     event::Event,
     fault::{Fault, Passing, is_busy},
     file::{self, Label, Locks, Opened, open_labelled},
     load::Loader,
     marks::take_over_file,
+    options::Synchronous,
     rebuild::Source,
     shared::Shared,
     state::State,
@@ -103,19 +104,19 @@ impl Following {
         let (options, path) = (&shared.options, shared.path());
         let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
         keep_log_on_close(&opened.conn, true)?;
+        if options.exclusive {
+            // With a rollback journal the epoch is written into the file itself.
+            let full = synchronous(options, Synchronous::Full);
+            opened.conn.pragma_update(None, "synchronous", full)?;
+        }
         // The epoch first: what the other one commits after it, it cannot.
         let label = take_over_file(&opened.conn, options)?;
         prepare_to_write(&opened.conn, options)?;
         let loader = Loader::of(shared);
+        shared.reads_from(opened.id, label.identity);
         match &mut self.seen {
-            Some(seen) if seen.id == opened.id && seen.identity == label.identity => {
-                loader.follow(&opened.conn, &mut seen.followed)?;
-            }
-            _ => {
-                shared.known.set(opened.id, label.identity);
-                shared.readers.renew();
-                loader.load_to_follow(&opened.conn)?;
-            }
+            Some(seen) if seen.is(&opened) => loader.follow(&opened.conn, &mut seen.followed)?,
+            _ => drop(loader.load_to_follow(&opened.conn)?),
         }
         loader.start_rows_at(label.position.next_row);
         Ok((opened, label))

@@ -28,7 +28,7 @@ use crate::{
     entry::{Entry, Handle},
     error::OpenError,
     event::Event,
-    fault::{Fault, Passing},
+    fault::{Fault, Passing, is_damage},
     file::{self, Label, Locks, Opened, Presence, open_labelled},
     list::write_list,
     rebuild::{self, Source},
@@ -174,7 +174,7 @@ impl Writing {
         // Of a try before this one, or of the writer that came after this one.
         file::finish_replacement(system, path)?;
         judge(context, &self.label)?;
-        let salvaged = self.salvage(&shared)?;
+        let salvaged = self.salvage(&shared, patient)?;
         let source = Source { conn: self.held.get().or(salvaged.as_ref()), patient };
         let (replaced, opened) = put_anew(&shared, self.label, &source)?;
         drop(salvaged);
@@ -189,14 +189,17 @@ impl Writing {
         self.unsure = None;
         // It was synced as one that is in use.
         self.noted = true;
-        shared.known.set(id, label.identity);
-        shared.readers.renew();
+        shared.reads_from(id, label.identity);
         Ok(replaced)
     }
 
     /// A connection to the file this writer had, when it has none open: that file may be
     /// there, or have no name any more.
-    fn salvage(&self, shared: &Shared) -> Result<Option<rusqlite::Connection>, ReplaceError> {
+    fn salvage(
+        &self,
+        shared: &Shared,
+        patient: bool,
+    ) -> Result<Option<rusqlite::Connection>, ReplaceError> {
         let Some(file) = &self.file else { return Ok(None) };
         if self.held.get().is_some() {
             return Ok(None);
@@ -207,15 +210,24 @@ impl Writing {
             path.to_path_buf()
         } else {
             let copy = salvage_of(path);
-            if let Err(error) = file.anchor.copy_to(&copy) {
-                warn!(reason = %error, "the shape database that was removed cannot be read");
-                return Ok(None);
+            match file.anchor.copy_to(&copy) {
+                Ok(()) => copy,
+                Err(error) if patient => return Err(error.into()),
+                Err(error) => {
+                    warn!(reason = %error, "the shape database that was removed cannot be read");
+                    return Ok(None);
+                }
             }
-            copy
         };
-        // One that cannot be opened has nothing to give.
-        let conn = connection::open_to_read(&from, options).ok();
-        Ok(conn.inspect(|conn| drop(keep_log_on_close(conn, true))))
+        match connection::open_to_read(&from, options) {
+            Ok(conn) => {
+                let _ = keep_log_on_close(&conn, true);
+                Ok(Some(conn))
+            }
+            Err(error) if patient && !is_damage(&error) => Err(Fault::from(error).into()),
+            // It has nothing to give.
+            Err(_) => Ok(None),
+        }
     }
 
     /// Another instance has become the writer: this one follows it.
