@@ -31,6 +31,9 @@ pub(super) struct Following {
     failures: u32,
     /// When to try again to become the writer.
     pub(super) promote_at: Option<Instant>,
+    /// Of a store that was the writer, until it has read what the other one wrote: that the
+    /// index is what it was then, and its connection to the file of then, if it had one.
+    pub(super) before: Option<Option<Connection>>,
 }
 
 /// What a follower has read, and of which file, whose number nobody else gets meanwhile.
@@ -57,13 +60,21 @@ impl Following {
             epoch: 0,
             position: crate::schema::Position { batch: 0, next_row: 1 },
         };
-        let mut following = Self::after_fencing(context, nothing);
+        let mut following = Self::new(context, nothing, None);
         following.look(context)?;
         Ok(following)
     }
 
     /// Begins to follow the writer that took the file of this label over.
-    pub(super) fn after_fencing(context: &mut Context, label: Label) -> Self {
+    pub(super) fn after_fencing(
+        context: &mut Context,
+        label: Label,
+        conn: Option<Connection>,
+    ) -> Self {
+        Self::new(context, label, Some(conn))
+    }
+
+    fn new(context: &mut Context, label: Label, before: Option<Option<Connection>>) -> Self {
         let term = context.next_term();
         let shared = &context.shared;
         Self {
@@ -74,6 +85,7 @@ impl Following {
             pause: shared.options.follow_interval,
             failures: 0,
             promote_at: None,
+            before,
         }
     }
 
@@ -168,6 +180,7 @@ impl Following {
         let identity = opened.label.identity;
         self.seen = Some(Seen { anchor, identity, version, followed });
         self.held.put(opened.conn);
+        self.before = None;
         Ok(())
     }
 

@@ -237,7 +237,7 @@ fn open_memory(shared: &Arc<Shared>) -> Result<Progress, OpenError> {
     let options = &shared.options;
     let named = |source| OpenError::Sqlite { path: connection::MEMORY.into(), source };
     let conn = database::prepare_memory(options).map_err(named)?;
-    let label = take_over_file(&conn, options).map_err(named)?;
+    let label = take_over_file(&conn, options, 0).map_err(named)?;
     let mut context = Box::new(Context::new(Arc::clone(shared), Locks::none(), None));
     let writing = Box::new(Writing::new(&mut context, conn, None, label));
     let opened = Event::Opened { shapes: 0, standby: false, imported: None, quarantined: None };
@@ -296,7 +296,7 @@ fn load(shared: &Shared, conn: &Connection) -> rusqlite::Result<crate::file::Lab
     if options.exclusive {
         note_in_use(conn, options)?;
     }
-    let label = take_over_file(conn, options)?;
+    let label = take_over_file(conn, options, 0)?;
     if loaded.batch != label.position.batch {
         // Somebody wrote it in between, who could not be seen and writes no more.
         Loader::of(shared).clear();
