@@ -22,3 +22,18 @@ pub mod platform;
 pub mod shared_memory;
 pub mod system;
 pub mod vfs;
+
+pub mod action;
+mod calls;
+pub mod config;
+mod events;
+pub mod failure;
+mod foreign;
+pub mod history;
+pub mod model;
+mod operator;
+mod perform;
+mod promise;
+mod reads;
+mod settle;
+pub mod world;

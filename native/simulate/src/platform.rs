@@ -8,12 +8,15 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use shape_store::Holder as Owner;
 
 use crate::{
     chance::{Chance, mix},
@@ -108,7 +111,7 @@ struct Process {
     /// For each database, its `-shm` and how many of its connections use it.
     pub(crate) nodes: BTreeMap<Key, (Key, usize)>,
     mapped: Vec<Rc<Region>>,
-    claims: BTreeSet<String>,
+    claims: BTreeMap<String, Arc<Owner>>,
     /// For each call into it that is going on, what the memory it shares with others was
     /// when it was found dead: what it does to it after that never happened.
     frames: Vec<Option<Copies>>,
@@ -188,7 +191,7 @@ impl Platform {
 
     /// A number that nobody else drew.
     pub fn random(&self) -> u64 {
-        self.random.borrow_mut().next()
+        self.random.borrow_mut().draw()
     }
 
     /// How many operations there were.
@@ -208,7 +211,7 @@ impl Platform {
             held: BTreeMap::new(),
             nodes: BTreeMap::new(),
             mapped: Vec::new(),
-            claims: BTreeSet::new(),
+            claims: BTreeMap::new(),
             frames: Vec::new(),
         });
         self.slots[slot].set(Some(process));
@@ -379,8 +382,19 @@ impl Platform {
         });
     }
 
-    pub(crate) fn claim(&self, process: ProcessId, path: &str) -> bool {
-        self.with(process, |process| process.claims.insert(path.into()))
+    pub(crate) fn claim(
+        &self,
+        process: ProcessId,
+        path: &str,
+        owner: Arc<Owner>,
+    ) -> Result<(), Arc<Owner>> {
+        self.with(process, |process| match process.claims.get(path) {
+            Some(there) => Err(Arc::clone(there)),
+            None => {
+                process.claims.insert(path.into(), owner);
+                Ok(())
+            }
+        })
     }
 
     pub(crate) fn unclaim(&self, process: ProcessId, path: &str) {

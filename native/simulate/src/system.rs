@@ -5,10 +5,11 @@ use std::{
     io,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use shape_store::{Anchor, FileId, LockFile, Stat, System};
+use shape_store::{Anchor, FileId, Holder as Owner, LockFile, Stat, System};
 
 use crate::{
     disk::{Holder, Key, parent},
@@ -81,14 +82,20 @@ impl System for Simulated {
         draw() << 64 | draw()
     }
 
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(match text(path) {
+            there if there.starts_with('/') => path.into(),
+            path => {
+                let folder = self.platform()?.folder(self.process);
+                format!("{}/{path}", folder.trim_end_matches('/')).into()
+            }
+        })
+    }
+
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         let platform = self.pass(Kind::Look, text(path))?;
-        let full = match text(path) {
-            path if path.starts_with('/') => path.to_owned(),
-            path => format!("{}/{path}", platform.folder(self.process).trim_end_matches('/')),
-        };
-        platform.disk.borrow_mut().make_folders(parent(&full))?;
-        Ok(full.into())
+        platform.disk.borrow_mut().make_folders(parent(text(path)))?;
+        Ok(path.into())
     }
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
@@ -158,15 +165,10 @@ impl System for Simulated {
         Ok(Box::new(Open { system: *self, key, holder, path: text(path).into() }))
     }
 
-    fn claim(&self, path: &Path) -> Option<Box<dyn Any + Send>> {
-        let platform = self.platform().ok()?;
-        let claimed = platform.claim(self.process, text(path));
-        let claim = Claim { system: *self, path: text(path).into() };
-        if !claimed {
-            std::mem::forget(claim);
-            return None;
-        }
-        Some(Box::new(claim))
+    fn claim(&self, path: &Path, owner: Arc<Owner>) -> Result<Box<dyn Any + Send>, Arc<Owner>> {
+        let Ok(platform) = self.platform() else { return Err(owner) };
+        platform.claim(self.process, text(path), owner)?;
+        Ok(Box::new(Claim { system: *self, path: text(path).into() }))
     }
 
     fn background(&self, work: Box<dyn FnOnce() + Send>) {

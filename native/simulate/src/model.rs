@@ -1,0 +1,463 @@
+//! What must hold.
+//!
+//! A store that becomes the writer begins a *reign*. What it found in the file is the
+//! reign's start, and every change it takes is noted with its number. From that follows
+//! what the file may hold: the start, and the changes up to some number that is neither
+//! below the highest that was acknowledged as durable nor above the last one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::failure::{Class, Failure};
+
+/// A shape that somebody added, in order of adding.
+pub type ShapeId = usize;
+
+/// A shape of a file that was damaged, which nobody added.
+pub const STRANGER: ShapeId = usize::MAX;
+
+/// What was added.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Its name.
+    pub handle: String,
+    /// Its identity.
+    pub digest: [u8; 32],
+    /// Its body.
+    pub body: Vec<u8>,
+    /// Where its store put it.
+    pub row: u64,
+}
+
+/// A shape as a store has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// Which.
+    pub shape: ShapeId,
+    /// How far its snapshot has come.
+    pub snapshot: u8,
+}
+
+/// All that a store has.
+pub type View = BTreeMap<String, Held>;
+
+/// A change that was taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "they are what they are called")]
+pub enum Change {
+    Add {
+        handle: String,
+        shape: ShapeId,
+    },
+    Remove {
+        handle: String,
+    },
+    Mark {
+        handle: String,
+        snapshot: u8,
+    },
+    Reset,
+    Nothing,
+    /// The store says that the body is gone.
+    Lost {
+        handle: String,
+    },
+}
+
+/// A change with its number, which is one of these.
+#[derive(Clone, Debug)]
+struct Done {
+    first: u64,
+    last: u64,
+    change: Change,
+}
+
+/// The time that a store was the writer.
+#[derive(Debug)]
+pub struct Reign {
+    /// Whose.
+    pub store: usize,
+    /// Under which epoch.
+    pub epoch: i64,
+    start: View,
+    /// All changes, those that were given up included.
+    now: View,
+    /// The last number before it.
+    base: u64,
+    changes: Vec<Done>,
+    /// The highest number that is known to be durable.
+    pub durable: u64,
+    /// The last number that can be.
+    pub last: u64,
+    /// Whether its store may still commit.
+    pub open: bool,
+    /// How far the next reign found it, if the file was sound then.
+    handed_over: Option<u64>,
+    /// Whether the file was written anew, when it may be ahead of the durable number.
+    rebuilt: bool,
+    /// Whether the file was damaged or replaced, so that bodies may be gone.
+    pub shaken: bool,
+}
+
+/// What a start may find.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Trust {
+    /// What the rules say.
+    Sound,
+    /// The power was lost where commits are not synced, and writes keep their order.
+    Rolled,
+    /// The file was replaced or damaged.
+    Wild,
+}
+
+/// What must hold.
+#[derive(Debug)]
+pub struct Model {
+    /// All that were added.
+    pub shapes: Vec<Shape>,
+    reigns: Vec<Reign>,
+    trust: Trust,
+    /// Whether the file may be damaged where nobody has looked yet.
+    damaged: bool,
+    /// Whether it was ever anything but sound.
+    ever_shaken: bool,
+    /// Numbers up to this are not known to be of after the last replacement, by store.
+    seen_at_tamper: BTreeMap<usize, u64>,
+    rows: BTreeMap<u64, ShapeId>,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            shapes: Vec::new(),
+            reigns: Vec::new(),
+            trust: Trust::Sound,
+            damaged: false,
+            ever_shaken: false,
+            seen_at_tamper: BTreeMap::new(),
+            rows: BTreeMap::new(),
+        }
+    }
+}
+
+impl Change {
+    fn apply(&self, view: &mut View) {
+        match self {
+            Self::Add { handle, shape } => {
+                view.insert(handle.clone(), Held { shape: *shape, snapshot: 0 });
+            }
+            Self::Remove { handle } | Self::Lost { handle } => {
+                view.remove(handle);
+            }
+            Self::Mark { handle, snapshot } => {
+                if let Some(held) = view.get_mut(handle) {
+                    held.snapshot = held.snapshot.max(*snapshot);
+                }
+            }
+            Self::Reset => view.clear(),
+            Self::Nothing => {}
+        }
+    }
+}
+
+impl Reign {
+    /// The last number before it.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// What its store has.
+    pub fn view(&self) -> &View {
+        &self.now
+    }
+
+    /// The states that the file may be in if commits ended at a number from `from` to
+    /// `to`, with the highest such number of each.
+    fn states(&self, from: u64, to: u64) -> Vec<(u64, View)> {
+        let mut states = Vec::new();
+        let mut view = self.start.clone();
+        let mut at = self.base;
+        for done in &self.changes {
+            if done.first > to {
+                break;
+            }
+            if done.first > from && done.first > at {
+                states.push((done.first - 1, view.clone()));
+            }
+            done.change.apply(&mut view);
+            at = done.first;
+        }
+        states.push((to, view));
+        states
+    }
+
+    /// What a name may lead to if commits ended at a number from `from` to `to`.
+    fn allowed(&self, handle: &str, from: u64, to: u64) -> Vec<Option<Held>> {
+        let mut view: View =
+            self.start.iter().filter(|(name, _)| *name == handle).map(own).collect();
+        let mut allowed = vec![view.get(handle).copied()];
+        for done in &self.changes {
+            if done.first > to {
+                break;
+            }
+            done.change.apply(&mut view);
+            view.retain(|name, _| name == handle);
+            if done.last <= from && !matches!(done.change, Change::Lost { .. }) {
+                allowed.clear();
+            }
+            allowed.push(view.get(handle).copied());
+        }
+        allowed
+    }
+
+    fn handles(&self) -> BTreeSet<&String> {
+        let added = self.changes.iter().filter_map(|done| match &done.change {
+            Change::Add { handle, .. } => Some(handle),
+            _ => None,
+        });
+        self.start.keys().chain(added).collect()
+    }
+}
+
+fn own<'a>((name, held): (&'a String, &'a Held)) -> (String, Held) {
+    (name.clone(), *held)
+}
+
+impl Model {
+    /// How much the file is to be trusted.
+    pub fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    /// A reign.
+    pub fn reign(&self, number: usize) -> &Reign {
+        &self.reigns[number]
+    }
+
+    /// The latest reign.
+    pub fn latest(&self) -> Option<&Reign> {
+        self.reigns.last()
+    }
+
+    /// The power is lost, at this level of SQLite's.
+    pub fn power_lost(&mut self, trust: Trust) {
+        self.trust = self.trust.max(trust);
+        self.ever_shaken |= trust > Trust::Sound;
+    }
+
+    /// Somebody replaced the file, or damaged it where that may not be seen at once.
+    /// `last` are the numbers of the stores there are.
+    pub fn tampered(&mut self, damaged: bool, last: BTreeMap<usize, u64>) {
+        self.trust = Trust::Wild;
+        self.damaged |= damaged;
+        self.ever_shaken = true;
+        self.seen_at_tamper = last;
+        for reign in self.reigns.iter_mut().filter(|reign| reign.open) {
+            reign.shaken = true;
+        }
+    }
+
+    /// A store became the writer, and found this.
+    pub fn begin(
+        &mut self,
+        store: usize,
+        epoch: i64,
+        found: View,
+        base: u64,
+    ) -> (usize, Vec<Failure>) {
+        let mut failures = Vec::new();
+        match self.trust {
+            Trust::Sound => self.check_sound(&found, &mut failures),
+            Trust::Rolled => self.check_rolled(&found, &mut failures),
+            Trust::Wild => {}
+        }
+        if !self.ever_shaken
+            && let Some(reign) = self.reigns.last()
+            && epoch <= reign.epoch
+        {
+            failures.push(Failure::new(
+                Class::Wrong,
+                "two reigns under one epoch",
+                format!(
+                    "store {store} writes under epoch {epoch}, after {} did under {}",
+                    reign.store, reign.epoch
+                ),
+            ));
+        }
+        let shaken = self.trust == Trust::Wild;
+        if !self.damaged {
+            self.trust = Trust::Sound;
+        }
+        self.reigns.push(Reign {
+            store,
+            epoch,
+            now: found.clone(),
+            start: found,
+            base,
+            changes: Vec::new(),
+            durable: base,
+            last: base,
+            open: true,
+            handed_over: None,
+            rebuilt: false,
+            shaken,
+        });
+        (self.reigns.len() - 1, failures)
+    }
+
+    /// A damaged file was moved aside, and another is in its place.
+    pub fn replaced(&mut self) {
+        self.damaged = false;
+    }
+
+    fn check_sound(&mut self, found: &View, failures: &mut Vec<Failure>) {
+        let Some(reign) = self.reigns.last_mut() else {
+            if !found.is_empty() {
+                failures.push(Failure::new(
+                    Class::Wrong,
+                    "a new file is not empty",
+                    format!("{found:?}"),
+                ));
+            }
+            return;
+        };
+        let (from, to) = (reign.durable, reign.last);
+        let mut handles: BTreeSet<&String> = reign.handles();
+        handles.extend(found.keys());
+        let mut amiss = false;
+        for handle in handles {
+            let (allowed, there) = (reign.allowed(handle, from, to), found.get(handle).copied());
+            if allowed.contains(&there) {
+                continue;
+            }
+            amiss = true;
+            let class = if there.is_none() { Class::Lost } else { Class::Wrong };
+            let what = match there {
+                None => "a durable shape is gone",
+                Some(_) => "a start finds what it should not",
+            };
+            failures.push(Failure::new(
+                class,
+                what,
+                format!("{handle}: found {there:?}, and should be one of {allowed:?} (numbers {from} to {to} of store {})", reign.store),
+            ));
+        }
+        let states = reign.states(from, to);
+        let matching = states.iter().filter(|(_, state)| state == found).map(|(at, _)| *at).max();
+        if reign.rebuilt {
+            reign.handed_over = None;
+        } else if let Some(at) = matching {
+            reign.handed_over = Some(at);
+        } else if !amiss && reign.changes.iter().all(|done| done.first == done.last) {
+            failures.push(Failure::new(
+                Class::Wrong,
+                "what a start finds is no first part of the changes",
+                format!("found {found:?} of {:?}", reign.changes),
+            ));
+        }
+    }
+
+    fn check_rolled(&self, found: &View, failures: &mut Vec<Failure>) {
+        let possible = found.is_empty()
+            || self.reigns.iter().any(|reign| {
+                reign.rebuilt
+                    || reign.shaken
+                    || reign.states(reign.base, reign.last).iter().any(|(_, state)| state == found)
+            });
+        if !possible {
+            failures.push(Failure::new(
+                Class::Wrong,
+                "after a loss of power the file is in no state it was ever in",
+                format!("found {found:?}"),
+            ));
+        }
+    }
+
+    /// The writer took a change.
+    pub fn change(&mut self, reign: usize, numbers: (u64, u64), change: Change) {
+        let reign = &mut self.reigns[reign];
+        change.apply(&mut reign.now);
+        reign.changes.push(Done { first: numbers.0, last: numbers.1, change });
+        reign.last = reign.last.max(numbers.1);
+    }
+
+    /// The writer says that a shape is lost.
+    pub fn lost(&mut self, reign: usize, handle: &str) -> Option<Failure> {
+        let shaken = self.reigns[reign].shaken;
+        // It counts from now on, whatever is still queued.
+        let at = self.reigns[reign].durable;
+        let known = self.reigns[reign].now.contains_key(handle);
+        self.change(reign, (at, at), Change::Lost { handle: handle.into() });
+        // The file is no first part of the changes any more.
+        self.reigns[reign].rebuilt = true;
+        (!shaken && known).then(|| {
+            let text = format!("store {} says that {handle} is lost", self.reigns[reign].store);
+            Failure::new(Class::Lost, "a shape is lost though nothing was damaged", text)
+        })
+    }
+
+    /// The writer wrote the file anew from memory.
+    pub fn rebuilt(&mut self, reign: usize) {
+        self.reigns[reign].rebuilt = true;
+        if reign + 1 == self.reigns.len() {
+            self.damaged = false;
+            self.trust = Trust::Sound;
+        }
+    }
+
+    /// This number turned out to be durable.
+    pub fn durable(&mut self, reign: usize, number: u64) -> Option<Failure> {
+        let latest = reign + 1 == self.reigns.len();
+        let tampered = self.seen_at_tamper.get(&self.reigns[reign].store).copied();
+        let it = &mut self.reigns[reign];
+        it.durable = it.durable.max(number);
+        if latest
+            && !self.damaged
+            && self.trust == Trust::Wild
+            && tampered.is_some_and(|at| number > at)
+        {
+            // Its batch looked at the file after that happened.
+            self.trust = Trust::Sound;
+        }
+        if let Some(at) = it.handed_over
+            && number > at
+        {
+            it.handed_over = None;
+            let text = format!(
+                "store {} says that {number} is durable, and the next writer found {at} at most",
+                it.store
+            );
+            return Some(Failure::new(
+                Class::Wrong,
+                "a commit after the next writer's start",
+                text,
+            ));
+        }
+        let added = it.changes.iter().find_map(|done| match done.change {
+            Change::Add { shape, .. } if done.first == number => Some(shape),
+            _ => None,
+        })?;
+        let row = self.shapes[added].row;
+        let there = self.rows.insert(row, added)?;
+        (!self.ever_shaken).then(|| {
+            let text = format!("row {row}: {:?} and {:?}", self.shapes[there], self.shapes[added]);
+            Failure::new(Class::Wrong, "a row id was given twice", text)
+        })
+    }
+
+    /// The store has given numbers up to this.
+    pub fn reaches(&mut self, reign: usize, number: u64) {
+        let reign = &mut self.reigns[reign];
+        reign.last = reign.last.max(number);
+    }
+
+    /// Nothing more of a reign will be committed.
+    pub fn end(&mut self, reign: usize) {
+        self.reigns[reign].open = false;
+    }
+
+    /// The shape of this name, identity and row.
+    pub fn identify(&self, handle: &str, digest: &[u8; 32], row: u64) -> Option<ShapeId> {
+        let same = |shape: &Shape| shape.handle == handle && shape.digest == *digest;
+        self.shapes.iter().rposition(|shape| same(shape) && shape.row == row)
+    }
+}
