@@ -71,6 +71,7 @@ impl World {
                 NotWritable::Closed => matches!(state, State::Closing | State::Closed),
                 _ => false,
             },
+            ChangeError::TooLarge { .. } => self.config.large_bodies,
             ChangeError::Full => self.config.max_pending.ops < 1000,
             _ => false,
         };

@@ -58,7 +58,10 @@ impl World {
             Event::Recovered { .. } => self.count("recoveries"),
             Event::SetAside { .. } => self.count("operations set aside"),
             Event::PressureStarted { .. } => self.count("full queues"),
-            Event::Promoted { .. } => self.count("promotions"),
+            Event::Promoted { .. } => {
+                self.count("promotions");
+                self.of(number, |instance| instance.promoted = true);
+            }
             Event::Fenced { .. } => {
                 self.count("fencings");
                 self.of(number, |instance| instance.fenced = true);
@@ -86,9 +89,12 @@ impl World {
                 self.wrong("a writer panicked", format!("store {number}: {message}"));
                 self.of(number, |instance| instance.ended = Some(name));
             }
-            Event::Closed { .. } => {
+            Event::Closed { durable } => {
                 self.count("closed");
-                self.of(number, |instance| instance.ended = Some(name));
+                self.of(number, |instance| {
+                    instance.ended = Some(name);
+                    instance.closed_at = Some(durable);
+                });
             }
             _ => {}
         }

@@ -38,7 +38,8 @@ pub(crate) fn prepare() {
     options.system = Arc::new(Simulated::new(&platform, process));
     platform.within(process, || {
         let none = Box::new(|_| Err("nothing is to be verified".into()));
-        let (store, mut machine) = Store::assemble(options, Box::new(|_| {}), none);
+        let assembled = Store::assemble(options, Box::new(|_| {}), none);
+        let (store, mut machine) = assembled.expect("the path is absolute");
         run(&platform, &mut machine);
         for number in 0..5 {
             let handle = format!("foreign-{number}");

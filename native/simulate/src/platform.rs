@@ -101,6 +101,7 @@ pub struct Platform {
     hook: RefCell<Option<Hook>>,
     operations: Cell<u64>,
     violations: RefCell<Vec<String>>,
+    notes: RefCell<Vec<&'static str>>,
 }
 
 struct Process {
@@ -141,6 +142,7 @@ impl Platform {
             hook: RefCell::default(),
             operations: Cell::new(0),
             violations: RefCell::default(),
+            notes: RefCell::default(),
         });
         CURRENT.set(Some(Rc::clone(&platform)));
         platform
@@ -406,6 +408,16 @@ impl Platform {
     /// Notes that somebody broke a rule of the platform.
     pub fn violate(&self, text: String) {
         self.violations.borrow_mut().push(text);
+    }
+
+    /// Notes what is worth counting.
+    pub fn note(&self, what: &'static str) {
+        self.notes.borrow_mut().push(what);
+    }
+
+    /// What was noted since the last look.
+    pub fn take_notes(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.notes.borrow_mut())
     }
 
     /// The rules broken since the last look.

@@ -60,7 +60,7 @@ impl World {
             return;
         }
         let read = self.call(number, |store| {
-            store.read_body(cold).map(|body| body.map(|body| unpacked(store, &body)))
+            store.read_body(&cold).map(|body| body.map(|body| unpacked(store, &body)))
         });
         match read {
             Some(Ok(body)) => self.check_body(number, &handle, shape, body),
@@ -222,7 +222,7 @@ impl World {
                     None => Ok(None),
                     Some(Found::Warm(body)) => Ok(Some(unpacked(store, &body))),
                     Some(Found::Cold(cold)) => store
-                        .read_body(cold)
+                        .read_body(&cold)
                         .map(|body| body.map(|body| unpacked(store, &body)))
                         .map_err(|error| error.to_string()),
                 })

@@ -56,18 +56,20 @@ impl World {
         let until = self.platform.elapsed() + PATIENCE;
         // Long enough for followers to have looked, and for who waits to have waited.
         let mut quiet_since = None;
+        let mut rounds = 0;
         loop {
             self.give_back();
             let busy = self.step_whoever_is_due();
             if self.has_failed() {
                 return;
             }
-            if self.platform.elapsed() > until {
+            rounds += 1;
+            if self.platform.elapsed() > until || rounds > 50_000 {
                 let waiting = self.unanswered();
                 self.fail(Failure::new(
                     Class::Stuck,
                     what,
-                    format!("{:?}; {waiting:?}", self.states()),
+                    format!("{:?}; {waiting:?}; {rounds} rounds", self.states()),
                 ));
                 return;
             }
@@ -101,8 +103,14 @@ impl World {
             self.platform.within(process, || drop((leases, tickets)));
         }
         for number in self.callable() {
-            let last = self.of(number, |instance| instance.last);
-            self.call(number, |store| store.flush_to(last));
+            let last = self.of(number, |it| {
+                let more = it.last > it.flushed;
+                it.flushed = it.last;
+                more.then_some(it.last)
+            });
+            if let Some(last) = last {
+                self.call(number, |store| store.flush_to(last));
+            }
         }
     }
 

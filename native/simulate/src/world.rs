@@ -43,11 +43,19 @@ pub(crate) struct Instance {
     pub(crate) machine: Option<Machine>,
     pub(crate) stepping: bool,
     pub(crate) wake: Wake,
+    /// Whether it left what has arrived where it is: while it opens, it looks at nothing.
+    pub(crate) busy: bool,
     /// Its last event.
     pub(crate) ended: Option<String>,
     pub(crate) open_failed: bool,
     pub(crate) opened: bool,
+    /// The durable number that it closed with.
+    pub(crate) closed_at: Option<u64>,
     pub(crate) fenced: bool,
+    /// Whether it said that it was promoted, and nobody has looked yet.
+    pub(crate) promoted: bool,
+    /// The highest number that was asked to be flushed in the end.
+    pub(crate) flushed: u64,
     pub(crate) reigns: Vec<usize>,
     pub(crate) reign: Option<usize>,
     /// The highest number whose end is known.
@@ -166,6 +174,7 @@ impl World {
         for text in self.platform.take_violations() {
             self.wrong("a rule of the system is broken", text);
         }
+        self.platform.take_notes().into_iter().for_each(|what| self.count(what));
         Notes {
             failures: self.failures.take(),
             counts: self.counts.take(),
@@ -308,10 +317,14 @@ impl World {
             machine: None,
             stepping: false,
             wake: Wake::Now,
+            busy: false,
             ended: None,
             open_failed: false,
             opened: false,
+            closed_at: None,
             fenced: false,
+            promoted: false,
+            flushed: 0,
             reigns: Vec::new(),
             reign: None,
             probed: 0,
@@ -324,8 +337,18 @@ impl World {
             waits: Vec::new(),
             paused: false,
         });
-        let (store, machine) =
-            self.platform.within(process, || Store::assemble(options, events, verify));
+        let assembled = self.platform.within(process, || Store::assemble(options, events, verify));
+        let (store, machine) = match assembled {
+            Ok(assembled) => assembled,
+            Err(error) => {
+                self.say(|| format!("it cannot be assembled: {error}"));
+                self.of(number, |instance| {
+                    instance.open_failed = true;
+                    instance.wake = Wake::Never;
+                });
+                return;
+            }
+        };
         self.of(number, |instance| {
             instance.store = Some(store);
             instance.machine = Some(machine);
@@ -405,6 +428,7 @@ impl World {
                 }
             };
             self.of(number, |instance| {
+                instance.busy = machine.has_mail();
                 instance.machine = Some(machine);
                 instance.stepping = false;
                 instance.wake = wake;
@@ -428,7 +452,11 @@ impl World {
     pub(crate) fn is_due(&self, number: usize) -> bool {
         let (wake, process) = self.of(number, |instance| {
             let mail = instance.machine.as_ref().is_some_and(Machine::has_mail);
-            let wake = if mail && instance.wake != Wake::Never { Wake::Now } else { instance.wake };
+            let wake = if mail && !instance.busy && instance.wake != Wake::Never {
+                Wake::Now
+            } else {
+                instance.wake
+            };
             (if instance.machine.is_none() { Wake::Never } else { wake }, instance.process)
         });
         self.platform.is_alive(process)
@@ -473,6 +501,7 @@ impl World {
         let (ended, probed, last, fenced, failed) =
             self.of(number, |it| (it.ended.clone(), it.probed, it.last, it.fenced, it.open_failed));
         self.say(|| format!("store {number} is over: {ended:?}"));
+        let probed = self.closed_at(number, fenced).unwrap_or(probed);
         if ended.is_none() {
             self.wrong("a machine ended without a word", format!("store {number}"));
         }
@@ -483,6 +512,26 @@ impl World {
                 format!("store {number}: {probed} of {last}"),
             ));
         }
+    }
+
+    /// What a store that nobody holds any more said last of its numbers.
+    fn closed_at(&self, number: usize, fenced: bool) -> Option<u64> {
+        let (closed, probed, held, reigns) =
+            self.of(number, |it| (it.closed_at, it.probed, it.store.is_some(), it.reigns.clone()));
+        let closed = closed.filter(|_| !held && !fenced)?;
+        for seq in probed + 1..=closed {
+            self.durable(&reigns, seq);
+        }
+        Some(closed)
+    }
+
+    /// A number is durable.
+    fn durable(&self, reigns: &[usize], seq: u64) {
+        let mut model = self.model.borrow_mut();
+        let of = reigns.iter().rev().find(|reign| model.reign(**reign).base() < seq);
+        let failure = of.and_then(|reign| model.durable(*reign, seq));
+        drop(model);
+        failure.into_iter().for_each(|failure| self.fail(failure));
     }
 
     // --- lives
@@ -540,15 +589,13 @@ impl World {
         let Some(store) = store.filter(|_| self.platform.is_alive(process)) else { return };
         self.probe(number, &store);
         let state = store.state();
-        let epoch = store.statistics().epoch;
-        let reign = self.of(number, |instance| instance.reign);
-        let current = reign.map(|reign| self.model.borrow().reign(reign).epoch);
+        let (reign, promoted) = self.of(number, |it| (it.reign, std::mem::take(&mut it.promoted)));
         match state {
-            State::Active if current != Some(epoch) => {
+            State::Active if reign.is_none() || promoted => {
                 if let Some(reign) = reign {
                     self.model.borrow_mut().end(reign);
                 }
-                self.begin_reign(number, &store, epoch);
+                self.begin_reign(number, &store, store.statistics().epoch);
             }
             State::Active | State::Closing => {}
             _ => {
@@ -594,13 +641,7 @@ impl World {
                 }
             };
             match outcome {
-                Outcome::Durable | Outcome::SetAside => {
-                    let mut model = self.model.borrow_mut();
-                    let of = reigns.iter().rev().find(|reign| model.reign(**reign).base() < seq);
-                    let failure = of.and_then(|reign| model.durable(*reign, seq));
-                    drop(model);
-                    failure.into_iter().for_each(|failure| self.fail(failure));
-                }
+                Outcome::Durable | Outcome::SetAside => self.durable(&reigns, seq),
                 Outcome::Fenced => {
                     self.of(number, |instance| instance.given_up.insert(seq));
                 }
