@@ -114,8 +114,13 @@ impl World {
         let Some((reign, view)) = self.writer(number) else {
             return self.add_to_other(number, chance);
         };
-        let handle = self.handle(chance);
-        let digest = Digest::of(&[chance.below(self.config.handles) as u8]);
+        // In the end each has a name of its own, so that it is taken.
+        let own = self.calm.get().then(|| format!("last-{}", self.model.borrow().shapes.len()));
+        let handle = own.clone().unwrap_or_else(|| self.handle(chance));
+        let digest = match own {
+            Some(own) => Digest::of(own.as_bytes()),
+            None => Digest::of(&[chance.below(self.config.handles) as u8]),
+        };
         let shape = self.model.borrow().shapes.len();
         let body = self.body(shape, &handle, chance);
         let oids = [chance.below(3) as u32, chance.below(3) as u32];
@@ -156,7 +161,7 @@ impl World {
                 self.model.borrow_mut().shapes.push(Shape {
                     handle: handle.clone(),
                     digest: digest.0,
-                    body,
+                    body: Some(body),
                     row,
                 });
                 self.taken(number, reign, seq, vec![Change::Add { handle, shape }]);

@@ -1,5 +1,14 @@
 //! What went wrong in a history.
 
+use std::sync::OnceLock;
+
+static IGNORED: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Passes over families of failures that are known, so that others are found behind them.
+pub fn ignore(families: Vec<String>) {
+    let _ = IGNORED.set(families);
+}
+
 /// What kind of promise was broken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Class {
@@ -25,6 +34,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Whether it is one of those that are passed over.
+    pub fn is_ignored(&self) -> bool {
+        IGNORED.get().is_some_and(|known| known.iter().any(|known| self.what.contains(known)))
+    }
+
     /// A promise that was broken.
     pub fn new(class: Class, what: &'static str, text: impl Into<String>) -> Self {
         Self { class, what, text: text.into() }

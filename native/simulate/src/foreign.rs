@@ -17,9 +17,9 @@ pub(crate) fn database() -> Vec<u8> {
     MADE.with_borrow(|made| made.clone().unwrap_or_default())
 }
 
-/// Whether a body is of the other stack's shape of this name.
-pub(crate) fn is_body(handle: &str, body: &[u8]) -> bool {
-    handle.starts_with("foreign") && body == body_of(handle)
+/// The body of the other stack's shape of this name, if it is one.
+pub(crate) fn body(handle: &str) -> Option<Vec<u8>> {
+    handle.starts_with("foreign").then(|| body_of(handle))
 }
 
 fn body_of(handle: &str) -> Vec<u8> {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use simulate::{
-    failure::{Class, Failure},
+    failure::{self, Class, Failure},
     history::History,
 };
 
@@ -46,14 +46,20 @@ fn arguments() -> Arguments {
             arguments.whole = true;
             continue;
         }
-        let value = given.next().and_then(|value| value.parse::<u64>().ok());
+        let value = given.next();
+        if name == "--ignore" {
+            let families = value.unwrap_or_default();
+            failure::ignore(families.split(',').map(str::to_owned).collect());
+            continue;
+        }
+        let value = value.and_then(|value| value.parse::<u64>().ok());
         match (name.as_str(), value) {
             ("--seeds", Some(value)) => arguments.seeds = value,
             ("--first", Some(value)) => arguments.first = value,
             ("--seed", Some(value)) => arguments.one = Some(value),
             ("--threads", Some(value)) => arguments.threads = value as usize,
             _ => panic!(
-                "simulate [--seeds N] [--first N] [--threads N] | --seed N [--whole]: not {name}"
+                "simulate [--seeds N] [--first N] [--threads N] [--ignore FAMILY,…] | --seed N [--whole]: not {name}"
             ),
         }
     }

@@ -22,8 +22,8 @@ pub struct Shape {
     pub handle: String,
     /// Its identity.
     pub digest: [u8; 32],
-    /// Its body.
-    pub body: Vec<u8>,
+    /// Its body, if it is known.
+    pub body: Option<Vec<u8>>,
     /// Where its store put it.
     pub row: u64,
 }

@@ -7,6 +7,7 @@ use crate::{
     action::Kind,
     chance::Chance,
     failure::{Class, Failure},
+    model::Shape,
     promise::{Awaited, Teller},
     world::World,
 };
@@ -100,19 +101,22 @@ impl World {
         let text = |body: &[u8]| String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
         let model = self.model.borrow();
         let failure = match (&body, shape.and_then(|shape| model.shapes.get(shape))) {
-            (Some(body), Some(shape)) if shape.body != *body => Some(Failure::new(
-                Class::Wrong,
-                "a body is another's",
-                format!(
-                    "store {number}: {handle} has {:?} and should have {:?}",
-                    text(body),
-                    text(&shape.body)
-                ),
-            )),
+            (Some(body), Some(Shape { body: Some(expected), .. })) if expected != body => {
+                Some(Failure::new(
+                    Class::Wrong,
+                    "a body is another's",
+                    format!(
+                        "store {number}: {handle} has {:?} and should have {:?}",
+                        text(body),
+                        text(expected)
+                    ),
+                ))
+            }
             // Of a follower it is not known which: one of those of that name.
             (Some(body), None)
-                if !model.shapes.iter().any(|it| it.handle == handle && it.body == *body)
-                    && !crate::foreign::is_body(handle, body) =>
+                if !model.shapes.iter().any(|it| {
+                    it.handle == handle && it.body.as_ref().is_none_or(|its| its == body)
+                }) && crate::foreign::body(handle).as_ref() != Some(body) =>
             {
                 Some(Failure::new(
                     Class::Wrong,

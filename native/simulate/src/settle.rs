@@ -16,6 +16,10 @@ use crate::{
 /// How long everything may take once nothing fails any more.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// How long nothing has to happen: followers look again after a second at the latest, and a
+/// writer looks after its file every two.
+const QUIET: Duration = Duration::from_millis(2500);
+
 impl World {
     /// Heals all faults and lets everybody finish.
     pub(crate) fn settle(&self, seed: u64) {
@@ -79,7 +83,7 @@ impl World {
             let now = self.platform.elapsed();
             if self.is_at_rest() {
                 let since = *quiet_since.get_or_insert(now);
-                if now - since > Duration::from_millis(500) {
+                if now - since > QUIET {
                     return;
                 }
             } else {
