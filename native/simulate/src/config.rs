@@ -47,7 +47,7 @@ impl Config {
             }
         }
         Self {
-            slots: 1 + chance.below(SLOTS),
+            slots: chance.pick(&[1, 2, 2, SLOTS, SLOTS]),
             exclusive: chance.one_in(8),
             synchronous: chance.pick(&[
                 Synchronous::Off,

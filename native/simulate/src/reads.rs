@@ -1,7 +1,7 @@
 //! Bodies, lists and connections.
 
 use rusqlite::Connection;
-use shape_store::{Body, Found, State, Store};
+use shape_store::{Body, Found, Store};
 
 use crate::{
     action::Kind,
@@ -211,29 +211,28 @@ impl World {
         self.platform.within(process, || drop(lease));
     }
 
-    /// The bodies of all that a writer has, one after the other.
-    pub(crate) fn read_everything(&self, number: usize) {
-        let Some(reign) = self.of(number, |instance| instance.reign) else { return };
-        let handles: Vec<String> =
-            self.model.borrow().reign(reign).view().keys().cloned().collect();
-        for handle in handles {
+    /// The bodies of all that a store has, one after the other, which are to be had if the
+    /// file is `sound`.
+    pub(crate) fn read_everything(&self, number: usize, sound: bool) {
+        let exclusive = self.call(number, Store::is_exclusive);
+        if exclusive != Some(false) {
+            return;
+        }
+        let places = self.call(number, Store::places).unwrap_or_default();
+        for place in places {
+            let handle = String::from_utf8_lossy(&place.handle).into_owned();
             let shape = self.shape_of(number, &handle);
-            let read = self.call(number, |store| {
-                if store.state() != State::Active || store.is_exclusive() {
-                    return None;
-                }
-                Some(match store.body(handle.as_bytes()) {
-                    None => Ok(None),
-                    Some(Found::Warm(body)) => Ok(Some(unpacked(store, &body))),
-                    Some(Found::Cold(cold)) => store
-                        .read_body(&cold)
-                        .map(|body| body.map(|body| unpacked(store, &body)))
-                        .map_err(|error| error.to_string()),
-                })
+            let read = self.call(number, |store| match store.body(handle.as_bytes()) {
+                None => Ok(None),
+                Some(Found::Warm(body)) => Ok(Some(unpacked(store, &body))),
+                Some(Found::Cold(cold)) => store
+                    .read_body(&cold)
+                    .map(|body| body.map(|body| unpacked(store, &body)))
+                    .map_err(|error| error.to_string()),
             });
             match read {
-                Some(Some(Ok(body))) => self.check_body(number, &handle, shape, body),
-                Some(Some(Err(error))) if !self.model.borrow().reign(reign).shaken => {
+                Some(Ok(body)) => self.check_body(number, &handle, shape, body),
+                Some(Err(error)) if sound => {
                     self.fail(Failure::new(
                         Class::Lost,
                         "a body is not to be had though nothing fails",

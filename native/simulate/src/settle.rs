@@ -211,7 +211,8 @@ impl World {
         }
         let writer = writers[0];
         self.look_at(writer);
-        self.read_everything(writer);
+        let sound = !self.is_shaken(writer);
+        self.read_everything(writer, sound);
         let view = |number: usize| {
             self.call(number, |store| self.view_of(number, store, false)).unwrap_or_default()
         };
@@ -219,6 +220,7 @@ impl World {
         let followers = [State::Standby, State::Fenced].map(|state| self.in_state(state)).concat();
         for follower in followers {
             self.count("followers compared");
+            self.read_everything(follower, sound);
             let there = view(follower);
             if there != expected && trusted {
                 self.wrong(
@@ -227,6 +229,11 @@ impl World {
                 );
             }
         }
+    }
+
+    fn is_shaken(&self, writer: usize) -> bool {
+        let reign = self.of(writer, |instance| instance.reign);
+        reign.is_none_or(|reign| self.model.borrow().reign(reign).shaken)
     }
 
     fn close_all(&self) {
