@@ -16,6 +16,7 @@ use std::{
 use simulate::{
     failure::{self, Class, Failure},
     history::History,
+    world,
 };
 
 /// A history that takes longer hangs: a store waits for itself.
@@ -46,6 +47,10 @@ fn arguments() -> Arguments {
             arguments.whole = true;
             continue;
         }
+        if name == "--operations" {
+            world::trace_operations();
+            continue;
+        }
         let value = given.next();
         if name == "--ignore" {
             let families = value.unwrap_or_default();
@@ -59,7 +64,7 @@ fn arguments() -> Arguments {
             ("--seed", Some(value)) => arguments.one = Some(value),
             ("--threads", Some(value)) => arguments.threads = value as usize,
             _ => panic!(
-                "simulate [--seeds N] [--first N] [--threads N] [--ignore FAMILY,…] | --seed N [--whole]: not {name}"
+                "simulate [--seeds N] [--first N] [--threads N] [--ignore FAMILY,…] | --seed N [--whole] [--operations]: not {name}"
             ),
         }
     }

@@ -115,11 +115,15 @@ pub struct Model {
     /// All that were added.
     pub shapes: Vec<Shape>,
     reigns: Vec<Reign>,
+    /// The reign whose file is the one there is.
+    heir: usize,
     trust: Trust,
     /// Whether the file may be damaged where nobody has looked yet.
     damaged: bool,
     /// Whether it was ever anything but sound.
     ever_shaken: bool,
+    /// How often somebody replaced or damaged the file.
+    tampers: u64,
     /// Numbers up to this are not known to be of after the last replacement, by store.
     seen_at_tamper: BTreeMap<usize, u64>,
     rows: BTreeMap<u64, ShapeId>,
@@ -130,9 +134,11 @@ impl Default for Model {
         Self {
             shapes: Vec::new(),
             reigns: Vec::new(),
+            heir: 0,
             trust: Trust::Sound,
             damaged: false,
             ever_shaken: false,
+            tampers: 0,
             seen_at_tamper: BTreeMap::new(),
             rows: BTreeMap::new(),
         }
@@ -223,6 +229,16 @@ fn own<'a>((name, held): (&'a String, &'a Held)) -> (String, Held) {
 }
 
 impl Model {
+    /// How often somebody replaced or damaged the file.
+    pub fn tampers(&self) -> u64 {
+        self.tampers
+    }
+
+    /// Whether the file is this reign's, as far as anybody knows.
+    pub fn is_heir(&self, reign: usize) -> bool {
+        self.heir == reign
+    }
+
     /// How much the file is to be trusted.
     pub fn trust(&self) -> Trust {
         self.trust
@@ -231,11 +247,6 @@ impl Model {
     /// A reign.
     pub fn reign(&self, number: usize) -> &Reign {
         &self.reigns[number]
-    }
-
-    /// The latest reign.
-    pub fn latest(&self) -> Option<&Reign> {
-        self.reigns.last()
     }
 
     /// The power is lost, at this level of SQLite's.
@@ -248,6 +259,7 @@ impl Model {
     /// `last` are the numbers of the stores there are.
     pub fn tampered(&mut self, damaged: bool, last: BTreeMap<usize, u64>) {
         self.trust = Trust::Wild;
+        self.tampers += 1;
         self.damaged |= damaged;
         self.ever_shaken = true;
         self.seen_at_tamper = last;
@@ -256,35 +268,35 @@ impl Model {
         }
     }
 
-    /// A store became the writer, and found this.
+    /// A store became the writer, and found this. `tampers` is how often the file had been
+    /// replaced or damaged when it began to look.
     pub fn begin(
         &mut self,
         store: usize,
         epoch: i64,
         found: View,
         base: u64,
+        tampers: u64,
     ) -> (usize, Vec<Failure>) {
         let mut failures = Vec::new();
+        let before = self.reigns.get(self.heir).map_or(0, |reign| reign.epoch);
+        // Another took the file over while this one, which could not lock it, still opened it.
+        let late = !self.ever_shaken && epoch < before;
         match self.trust {
+            _ if late => {}
             Trust::Sound => self.check_sound(&found, &mut failures),
             Trust::Rolled => self.check_rolled(&found, &mut failures),
             Trust::Wild => {}
         }
-        if !self.ever_shaken
-            && let Some(reign) = self.reigns.last()
-            && epoch <= reign.epoch
-        {
+        if !self.ever_shaken && epoch == before {
             failures.push(Failure::new(
                 Class::Wrong,
                 "two reigns under one epoch",
-                format!(
-                    "store {store} writes under epoch {epoch}, after {} did under {}",
-                    reign.store, reign.epoch
-                ),
+                format!("store {store} writes under epoch {epoch}, as another did"),
             ));
         }
         let shaken = self.trust == Trust::Wild;
-        if !self.damaged {
+        if !self.damaged && self.tampers == tampers {
             self.trust = Trust::Sound;
         }
         self.reigns.push(Reign {
@@ -297,10 +309,13 @@ impl Model {
             durable: base,
             last: base,
             open: true,
-            handed_over: None,
+            handed_over: late.then_some(base),
             rebuilt: false,
             shaken,
         });
+        if !late {
+            self.heir = self.reigns.len() - 1;
+        }
         (self.reigns.len() - 1, failures)
     }
 
@@ -310,7 +325,7 @@ impl Model {
     }
 
     fn check_sound(&mut self, found: &View, failures: &mut Vec<Failure>) {
-        let Some(reign) = self.reigns.last_mut() else {
+        let Some(reign) = self.reigns.get_mut(self.heir) else {
             if !found.is_empty() {
                 failures.push(Failure::new(
                     Class::Wrong,
@@ -342,7 +357,16 @@ impl Model {
             ));
         }
         let states = reign.states(from, to);
-        let matching = states.iter().filter(|(_, state)| state == found).map(|(at, _)| *at).max();
+        let matches = |(_, state): &&(u64, View)| {
+            // The add of what was removed by the time of its commit is left out.
+            let left_out = |(handle, held): (&String, &Held)| {
+                !found.contains_key(handle)
+                    && reign.now.get(handle).map(|now| now.shape) != Some(held.shape)
+            };
+            found.iter().all(|(handle, held)| state.get(handle) == Some(held))
+                && state.iter().all(|it| found.contains_key(it.0) || left_out(it))
+        };
+        let matching = states.iter().filter(matches).map(|(at, _)| *at).max();
         if reign.rebuilt {
             reign.handed_over = None;
         } else if let Some(at) = matching {
@@ -398,15 +422,16 @@ impl Model {
     /// The writer wrote the file anew from memory.
     pub fn rebuilt(&mut self, reign: usize) {
         self.reigns[reign].rebuilt = true;
-        if reign + 1 == self.reigns.len() {
-            self.damaged = false;
-            self.trust = Trust::Sound;
-        }
+        // Whoever began another in the meantime has none any more.
+        self.heir = reign;
+        self.reigns[reign].handed_over = None;
+        self.damaged = false;
+        self.trust = Trust::Sound;
     }
 
     /// This number turned out to be durable.
     pub fn durable(&mut self, reign: usize, number: u64) -> Option<Failure> {
-        let latest = reign + 1 == self.reigns.len();
+        let latest = reign == self.heir;
         let tampered = self.seen_at_tamper.get(&self.reigns[reign].store).copied();
         let it = &mut self.reigns[reign];
         it.durable = it.durable.max(number);

@@ -133,9 +133,11 @@ impl World {
         let reign = self.of(number, |instance| instance.reign);
         if let (None, Some(shape), Some(reign)) = (body, shape, reign) {
             let model = self.model.borrow();
+            // Another may have taken the writing over, and removed it.
+            let heir = model.is_heir(reign);
             let reign = model.reign(reign);
             let there = reign.view().get(handle).is_some_and(|held| held.shape == shape);
-            let failure = (there && !reign.shaken).then(|| {
+            let failure = (there && heir && !reign.shaken).then(|| {
                 Failure::new(
                     Class::Lost,
                     "a body is gone though nothing was damaged",

@@ -5,7 +5,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{
+        Arc,
+        // Relaxed: a switch that guards nothing else.
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -32,6 +36,13 @@ const DEEPEST: usize = 3;
 /// More operations than any history should need.
 const MOST_OPERATIONS: u64 = 400_000;
 
+static TRACES: AtomicBool = AtomicBool::new(false);
+
+/// Has each operation on the disk in the printed history.
+pub fn trace_operations() {
+    TRACES.store(true, Relaxed);
+}
+
 thread_local! {
     static CURRENT: RefCell<Weak<World>> = const { RefCell::new(Weak::new()) };
 }
@@ -57,6 +68,8 @@ pub(crate) struct Instance {
     /// The highest number that was asked to be flushed in the end.
     pub(crate) flushed: u64,
     spins: usize,
+    /// How often the file had been tampered with when its machine began its step.
+    tampers: u64,
     pub(crate) reigns: Vec<usize>,
     pub(crate) reign: Option<usize>,
     /// The highest number whose end is known.
@@ -217,6 +230,14 @@ impl World {
             }
             return Some(Fault::Io);
         }
+        if self.verbose && TRACES.load(Relaxed) {
+            self.say(|| {
+                format!(
+                    ". {:?} {} by process {}",
+                    operation.kind, operation.path, operation.process.0
+                )
+            });
+        }
         if self.calm.get() {
             return None;
         }
@@ -330,6 +351,7 @@ impl World {
             promoted: false,
             flushed: 0,
             spins: 0,
+            tampers: 0,
             reigns: Vec::new(),
             reign: None,
             probed: 0,
@@ -415,6 +437,8 @@ impl World {
                 return;
             }
             self.count("steps");
+            let tampers = self.model.borrow().tampers();
+            self.of(number, |instance| instance.tampers = tampers);
             let now = self.platform.now();
             let stepped = self
                 .platform
@@ -642,9 +666,11 @@ impl World {
     }
 
     fn begin_reign(&self, number: usize, store: &Store, epoch: i64) {
+        let tampers = self.of(number, |instance| instance.tampers);
         let found = self.view_of(number, store, true);
         self.say(|| format!("store {number} writes under epoch {epoch}, with {found:?}"));
-        let (reign, failures) = self.model.borrow_mut().begin(number, epoch, found, store.last());
+        let (reign, failures) =
+            self.model.borrow_mut().begin(number, epoch, found, store.last(), tampers);
         failures.into_iter().for_each(|failure| self.fail(failure));
         self.of(number, |instance| {
             instance.reign = Some(reign);
