@@ -26,20 +26,27 @@ mod batch;
 mod bodies;
 mod body;
 mod cell;
+mod command;
 mod connection;
 mod database;
 mod entry;
 mod error;
 mod event;
+mod fault;
 mod file;
+mod gate;
 mod import;
 mod index;
+mod lease;
+mod list;
 mod load;
 #[cfg(all(test, loom))]
 mod models;
 mod options;
 mod pending;
 mod queue;
+mod readers;
+mod reading;
 mod rebuild;
 mod relations;
 mod rows;
@@ -47,6 +54,7 @@ mod schema;
 mod seqlock;
 mod shared;
 mod slab;
+mod state;
 mod statistics;
 mod store;
 mod sync;
@@ -58,7 +66,7 @@ mod wake;
 mod writer;
 
 pub use body::{Body, Dictionary};
-pub use connection::{GrantError, Granted, Lease, WRITER_SLOT};
+pub use command::Bodies;
 pub use entry::{
     Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId,
     Snapshot,
@@ -66,15 +74,17 @@ pub use entry::{
 pub use error::{ChangeError, NotWritable, OpenError, ReadError};
 pub use event::{Event, Events};
 pub use import::{Imported, Unverified, Verify};
+pub use lease::{GrantError, Granted, Lease, WRITER_SLOT};
 pub use options::{Location, Options, Source, SourceSchema, Synchronous};
 pub use queue::{Load, Operation, Seq};
 pub use schema::{SCHEMA_VERSION, STATEMENTS};
-pub use shared::State;
+pub use state::State;
 pub use statistics::Statistics;
 pub use store::{Found, NewShape, Place, Request, Store, WeakStore};
-pub use system::{Anchor, FileId, LockFile, Native, Stat, System};
+pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};
 pub use ticket::Ticket;
 pub use waits::{Outcome, WaitId, Waiting};
+pub use writer::{Machine, Next};
 
 /// Tells somebody something once. Called from any thread, with no lock held that
 /// a caller can see; it must not block.

@@ -14,6 +14,7 @@ use crate::{
     queue::Queue,
     rows::{self, PIECE},
     schema::{self, Position},
+    shared::Shared,
     slab::EntryId,
 };
 
@@ -22,8 +23,8 @@ const PIECES_AHEAD: usize = 16;
 
 /// Reads what the file has, at once or as it changes.
 pub(crate) struct Loader<'a> {
-    pub(crate) index: &'a Index,
-    pub(crate) queue: &'a Mutex<Queue>,
+    index: &'a Index,
+    queue: &'a Mutex<Queue>,
 }
 
 /// How far a standby has read, and which entry each row is.
@@ -38,7 +39,12 @@ impl Followed {
     }
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    /// Into the index of this store.
+    pub(crate) fn of(shared: &'a Shared) -> Self {
+        Self { index: &shared.index, queue: &shared.queue }
+    }
+
     /// Reads every row into an empty index, with the help of a `second` connection if
     /// there may be one.
     pub(crate) fn load(
@@ -236,7 +242,8 @@ impl Loader<'_> {
         ids.filter_map(|id| Some((self.index.get(id)?.row, id))).collect()
     }
 
-    fn start_rows_at(&self, next_row: RowId) {
+    /// Gives no row id below this one from here on.
+    pub(crate) fn start_rows_at(&self, next_row: RowId) {
         let mut queue = self.queue.lock();
         queue.next_row = queue.next_row.max(next_row);
     }

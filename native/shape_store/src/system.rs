@@ -8,7 +8,7 @@
 
 use std::{
     any::Any,
-    collections::HashSet,
+    collections::{HashMap, hash_map::Entry},
     fmt,
     fs::{self, File, TryLockError},
     hash::{BuildHasher as _, RandomState},
@@ -18,7 +18,10 @@ use std::{
         unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -80,8 +83,38 @@ pub trait LockFile: fmt::Debug + Send {
     fn write(&self, text: &str) -> io::Result<()>;
 }
 
+/// Whose store has a file.
+#[derive(Debug)]
+pub struct Holder {
+    name: String,
+    leaving: AtomicBool,
+}
+
+impl Holder {
+    /// A store that is to stay.
+    pub fn new(name: String) -> Self {
+        Self { name, leaving: AtomicBool::new(false) }
+    }
+
+    /// What to call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// It has been told to close.
+    pub fn leave(&self) {
+        // Relaxed, here and below: whoever waits looks again.
+        self.leaving.store(true, Relaxed);
+    }
+
+    /// Whether it is worth waiting for it to close.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
+    }
+}
+
 /// The system. Every method may be called from any thread. Paths are absolute, but for
-/// that of [`System::resolve`].
+/// that of [`System::absolute`].
 pub trait System: fmt::Debug + Send + Sync {
     /// A time that never goes back.
     fn now(&self) -> Instant;
@@ -92,8 +125,11 @@ pub trait System: fmt::Debug + Send + Sync {
     /// A number that nobody else drew.
     fn random(&self) -> u128;
 
-    /// The one name of a file that may not be there yet: absolute, without links, its
-    /// folder made if it is missing.
+    /// A path that means the same wherever the process goes. Touches no file.
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// The one name of a file that may not be there yet: without links, its folder made if
+    /// it is missing.
     fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
 
     /// What is at a path, through links; none when nothing is.
@@ -121,10 +157,10 @@ pub trait System: fmt::Debug + Send + Sync {
     /// Opens a lock file, which is made if it is missing.
     fn lock_file(&self, path: &Path) -> io::Result<Box<dyn LockFile>>;
 
-    /// The right of one store of this process to use a file, while what is returned lives;
-    /// none while another store has it. SQLite's locks are the process's, so two stores of
-    /// one process are kept apart by this.
-    fn claim(&self, path: &Path) -> Option<Box<dyn Any + Send>>;
+    /// The right of one store of this process to use a file, while what is returned lives,
+    /// or who has it. SQLite's locks are the process's, so two stores of one process are
+    /// kept apart by this.
+    fn claim(&self, path: &Path, holder: Arc<Holder>) -> Result<Box<dyn Any + Send>, Arc<Holder>>;
 
     /// Runs work that nobody waits for, off this thread if that can be had.
     fn background(&self, work: Box<dyn FnOnce() + Send>);
@@ -152,8 +188,12 @@ impl System for Native {
         draw() << 64 | draw()
     }
 
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        std::path::absolute(path)
+    }
+
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        let mut path = std::path::absolute(path)?;
+        let mut path = path.to_path_buf();
         for _ in 0..MAX_LINKS {
             let folder = path.parent().unwrap_or(Path::new("/"));
             fs::create_dir_all(folder)?;
@@ -223,10 +263,15 @@ impl System for Native {
         Ok(Box::new(NativeLock { file }))
     }
 
-    fn claim(&self, path: &Path) -> Option<Box<dyn Any + Send>> {
+    fn claim(&self, path: &Path, holder: Arc<Holder>) -> Result<Box<dyn Any + Send>, Arc<Holder>> {
         let path: Arc<Path> = path.into();
-        let claimed = CLAIMS.lock().insert(Arc::clone(&path));
-        claimed.then(|| Box::new(Claim(path)) as Box<dyn Any + Send>)
+        match CLAIMS.lock().entry(Arc::clone(&path)) {
+            Entry::Occupied(there) => Err(Arc::clone(there.get())),
+            Entry::Vacant(free) => {
+                free.insert(holder);
+                Ok(Box::new(Claim(path)))
+            }
+        }
     }
 
     fn background(&self, work: Box<dyn FnOnce() + Send>) {
@@ -247,7 +292,7 @@ impl System for Native {
 }
 
 /// The files that stores of this process have.
-static CLAIMS: Lazy<Mutex<HashSet<Arc<Path>>>> = Lazy::new(Mutex::default);
+static CLAIMS: Lazy<Mutex<HashMap<Arc<Path>, Arc<Holder>>>> = Lazy::new(Mutex::default);
 
 struct Claim(Arc<Path>);
 

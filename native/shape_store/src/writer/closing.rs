@@ -1,0 +1,84 @@
+//! The end of a writer: all that was queued is committed, and the file is noted as closed.
+
+use std::time::Instant;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tracing::warn;
+
+use super::{Turn, context::Context, writing::Writing};
+use crate::{
+    connection::{self, keep_log_on_close, open_to_write},
+    fault::{Fault, Passing},
+    file::open_labelled,
+    options::Synchronous,
+    schema,
+};
+
+impl Writing {
+    /// Leaves the file so that the next start need not check it. Whoever has the connection
+    /// keeps it: the note is made on another.
+    pub(super) fn leave(&mut self, context: &mut Context, now: Instant) -> Turn {
+        if self.file.is_none() {
+            return Turn::Done;
+        }
+        let noted = match context.locks.try_batch() {
+            true => self.note_clean(context),
+            false => Err(Passing::Turn.into()),
+        };
+        if noted.is_ok() {
+            self.held.close_with_log();
+        }
+        context.locks.end();
+        match noted {
+            Ok(()) => Turn::Done,
+            // All that was committed is in memory still: it is written anew first.
+            Err(fault @ Fault::NotOurs(_)) => self.fault(context, fault, now),
+            Err(fault) => {
+                warn!(reason = %fault, "the shape database will be checked at the next start");
+                self.held.close();
+                Turn::Done
+            }
+        }
+    }
+
+    fn note_clean(&mut self, context: &mut Context) -> Result<(), Fault> {
+        if !self.held.is_lent() {
+            self.reopen(context)?;
+        }
+        self.check_name(context)?;
+        self.check_log(context)?;
+        let options = &context.shared.options;
+        let path = context.shared.path();
+        match self.held.get() {
+            Some(conn) => note_clean(conn, self.label.epoch, options),
+            None => {
+                let open = || open_to_write(path, options);
+                let opened = open_labelled(&*options.system, path, open)?;
+                keep_log_on_close(&opened.conn, true)?;
+                note_clean(&opened.conn, self.label.epoch, options)
+            }
+        }
+    }
+}
+
+/// Notes that the file needs no check, once it is on the disk: what earlier checkpoints
+/// wrote may not be, with `synchronous=OFF`. A checkpoint syncs the file only when it has
+/// something to write, hence the note before it.
+fn note_clean(
+    conn: &Connection,
+    epoch: i64,
+    options: &crate::options::Options,
+) -> Result<(), Fault> {
+    let full = connection::synchronous(options, Synchronous::Full);
+    conn.pragma_update(None, "synchronous", full)?;
+    for clean in [0, 1] {
+        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        if schema::read_label(&tx)?.epoch != epoch {
+            return Err(Fault::Fenced);
+        }
+        schema::write_meta(&tx, "clean", clean)?;
+        tx.commit()?;
+        conn.query_row("PRAGMA main.wal_checkpoint", [], |_| Ok(()))?;
+    }
+    Ok(())
+}
