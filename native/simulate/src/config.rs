@@ -23,6 +23,8 @@ pub struct Config {
     pub large_bodies: bool,
     /// One operation in so many fails, or none.
     pub faults: Option<usize>,
+    /// Whether locks fail too: a store then takes it that this file system has none.
+    pub lock_faults: bool,
     /// At one operation in so many others run, or at none.
     pub nested: Option<usize>,
     /// How likely each kind of action is.
@@ -68,6 +70,7 @@ impl Config {
             handles: chance.pick(&[3, 8, 20]),
             large_bodies: chance.one_in(5),
             faults: chance.pick(&[None, None, Some(30), Some(200), Some(1000)]),
+            lock_faults: chance.one_in(16),
             nested: chance.pick(&[None, Some(10), Some(40), Some(40), Some(200)]),
             weights,
             length: chance.pick(&[20, 40, 80, 150]),

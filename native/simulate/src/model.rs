@@ -426,12 +426,21 @@ impl Model {
         self.heir = reign;
         self.reigns[reign].handed_over = None;
         self.damaged = false;
-        self.trust = Trust::Sound;
+        if !self.is_contested(reign) {
+            self.trust = Trust::Sound;
+        }
+    }
+
+    /// Whether another has a file of its own in mind, and may put it there at any time: only
+    /// after somebody took its file away from under it.
+    fn is_contested(&self, reign: usize) -> bool {
+        let mut others = self.reigns.iter().enumerate().filter(|(other, _)| *other != reign);
+        others.any(|(_, other)| other.open && other.shaken)
     }
 
     /// This number turned out to be durable.
     pub fn durable(&mut self, reign: usize, number: u64) -> Option<Failure> {
-        let latest = reign == self.heir;
+        let latest = reign == self.heir && !self.is_contested(reign);
         let tampered = self.seen_at_tamper.get(&self.reigns[reign].store).copied();
         let it = &mut self.reigns[reign];
         it.durable = it.durable.max(number);

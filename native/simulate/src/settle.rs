@@ -48,6 +48,10 @@ impl World {
         if self.has_failed() {
             return;
         }
+        self.have_a_writer();
+        if self.has_failed() {
+            return;
+        }
         self.compare();
         self.close_all();
         if !self.has_failed() {

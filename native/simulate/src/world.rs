@@ -250,7 +250,8 @@ impl World {
             Some(often) => chance.one_in(often),
             None => sleeps && chance.one_in(8),
         };
-        let fails = !sleeps && self.config.faults.is_some_and(|often| chance.one_in(often));
+        let may_fail = !sleeps && (operation.kind != Kind::Flock || self.config.lock_faults);
+        let fails = may_fail && self.config.faults.is_some_and(|often| chance.one_in(often));
         if !(runs || fails) || self.muted.contains(&(self.step.get(), number)) {
             return None;
         }
