@@ -40,6 +40,7 @@ mod index;
 mod lease;
 mod list;
 mod load;
+mod marks;
 #[cfg(all(test, loom))]
 mod models;
 mod options;

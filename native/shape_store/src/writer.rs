@@ -13,6 +13,7 @@ mod context;
 mod following;
 mod held;
 mod opening;
+mod own_file;
 mod promotion;
 mod replacement;
 mod writing;

@@ -2,16 +2,14 @@
 
 use std::time::Instant;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tracing::warn;
 
 use super::{Turn, context::Context, writing::Writing};
 use crate::{
-    connection::{self, keep_log_on_close, open_to_write},
+    connection::{keep_log_on_close, open_to_write},
     fault::{Fault, Passing},
     file::open_labelled,
-    options::Synchronous,
-    schema,
+    marks::note_clean,
 };
 
 impl Writing {
@@ -59,26 +57,4 @@ impl Writing {
             }
         }
     }
-}
-
-/// Notes that the file needs no check, once it is on the disk: what earlier checkpoints
-/// wrote may not be, with `synchronous=OFF`. A checkpoint syncs the file only when it has
-/// something to write, hence the note before it.
-fn note_clean(
-    conn: &Connection,
-    epoch: i64,
-    options: &crate::options::Options,
-) -> Result<(), Fault> {
-    let full = connection::synchronous(options, Synchronous::Full);
-    conn.pragma_update(None, "synchronous", full)?;
-    for clean in [0, 1] {
-        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-        if schema::read_label(&tx)?.epoch != epoch {
-            return Err(Fault::Fenced);
-        }
-        schema::write_meta(&tx, "clean", clean)?;
-        tx.commit()?;
-        conn.query_row("PRAGMA main.wal_checkpoint", [], |_| Ok(()))?;
-    }
-    Ok(())
 }

@@ -8,15 +8,12 @@ use std::{
 
 use tracing::{error, info, warn};
 
-use super::{
-    Next, Turn,
-    context::Context,
-    writing::{Writing, note_in_use},
-};
+use super::{Next, Turn, context::Context, writing::Writing};
 use crate::{
     batch::{Batch, Refused, Written},
     event::Event,
     fault::{Fault, Passing},
+    marks::note_in_use,
     queue::{Change, Seq, Totals},
 };
 

@@ -11,10 +11,7 @@ use rusqlite::Connection;
 use tracing::warn;
 
 use super::{
-    LOCK_PAUSE, Role,
-    context::Context,
-    following::Following,
-    writing::{OwnFile, Writing, note_in_use, take_over_file},
+    LOCK_PAUSE, Role, context::Context, following::Following, own_file::OwnFile, writing::Writing,
 };
 use crate::{
     connection,
@@ -25,6 +22,7 @@ use crate::{
     file::{Locks, Presence},
     import::Verify,
     load::Loader,
+    marks::{note_in_use, take_over_file},
     options::{Location, Options},
     schema,
     shared::Shared,

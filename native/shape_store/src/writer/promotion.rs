@@ -9,8 +9,9 @@ use super::{
     context::Context,
     following::Following,
     opening::says,
+    own_file::OwnFile,
     replacement::{ReplaceError, Replaced, put_anew},
-    writing::{OwnFile, Writing, take_over_file},
+    writing::Writing,
 };
 use crate::{
     connection::{keep_log_on_close, open_to_write, prepare_to_write},
@@ -18,6 +19,7 @@ use crate::{
     fault::{Fault, Passing, is_busy},
     file::{self, Label, Locks, Opened, open_labelled},
     load::Loader,
+    marks::take_over_file,
     rebuild::Source,
     shared::Shared,
     state::State,

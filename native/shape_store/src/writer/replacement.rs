@@ -19,7 +19,8 @@ use super::{
     context::Context,
     following::Following,
     opening::{name_of, says},
-    writing::{OwnFile, Writing, judge},
+    own_file::{OwnFile, judge},
+    writing::Writing,
 };
 use crate::{
     connection::{self, keep_log_on_close, prepare_to_write},
@@ -172,7 +173,7 @@ impl Writing {
         let (system, path) = (&*shared.options.system, shared.path());
         // Of a try before this one, or of the writer that came after this one.
         file::finish_replacement(system, path)?;
-        judge(&shared, path, &self.label)?;
+        judge(context, &self.label)?;
         let salvaged = self.salvage(&shared)?;
         let source = Source { conn: self.held.get().or(salvaged.as_ref()), patient };
         let (replaced, opened) = put_anew(&shared, self.label, &source)?;

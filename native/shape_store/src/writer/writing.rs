@@ -2,29 +2,23 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    io,
-    path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::Connection;
 
 use super::{
-    Next, Turn, commit::Failing, context::Context, held::Held, opening::says, replacement::Damage,
+    Next, Turn, commit::Failing, context::Context, held::Held, opening::says, own_file::OwnFile,
+    replacement::Damage,
 };
 use crate::{
     batch::{MAX_BYTES, MAX_OPS, Written},
-    connection::{self, keep_log_on_close, open_to_write, prepare_to_write},
     entry::RowId,
     error::ReadError,
-    fault::{Fault, Passing},
-    file::{Label, Log, LogError, Unopened, open_labelled},
-    options::{Options, Synchronous},
+    fault::Fault,
+    file::Label,
     queue::{Queue, Queued, Seq},
-    schema,
-    shared::Shared,
-    system::{Anchor, System},
 };
 
 /// How often a writer that does nothing looks whether its file is there, and its own; and
@@ -54,22 +48,6 @@ pub(super) struct Writing {
     /// Nothing is committed before this.
     pub(super) not_before: Option<Instant>,
     watch_at: Instant,
-}
-
-/// The file that this writer writes.
-pub(super) struct OwnFile {
-    pub(super) anchor: Box<dyn Anchor>,
-    /// How long it was.
-    pub(super) len: u64,
-    /// What its log was after the last commit of the connection there is.
-    pub(super) log: Option<Log>,
-}
-
-impl OwnFile {
-    /// The file that is there now.
-    pub(super) fn at(system: &dyn System, path: &Path) -> io::Result<Self> {
-        Ok(Self { anchor: system.anchor(path)?, len: 0, log: None })
-    }
 }
 
 impl Writing {
@@ -314,151 +292,6 @@ impl Writing {
         context.locks.end();
         if let Some(file) = &mut self.file {
             file.log = None;
-        }
-    }
-
-    /// Opens the connection, if it is closed, and makes sure that it leads to the file this
-    /// writer left.
-    pub(super) fn reopen(&mut self, context: &Context) -> Result<(), Fault> {
-        if self.held.get().is_some() {
-            return Ok(());
-        }
-        let shared = &context.shared;
-        let (options, path) = (&shared.options, shared.path());
-        let Some(file) = &mut self.file else {
-            return Err(Fault::NotOurs("what was in memory is gone with its connection".into()));
-        };
-        let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
-        // It is not known yet whose the log is.
-        keep_log_on_close(&opened.conn, true)?;
-        self.label.check_writer(&opened.label)?;
-        if opened.id != file.anchor.id() {
-            return Err(Fault::NotOurs("another file is in its place".into()));
-        }
-        let maybe = self.unsure.as_ref().and_then(|written| written.position);
-        if maybe != Some(opened.label.position) {
-            self.label.check_position(&opened.label)?;
-        }
-        prepare_to_write(&opened.conn, options)?;
-        file.log = None;
-        self.held.put(opened.conn);
-        Ok(())
-    }
-
-    /// Whether the file still has its name. What else has it may be what another writer put
-    /// there.
-    pub(super) fn check_name(&mut self, context: &Context) -> Result<(), Fault> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let shared = &context.shared;
-        let (options, path) = (&shared.options, shared.path());
-        match options.system.stat(path)? {
-            None => Err(Fault::NotOurs("it is gone".into())),
-            Some(there) if there.id == file.anchor.id() && there.len >= file.len => {
-                file.len = there.len;
-                Ok(())
-            }
-            Some(there) if there.id == file.anchor.id() => Err(Fault::NotOurs("it was cut".into())),
-            Some(_) => {
-                judge(shared, path, &self.label)?;
-                Err(Fault::NotOurs("another file is in its place".into()))
-            }
-        }
-    }
-
-    /// Whether the log is the one that was written.
-    pub(super) fn check_log(&mut self, context: &Context) -> Result<(), Fault> {
-        let (Some(file), Some(conn)) = (&mut self.file, self.held.get()) else { return Ok(()) };
-        let shared = &context.shared;
-        if shared.options.exclusive {
-            return Ok(());
-        }
-        let (system, path) = (&*shared.options.system, shared.path());
-        match &file.log {
-            Some(log) => log.check(system, path, conn)?,
-            None => file.log = Log::look(system, path, conn)?,
-        }
-        Ok(())
-    }
-
-    /// The same after a commit, which is not known to be on the disk otherwise.
-    pub(super) fn check_log_after(&mut self, context: &Context) -> Result<(), Fault> {
-        let (Some(file), Some(conn)) = (&mut self.file, self.held.get()) else { return Ok(()) };
-        let shared = &context.shared;
-        if shared.options.exclusive {
-            return Ok(());
-        }
-        let (system, path) = (&*shared.options.system, shared.path());
-        let now = Log::look(system, path, conn)?;
-        if let (Some(before), Some(now)) = (&file.log, &now) {
-            before.check_before(now, system, path)?;
-        }
-        file.log = now;
-        Ok(())
-    }
-}
-
-/// Whether what is at a path is the file of a writer that came after this one.
-pub(super) fn judge(shared: &Shared, path: &Path, label: &Label) -> Result<(), Fault> {
-    let options = &shared.options;
-    let there = open_labelled(&*options.system, path, || connection::open_to_read(path, options));
-    match there {
-        Ok(there) if there.label.identity == label.identity && there.label.epoch > label.epoch => {
-            Err(Fault::Fenced)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Makes a file this store's to write, in one transaction: under the next epoch, and with row
-/// ids that the writer before cannot have given. What it gave and did not commit is no more
-/// than it may have had queued, and nothing when it closed the file.
-pub(super) fn take_over_file(conn: &Connection, options: &Options) -> rusqlite::Result<Label> {
-    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-    let mut label = schema::read_label(&tx)?;
-    label.epoch += 1;
-    if schema::read_meta_number(&tx, "clean")? != 1 {
-        let unsettled = schema::read_meta_number(&tx, "unsettled")?;
-        label.position.next_row += unsettled.max(0).unsigned_abs();
-    }
-    schema::write_meta(&tx, "epoch", label.epoch)?;
-    schema::write_meta(&tx, "clean", 0)?;
-    schema::write_meta(&tx, "unsettled", options.max_pending.ops as i64)?;
-    schema::write_meta(&tx, "stack", &options.stack)?;
-    tx.execute(schema::SKIP_ROWS, params![label.position.next_row as i64])?;
-    tx.commit()?;
-    Ok(label)
-}
-
-/// Before anything is written without a sync, the disk has to know that the file is in use: a
-/// loss of power could leave a damaged file that says that it needs no check. A write-ahead
-/// log is left alone until the first batch, so that a start need not wait for the disk.
-pub(super) fn note_in_use(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
-    let level = |level| connection::synchronous(options, level);
-    conn.pragma_update(None, "synchronous", level(Synchronous::Full))?;
-    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-    schema::write_meta(&tx, "clean", 0)?;
-    tx.commit()?;
-    conn.query_row("PRAGMA main.wal_checkpoint", [], |_| Ok(()))?;
-    conn.pragma_update(None, "synchronous", level(options.synchronous))
-}
-
-impl From<Unopened> for Fault {
-    fn from(unopened: Unopened) -> Self {
-        match unopened {
-            Unopened::Absent => Self::NotOurs("it is gone".into()),
-            Unopened::Exchanged => Self::Transient(Passing::Turn),
-            Unopened::Io(error) => error.into(),
-            Unopened::Sqlite(error) => error.into(),
-        }
-    }
-}
-
-impl From<LogError> for Fault {
-    fn from(error: LogError) -> Self {
-        match error {
-            LogError::Lost(_) => Self::NotOurs(error.to_string()),
-            LogError::Io(error) => error.into(),
-            LogError::Sqlite(error) => error.into(),
         }
     }
 }
