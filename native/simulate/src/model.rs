@@ -265,6 +265,8 @@ impl Model {
         self.seen_at_tamper = last;
         for reign in self.reigns.iter_mut().filter(|reign| reign.open) {
             reign.shaken = true;
+            // What tells it of the next writer may be gone.
+            reign.handed_over = None;
         }
     }
 
@@ -489,9 +491,19 @@ impl Model {
         self.reigns[reign].open = false;
     }
 
-    /// The shape of this name, identity and row.
-    pub fn identify(&self, handle: &str, digest: &[u8; 32], row: u64) -> Option<ShapeId> {
-        let same = |shape: &Shape| shape.handle == handle && shape.digest == *digest;
-        self.shapes.iter().rposition(|shape| same(shape) && shape.row == row)
+    /// The shape of this name, identity and row: the one that a reign has, if it may be.
+    pub fn identify(
+        &self,
+        reign: Option<usize>,
+        handle: &str,
+        digest: &[u8; 32],
+        row: u64,
+    ) -> Option<ShapeId> {
+        let is =
+            |shape: &Shape| shape.handle == handle && shape.digest == *digest && shape.row == row;
+        let held = reign.and_then(|reign| self.reigns[reign].now.get(handle));
+        let held =
+            held.map(|held| held.shape).filter(|held| self.shapes.get(*held).is_some_and(is));
+        held.or_else(|| self.shapes.iter().rposition(is))
     }
 }

@@ -709,12 +709,13 @@ impl World {
     /// What a store has. `start` says that this is where its reign begins.
     pub(crate) fn view_of(&self, number: usize, store: &Store, start: bool) -> View {
         let mut view = View::new();
+        let reign = if start { None } else { self.of(number, |instance| instance.reign) };
         let trusted = self.model.borrow().trust() < crate::model::Trust::Wild;
         for place in store.places() {
             let Some(entry) = store.entry_at(&place) else { continue };
             let handle = String::from_utf8_lossy(&entry.handle).into_owned();
             let model = self.model.borrow();
-            let known = model.identify(&handle, &entry.digest.0, entry.row);
+            let known = model.identify(reign, &handle, &entry.digest.0, entry.row);
             drop(model);
             if known.is_none() && trusted && start {
                 self.wrong(
