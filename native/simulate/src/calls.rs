@@ -203,7 +203,7 @@ impl World {
     /// A body that tells which shape it is of.
     fn body(&self, shape: usize, handle: &str, chance: &mut Chance) -> Vec<u8> {
         let len = match chance.below(10) {
-            0 if self.config.large_bodies => 40_000,
+            0 if self.config.large_bodies && !self.calm.get() => 40_000,
             0..3 => 20,
             _ => 300 + chance.below(900),
         };
