@@ -122,6 +122,9 @@ pub struct Model {
     damaged: bool,
     /// Whether it was ever anything but sound.
     ever_shaken: bool,
+    /// Whether somebody removed the lock files from under those who live, so that who comes
+    /// does not see them.
+    unseen: bool,
     /// How often somebody replaced or damaged the file.
     tampers: u64,
     /// Numbers up to this are not known to be of after the last replacement, by store.
@@ -138,6 +141,7 @@ impl Default for Model {
             trust: Trust::Sound,
             damaged: false,
             ever_shaken: false,
+            unseen: false,
             tampers: 0,
             seen_at_tamper: BTreeMap::new(),
             rows: BTreeMap::new(),
@@ -433,9 +437,17 @@ impl Model {
         }
     }
 
+    /// Whether those who live cannot be seen by who comes.
+    pub fn set_unseen(&mut self, unseen: bool) {
+        self.unseen = unseen;
+    }
+
     /// Whether another has a file of its own in mind, and may put it there at any time: only
     /// after somebody took its file away from under it.
     fn is_contested(&self, reign: usize) -> bool {
+        if self.unseen {
+            return true;
+        }
         let mut others = self.reigns.iter().enumerate().filter(|(other, _)| *other != reign);
         others.any(|(_, other)| other.open && other.shaken)
     }

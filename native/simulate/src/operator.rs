@@ -123,6 +123,7 @@ impl World {
                 for path in &some {
                     let _ = self.remove(path);
                 }
+                self.model.borrow_mut().set_unseen(anybody);
                 ("lock files deleted", None)
             }
         })

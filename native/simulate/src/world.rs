@@ -318,6 +318,9 @@ impl World {
     /// Starts a store.
     pub(crate) fn start(&self, slot: usize, process: ProcessId) {
         let number = self.instances.borrow().len();
+        if self.which(|instance| self.lives(instance)).is_empty() {
+            self.model.borrow_mut().set_unseen(false);
+        }
         self.count("starts");
         self.say(|| format!("store {number} starts in process {} (slot {slot})", process.0));
         let config = &self.config;
