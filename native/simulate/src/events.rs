@@ -1,6 +1,6 @@
 //! What stores say, and what those who wait for something are told.
 
-use shape_store::{Event, Granted, Outcome};
+use shape_store::{Event, Granted, Outcome, Store};
 
 use crate::{
     failure::{Class, Failure},
@@ -34,7 +34,8 @@ impl World {
                 if quarantined.is_some() {
                     self.count("files moved aside at a start");
                     let mut model = self.model.borrow_mut();
-                    if model.trust() < Trust::Wild {
+                    // It may be the rest of a replacement that another began.
+                    if model.trust() < Trust::Wild && !self.replacing.get() {
                         drop(model);
                         self.fail(Failure::new(
                             Class::Lost,
@@ -79,7 +80,10 @@ impl World {
                     None => self.model.borrow_mut().replaced(),
                 }
             }
-            Event::RebuildFailed { .. } => self.count("failed replacements"),
+            Event::RebuildFailed { .. } => {
+                self.replacing.set(true);
+                self.count("failed replacements");
+            }
             Event::Lost { handle, .. } => {
                 if let Some(reign) = self.of(number, |instance| instance.reign) {
                     self.lost(reign, &handle);
@@ -134,6 +138,14 @@ impl World {
     /// A number has come to its end.
     pub(crate) fn told_outcome(&self, promise: usize, outcome: Outcome) {
         if let Some((store, Awaited::Durable(seq))) = self.told(promise) {
+            let durable = self.of(store, |it| it.store.as_ref().map(Store::durable));
+            let early = durable.is_some_and(|durable| durable < seq);
+            if early && matches!(outcome, Outcome::Durable | Outcome::SetAside) {
+                self.wrong(
+                    "a number is said to be durable before it is",
+                    format!("{seq} of store {store}, which is at {durable:?}"),
+                );
+            }
             self.check_outcome(store, seq, outcome);
         }
     }

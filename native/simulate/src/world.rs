@@ -110,6 +110,8 @@ pub struct World {
     muted: BTreeSet<(usize, u64)>,
     fired: RefCell<Vec<(usize, u64)>>,
     depth: Cell<usize>,
+    /// Whether somebody began to replace the file and did not finish.
+    pub(crate) replacing: Cell<bool>,
     /// Whether nothing fails and nobody runs within an operation.
     pub(crate) calm: Cell<bool>,
     verbose: bool,
@@ -140,6 +142,7 @@ impl World {
             muted,
             fired: RefCell::default(),
             depth: Cell::new(0),
+            replacing: Cell::new(false),
             calm: Cell::new(false),
             verbose,
             log: RefCell::default(),

@@ -197,7 +197,7 @@ fn a_process_that_is_killed_leaves_what_it_committed_and_nothing_half() {
 
 #[test]
 fn a_loss_of_power_takes_nothing_that_was_synced() {
-    for seed in 0..20 {
+    for seed in 0..6 {
         for (journal, synchronous) in [("wal", "full"), ("delete", "extra")] {
             at_each_operation(journal, synchronous, true, seed * 1000, |conn, acknowledged, _| {
                 let conn = conn.unwrap();
@@ -211,7 +211,7 @@ fn a_loss_of_power_takes_nothing_that_was_synced() {
 #[test]
 fn a_loss_of_power_can_take_what_was_not_synced() {
     let lost = RefCell::new(0);
-    for seed in 0..10 {
+    for seed in 0..5 {
         at_each_operation("wal", "off", true, seed * 1000, |conn, acknowledged, _| {
             let there = count(conn.unwrap());
             *lost.borrow_mut() += i32::from(there.is_ok_and(|there| there < acknowledged));
