@@ -4,6 +4,20 @@
 //! reign's start, and every change it takes is noted with its number. From that follows
 //! what the file may hold: the start, and the changes up to some number that is neither
 //! below the highest that was acknowledged as durable nor above the last one.
+//!
+//! What is not held against a store, and until when:
+//!
+//! | after | a start may find | until |
+//! |---|---|---|
+//! | a loss of power at `NORMAL`, with a log | what the file was at any earlier commit | that start |
+//! | one at `OFF`, or at `NORMAL` in exclusive mode | anything; bodies may be gone, and none is another's | the file is moved aside or written anew |
+//! | the file was deleted, or another put there | what is there | a writer wrote it anew or committed what it took later, or the next start |
+//! | bytes changed or cut, the log or its memory removed, a copy put back | as above, and bodies may be gone | the file is moved aside or written anew |
+//! | any of these while two writers have files of their own in mind, or while those who live cannot be seen (lock files removed) | as above | there is one of them |
+//!
+//! A shape whose removal was acknowledged need not be there even if the removal is not: its
+//! add is left out of the batch. A writer that another has replaced need not have bodies
+//! that the other removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
