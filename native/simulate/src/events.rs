@@ -69,10 +69,10 @@ impl World {
             }
             Event::Rebuilt { lost, .. } => {
                 self.count("replacements");
-                let reign = self.of(number, |instance| instance.reign);
+                let (reign, tampers) = self.of(number, |it| (it.reign, it.tampers));
                 match reign {
                     Some(reign) => {
-                        self.model.borrow_mut().rebuilt(reign);
+                        self.model.borrow_mut().rebuilt(reign, tampers);
                         for handle in lost {
                             self.lost(reign, &handle);
                         }

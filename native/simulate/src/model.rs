@@ -303,14 +303,18 @@ impl Model {
     }
 
     /// The writer wrote the file anew from memory.
-    pub fn rebuilt(&mut self, reign: usize) {
+    /// `tampers` is how often it had been tampered with when that began.
+    pub fn rebuilt(&mut self, reign: usize, tampers: u64) {
         self.reigns[reign].rebuilt = true;
         // Whoever began another in the meantime has none any more.
         self.heir = reign;
         self.reigns[reign].handed_over = None;
-        self.damaged = false;
-        if !self.is_contested(reign) {
-            self.trust = Trust::Sound;
+        // What was done to the file meanwhile may have been done to the new one.
+        if self.tampers == tampers {
+            self.damaged = false;
+            if !self.is_contested(reign) {
+                self.trust = Trust::Sound;
+            }
         }
     }
 
