@@ -54,6 +54,7 @@ impl Bench {
             digest: digest(n),
             hash: n,
             oids: &[10_000 + n % 200],
+            flags: 0,
             body: &BODY,
         };
         self.store.add(shape, Request::default()).unwrap();
@@ -126,6 +127,7 @@ fn handles_for_100(bencher: Bencher<'_, '_>, size: u32) {
             digest: digest(n),
             hash: n,
             oids: &[9_999],
+            flags: 0,
             body: &BODY,
         };
         bench.store.add(shape, Request::default()).unwrap();

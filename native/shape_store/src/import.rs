@@ -119,6 +119,7 @@ struct Old {
     comparable: Vec<u8>,
     hash: u32,
     snapshot: Snapshot,
+    flags: u8,
     oids: Oids,
 }
 
@@ -138,12 +139,16 @@ impl Importer<'_> {
                 comparable: row.get_ref(2)?.as_bytes()?.to_vec(),
                 hash: row.get(3)?,
                 snapshot: if complete == 0 { Snapshot::None } else { Snapshot::Complete },
+                flags: 0,
             })
         })
     }
 
     fn run_five(&mut self, old: &Connection) -> Result<(), Failure> {
-        let sql = "SELECT s.handle, b.shape, s.comparable, s.hash, s.snapshot, s.relations \
+        if let Some(version) = schema::read_meta_text(old, schema::FLAGS_VERSION)? {
+            schema::write_meta(self.tx, schema::FLAGS_VERSION, version)?;
+        }
+        let sql = "SELECT s.handle, b.shape, s.comparable, s.hash, s.snapshot, s.relations, s.flags \
                    FROM shapes s JOIN bodies b ON b.id = s.id ORDER BY s.id";
         self.run(old, sql, |row| {
             let snapshot: i64 = row.get(4)?;
@@ -153,6 +158,7 @@ impl Importer<'_> {
                 comparable: row.get_ref(2)?.as_blob()?.to_vec(),
                 hash: row.get(3)?,
                 snapshot: Snapshot::from_number(snapshot.unsigned_abs()),
+                flags: row.get::<_, i64>(6)? as u8,
                 oids: schema::unpack_oids(row.get_ref(5)?.as_blob()?),
             })
         })
@@ -231,6 +237,7 @@ impl Importer<'_> {
             digest,
             hash: old.hash,
             snapshot: old.snapshot,
+            flags: old.flags,
             oids: old.oids,
         };
         self.insert.shape(&entry, entry.snapshot)?;

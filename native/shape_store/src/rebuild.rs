@@ -76,6 +76,9 @@ pub(crate) fn rebuild(
     drop(insert);
     schema::write_meta(&tx, "epoch", epoch).map_err(named)?;
     schema::write_meta(&tx, "clean", 0).map_err(named)?;
+    if let Some(version) = shared.index.flags.version() {
+        schema::write_meta(&tx, schema::FLAGS_VERSION, version).map_err(named)?;
+    }
     tx.execute(
         "UPDATE changes SET batch = ?1, next_row = ?2",
         params![position.batch as i64, position.next_row as i64],

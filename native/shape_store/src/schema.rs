@@ -19,6 +19,7 @@ pub(crate) const CHANGES_KEPT: u64 = 256;
 /// `changes.rows` is the id of each row that the batch changed or removed in
 /// eight bytes, little-endian; a zero stands for "anything may have changed".
 /// `changes.next_row` is the first row id not given by the end of the batch.
+/// `ages` is described in `ages.rs`.
 const TABLES: &str = "
     CREATE TABLE shapes (
         id INTEGER PRIMARY KEY,
@@ -26,8 +27,10 @@ const TABLES: &str = "
         comparable BLOB NOT NULL,
         hash INTEGER NOT NULL,
         snapshot INTEGER NOT NULL,
-        relations BLOB NOT NULL
+        relations BLOB NOT NULL,
+        flags INTEGER NOT NULL
     ) STRICT;
+    CREATE TABLE ages (piece INTEGER PRIMARY KEY, items BLOB NOT NULL) STRICT;
     CREATE TABLE bodies (id INTEGER PRIMARY KEY, shape BLOB NOT NULL) STRICT;
     CREATE TABLE changes (
         batch INTEGER PRIMARY KEY,
@@ -43,11 +46,12 @@ const TABLES: &str = "
 /// A body of a kilobyte in a page of four would leave a quarter of it empty.
 pub(crate) const PAGE_SIZE: u32 = 16_384;
 
-pub(crate) const INSERT_SHAPE: &str = "INSERT INTO shapes VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+pub(crate) const INSERT_SHAPE: &str = "INSERT INTO shapes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 pub(crate) const INSERT_BODY: &str = "INSERT INTO bodies VALUES (?1, ?2)";
 pub(crate) const DELETE_SHAPE: &str = "DELETE FROM shapes WHERE id = ?1";
 pub(crate) const DELETE_BODY: &str = "DELETE FROM bodies WHERE id = ?1";
 pub(crate) const MARK_SHAPE: &str = "UPDATE shapes SET snapshot = ?2 WHERE id = ?1";
+pub(crate) const FLAG_SHAPE: &str = "UPDATE shapes SET flags = ?2 WHERE id = ?1";
 pub(crate) const DELETE_SHAPES_BELOW: &str = "DELETE FROM shapes WHERE id < ?1";
 pub(crate) const DELETE_BODIES_BELOW: &str = "DELETE FROM bodies WHERE id < ?1";
 pub(crate) const INSERT_CHANGES: &str = "INSERT INTO changes VALUES (?1, ?2, ?3)";
@@ -55,9 +59,9 @@ pub(crate) const PRUNE_CHANGES: &str = "DELETE FROM changes WHERE batch <= ?1";
 pub(crate) const READ_META: &str = "SELECT value FROM meta WHERE key = ?1";
 pub(crate) const WRITE_META: &str = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
 pub(crate) const READ_BODY: &str = "SELECT shape FROM bodies WHERE id = ?1";
-pub(crate) const READ_SHAPES_FROM: &str = "SELECT id, handle, comparable, hash, snapshot, relations FROM shapes WHERE id >= ?1 ORDER BY id";
+pub(crate) const READ_SHAPES_FROM: &str = "SELECT id, handle, comparable, hash, snapshot, relations, flags FROM shapes WHERE id >= ?1 ORDER BY id";
 pub(crate) const FIRST_SHAPE: &str = "SELECT coalesce(min(id), 0) FROM shapes";
-pub(crate) const READ_SNAPSHOT: &str = "SELECT snapshot FROM shapes WHERE id = ?1";
+pub(crate) const READ_CHANGING: &str = "SELECT snapshot, flags FROM shapes WHERE id = ?1";
 pub(crate) const READ_CHANGES: &str =
     "SELECT batch, next_row, rows FROM changes WHERE batch > ?1 ORDER BY batch";
 /// The next row id is beyond every row, even in a file that lost some changes.
@@ -70,6 +74,13 @@ pub(crate) const READ_LAST_CHANGE: &str = "
 pub(crate) const DELETE_BODILESS: &str =
     "DELETE FROM shapes WHERE id NOT IN (SELECT id FROM bodies)";
 
+pub(crate) const DELETE_AGES: &str = "DELETE FROM ages";
+pub(crate) const INSERT_AGES: &str = "INSERT INTO ages VALUES (?1, ?2)";
+pub(crate) const READ_AGES: &str = "SELECT piece, items FROM ages ORDER BY piece";
+
+/// The key in `meta` of what the flags in the file mean, if somebody said.
+pub(crate) const FLAGS_VERSION: &str = "flags_version";
+
 /// Every statement the store runs on its tables, with a name, as `explain` shows
 /// them.
 pub const STATEMENTS: &[(&str, &str)] = &[
@@ -78,6 +89,7 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("delete_shape", DELETE_SHAPE),
     ("delete_body", DELETE_BODY),
     ("mark_shape", MARK_SHAPE),
+    ("flag_shape", FLAG_SHAPE),
     ("delete_shapes_below", DELETE_SHAPES_BELOW),
     ("delete_bodies_below", DELETE_BODIES_BELOW),
     ("insert_changes", INSERT_CHANGES),
@@ -87,10 +99,13 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("read_body", READ_BODY),
     ("read_shapes_from", READ_SHAPES_FROM),
     ("first_shape", FIRST_SHAPE),
-    ("read_snapshot", READ_SNAPSHOT),
+    ("read_changing", READ_CHANGING),
     ("read_changes", READ_CHANGES),
     ("delete_bodiless", DELETE_BODILESS),
     ("read_last_change", READ_LAST_CHANGE),
+    ("delete_ages", DELETE_AGES),
+    ("insert_ages", INSERT_AGES),
+    ("read_ages", READ_AGES),
 ];
 
 /// Makes the tables of an empty database.
@@ -154,6 +169,7 @@ impl<'a> Insert<'a> {
             entry.hash,
             snapshot as u8,
             relations.as_slice(),
+            entry.flags,
         ];
         self.shape.execute(values).map(drop)
     }
@@ -180,6 +196,7 @@ pub(crate) fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         hash: row.get(3)?,
         snapshot: Snapshot::from_number(unsigned(row, 4)?),
         oids: unpack_oids(row.get_ref(5)?.as_blob()?),
+        flags: unsigned(row, 6)? as u8,
     })
 }
 

@@ -20,6 +20,7 @@ use crate::{
     batch::is_corruption,
     bodies::Bodies,
     body::{Body, Dictionary},
+    clock::Clock,
     connection::{GrantError, Granted, Readers},
     entry::RowId,
     error::{NotWritable, ReadError},
@@ -35,6 +36,7 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) index: Index,
+    pub(crate) clock: Clock,
     pub(crate) pending: Pending,
     pub(crate) bodies: Bodies,
     /// What packs the bodies that were read.
@@ -191,6 +193,7 @@ impl Shared {
         let open = Arc::new(AtomicUsize::new(0));
         Self {
             index: Index::new(),
+            clock: Clock::new(Arc::clone(&options.system), options.clock),
             pending: Pending::new(),
             bodies: Bodies::new(options.cache_bytes),
             dictionary: Arc::default(),

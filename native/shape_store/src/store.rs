@@ -1,9 +1,14 @@
 //! A store, as its callers see it.
 
+mod flags;
+mod meta;
+
 use std::{
     sync::{Arc, Weak},
     thread,
 };
+
+pub use self::meta::Coldest;
 
 use rusqlite::{CachedStatement, Connection};
 
@@ -73,6 +78,8 @@ pub struct NewShape<'a> {
     pub hash: u32,
     /// The tables it reads, in any order.
     pub oids: &'a [Oid],
+    /// Eight bits that are the host's.
+    pub flags: u8,
     /// The shape, serialised.
     pub body: &'a [u8],
 }
@@ -161,6 +168,7 @@ impl Store {
             digest: shape.digest,
             hash: shape.hash,
             snapshot: Snapshot::None,
+            flags: shape.flags,
             oids,
         };
         // Copied before the lock is taken.
@@ -173,7 +181,7 @@ impl Store {
                 shared.pending.added(entry.row, id, Body::clone(&body));
             })?;
             queue.next_row += 1;
-            Ok(Change::Add { row: entry.row, id, body })
+            Ok(Change::Add { row: entry.row, id, flags: entry.flags, body })
         })
     }
 

@@ -1,6 +1,7 @@
 //! The one thread that writes: it opens the file, fills the index, commits what
 //! is queued in batches, and ends when the store is closed and the queue empty.
 
+mod ages;
 mod lend;
 mod repair;
 mod role;
@@ -31,6 +32,7 @@ use crate::{
     queue::{Change, Queue, Queued, Seq, Totals},
     schema::{self, Position},
     shared::{Command, Shared, State},
+    touch::Stamp,
     waits::Outcome,
 };
 
@@ -68,6 +70,9 @@ pub(crate) struct Writer {
     corrupt: Option<PathBuf>,
     /// What the last try wrote, when it is its commit that failed.
     unsure: Option<Written>,
+    /// When to save when shapes were last read, and what was read last by then.
+    ages_due: Instant,
+    ages_saved: Stamp,
     /// Whether the disk knows that the file is being written.
     noted: bool,
     /// Released last, when the file is closed.
@@ -164,6 +169,8 @@ impl Writer {
             unsure: None,
             corrupt: None,
             noted: false,
+            ages_due: Instant::now() + shared.options.ages_interval,
+            ages_saved: Stamp::NEVER,
             presence,
             _lease: lease,
             shared: Arc::clone(&shared),
@@ -190,6 +197,7 @@ impl Writer {
             self.lend();
             // After the lending, during which more may have been queued.
             self.take();
+            self.save_ages_when_due();
             let batch = self.next_batch();
             if batch > 0 {
                 self.commit(batch);
@@ -295,7 +303,10 @@ impl Writer {
                     shared.bodies.forget(row);
                 }
                 Change::Unknown { operation, handle } => unknown.push((operation, handle)),
-                Change::Snapshot { .. } | Change::Reset { .. } => {}
+                Change::Snapshot { .. }
+                | Change::Flags(_)
+                | Change::FlagsVersion(_)
+                | Change::Reset { .. } => {}
             }
         }
         shared.queue.lock().release(&done);
@@ -408,7 +419,7 @@ impl Writer {
         }
         self.follow();
         let next_follow = self.following.as_ref().map(|following| following.next);
-        let wake = [next_follow, self.next_idle()].into_iter().flatten().min();
+        let wake = [next_follow, self.next_idle(), self.next_ages()].into_iter().flatten().min();
         let command = match wake {
             Some(at) => self.commands.recv_deadline(at),
             None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -455,6 +466,11 @@ impl Writer {
 
     fn close(&mut self) {
         end(&self.shared, State::Closed, Outcome::Closed);
+        if self.epoch > 0 && !self.fenced {
+            // All of them, read since or not: they have aged.
+            self.ages_saved = Stamp::NEVER;
+            self.save_ages();
+        }
         if self.epoch > 0
             && !self.fenced
             && let Err(error) = self.leave_clean()

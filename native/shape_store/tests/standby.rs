@@ -185,7 +185,7 @@ fn another_writer_adds(path: &std::path::Path, new: &Shape) {
         &format!(
             "BEGIN IMMEDIATE;
              UPDATE meta SET value = value + 1 WHERE key = 'epoch';
-             INSERT INTO shapes SELECT next_row, x'{}', x'{}', {}, 2, x'{}' FROM changes
+             INSERT INTO shapes SELECT next_row, x'{}', x'{}', {}, 2, x'{}', 0 FROM changes
                  ORDER BY batch DESC LIMIT 1;
              INSERT INTO bodies SELECT next_row, x'{}' FROM changes ORDER BY batch DESC LIMIT 1;
              INSERT INTO changes SELECT batch + 1, next_row + 1, x'' FROM changes

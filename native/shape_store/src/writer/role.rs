@@ -15,7 +15,7 @@ use crate::{
     load::{Followed, Loader},
     options::{Location, Synchronous},
     schema,
-    shared::State,
+    shared::{Shared, State},
 };
 
 /// A standby's view of the other writer.
@@ -192,7 +192,7 @@ impl Writer {
         keep_log_on_close(conn, false)?;
         // The epoch first: what the other one commits after it, it cannot.
         let epoch = raise_epoch(conn)?;
-        let loader = Loader { index: &self.shared.index, queue: &self.shared.queue };
+        let loader = loader_of(&self.shared);
         self.position = match &mut self.following {
             Some(following) => {
                 loader.follow(conn, &mut following.seen)?;
@@ -212,8 +212,13 @@ impl Writer {
     }
 
     fn loader(&self) -> Loader<'_> {
-        Loader { index: &self.shared.index, queue: &self.shared.queue }
+        loader_of(&self.shared)
     }
+}
+
+fn loader_of(shared: &Shared) -> Loader<'_> {
+    let ages = shared.options.keep_ages;
+    Loader { index: &shared.index, queue: &shared.queue, clock: &shared.clock, ages }
 }
 
 /// Makes the next epoch this store's, and notes that the file is in use.

@@ -71,6 +71,7 @@ impl Shape {
             digest: self.digest,
             hash: self.hash,
             oids: &self.oids,
+            flags: 0,
             body: &self.body,
         }
     }

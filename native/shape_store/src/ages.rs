@@ -1,0 +1,132 @@
+//! When shapes were last read, in the file: as ages, since clocks start anew with the VM.
+//!
+//! They are written all at once, by the writer between two batches, now and then and at
+//! the end. So they are a little behind after a crash, and the time that a store was not
+//! open does not count: nobody could have read anything.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use tracing::warn;
+
+use crate::{
+    clock::Clock, entry::RowId, index::Index, schema, shared::Shared, slab::EntryId, touch::Stamp,
+};
+
+/// How many rows share a row of the table: as many as the upper 16 bits of an item tell
+/// apart.
+const PIECE_BITS: u32 = 16;
+const AGE_BITS: u32 = 48;
+
+/// Whether last-read times are kept, and how old they are.
+pub(crate) struct Ages {
+    /// By the upper bits of the row; each in the order of rows. An item is the lower bits of
+    /// a row over its age in microseconds, up to nine years.
+    pieces: Vec<(RowId, Vec<u64>)>,
+}
+
+impl Ages {
+    /// Those of an index, now.
+    pub(crate) fn of(index: &Index, ids: std::ops::Range<EntryId>, clock: &Clock) -> Self {
+        let now = clock.now();
+        let age = |stamp: Stamp| {
+            let read = stamp.time().unwrap_or(now);
+            clock.to_micros(now.saturating_sub(read)).min((1 << AGE_BITS) - 1)
+        };
+        let mut rows: Vec<_> = index.read_rows(ids).collect();
+        rows.sort_unstable();
+        let pieces = rows.chunk_by(|(one, _), (other, _)| piece_of(*one) == piece_of(*other));
+        let pieces = pieces.filter_map(|rows| {
+            let item = |(row, stamp): &(RowId, Stamp)| row << AGE_BITS | age(*stamp);
+            Some((piece_of(rows.first()?.0), rows.iter().map(item).collect()))
+        });
+        Self { pieces: pieces.collect() }
+    }
+
+    /// Puts them in place of those in the file.
+    pub(crate) fn write(&self, tx: &Connection) -> rusqlite::Result<()> {
+        tx.prepare_cached(schema::DELETE_AGES)?.execute([])?;
+        let mut insert = tx.prepare_cached(schema::INSERT_AGES)?;
+        for (piece, items) in &self.pieces {
+            let bytes: Vec<u8> = items.iter().flat_map(|item| item.to_le_bytes()).collect();
+            insert.execute(params![*piece as i64, bytes])?;
+        }
+        Ok(())
+    }
+
+    /// Those in the file.
+    pub(crate) fn read(tx: &Connection) -> rusqlite::Result<Self> {
+        let mut read = tx.prepare_cached(schema::READ_AGES)?;
+        let pieces = read.query_map([], |row| {
+            let (items, _) = row.get_ref(1)?.as_blob()?.as_chunks::<8>();
+            let items = items.iter().map(|item| u64::from_le_bytes(*item)).collect();
+            Ok((row.get::<_, i64>(0)?.unsigned_abs(), items))
+        })?;
+        Ok(Self { pieces: pieces.collect::<rusqlite::Result<_>>()? })
+    }
+
+    fn of_row(&self, row: RowId) -> Option<u64> {
+        let key = |(piece, _): &(RowId, Vec<u64>)| *piece;
+        let piece = self.pieces.binary_search_by_key(&piece_of(row), key).ok()?;
+        let (_, items) = self.pieces.get(piece)?;
+        let lower = row << AGE_BITS >> AGE_BITS;
+        let item = items.binary_search_by_key(&lower, |item| item >> AGE_BITS).ok()?;
+        Some(items.get(item)? & ((1 << AGE_BITS) - 1))
+    }
+}
+
+/// Writes them, unless another became the writer or nothing was read since `latest`, which
+/// is that of the last time. In a transaction of its own.
+pub(crate) fn save(
+    conn: &Connection,
+    shared: &Shared,
+    epoch: i64,
+    latest: &mut Stamp,
+) -> rusqlite::Result<()> {
+    let ids = shared.queue.lock().free.used();
+    let newest = shared.index.latest_read(ids.clone());
+    if newest <= *latest {
+        return Ok(());
+    }
+    let ages = Ages::of(&shared.index, ids, &shared.clock);
+    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    if schema::read_meta_number(&tx, "epoch")? == epoch {
+        ages.write(&tx)?;
+        tx.commit()?;
+        *latest = newest;
+    }
+    Ok(())
+}
+
+fn piece_of(row: RowId) -> RowId {
+    row >> PIECE_BITS
+}
+
+/// What tells when a shape that is loaded was last read: at this moment, unless the file
+/// says how long before.
+pub(crate) struct LastRead<'a> {
+    now: i64,
+    ages: Option<(Ages, &'a Clock)>,
+}
+
+impl<'a> LastRead<'a> {
+    /// By what the file says, if it is to be asked. Ages that cannot be read are worth a
+    /// warning, not the file.
+    pub(crate) fn kept(tx: &Transaction<'_>, clock: &'a Clock, keep: bool) -> Self {
+        let read = || {
+            let read = Ages::read(tx);
+            read.inspect_err(|reason| warn!(%reason, "cannot read when shapes were last read")).ok()
+        };
+        let ages = if keep { read() } else { None };
+        Self { now: clock.now(), ages: ages.map(|ages| (ages, clock)) }
+    }
+
+    /// All at this moment.
+    pub(crate) fn now(clock: &Clock) -> Self {
+        Self { now: clock.now(), ages: None }
+    }
+
+    pub(crate) fn of(&self, row: RowId) -> Stamp {
+        let age =
+            self.ages.as_ref().and_then(|(ages, clock)| Some(clock.from_micros(ages.of_row(row)?)));
+        Stamp::at(self.now.saturating_sub(age.unwrap_or(0)))
+    }
+}
