@@ -12,12 +12,12 @@ use crate::{
 };
 
 /// A place in the line for room. Gone with its process, it makes way.
-struct TicketResource(Mutex<Option<Ticket>>);
+pub(crate) struct TicketResource(Mutex<Option<Ticket>>);
 
 #[rustler::resource_impl]
 impl Resource for TicketResource {}
 
-type TicketArg = Option<ResourceArc<TicketResource>>;
+pub(crate) type TicketArg = Option<ResourceArc<TicketResource>>;
 
 #[derive(NifUnitEnum, Clone, Copy)]
 pub(crate) enum SnapshotArg {
@@ -43,14 +43,14 @@ enum UnknownArg {
 
 /// `{:ok, number} | {:error, reason}`; `{:error, :full}` and `{:error, :standby}`
 /// are for the caller to act on and try again.
-fn answer<'a>(env: Env<'a>, changed: Result<Seq, ChangeError>) -> Term<'a> {
+pub(crate) fn answer<'a>(env: Env<'a>, changed: Result<Seq, ChangeError>) -> Term<'a> {
     match changed {
         Ok(seq) => (atoms::ok(), seq).encode(env),
         Err(error) => (atoms::error(), reason(env, error)).encode(env),
     }
 }
 
-fn reason<'a>(env: Env<'a>, error: ChangeError) -> Term<'a> {
+pub(crate) fn reason<'a>(env: Env<'a>, error: ChangeError) -> Term<'a> {
     match error {
         ChangeError::DuplicateHandle => atoms::duplicate_handle().encode(env),
         ChangeError::DuplicateShape(handle) => {
@@ -70,7 +70,7 @@ fn reason<'a>(env: Env<'a>, error: ChangeError) -> Term<'a> {
 }
 
 /// Runs a change with the ticket, if one came with it.
-fn with_ticket(
+pub(crate) fn with_ticket(
     ticket: &TicketArg,
     log: bool,
     change: impl FnOnce(Request<'_>) -> Result<Seq, ChangeError>,
@@ -90,6 +90,7 @@ fn add<'a>(
     comparable: Binary<'_>,
     hash: u32,
     oids: Items<u32>,
+    flags: u8,
     body: Binary<'_>,
     ticket: TicketArg,
     log: bool,
@@ -99,6 +100,7 @@ fn add<'a>(
         digest: Digest::of(&comparable),
         hash,
         oids: &oids.0,
+        flags,
         body: &body,
     };
     answer(env, with_ticket(&ticket, log, |request| store.store.add(shape, request)))

@@ -16,6 +16,7 @@ mod listing;
 mod logging;
 mod lookups;
 mod messenger;
+mod meta;
 mod parser;
 mod resource;
 mod waiting;

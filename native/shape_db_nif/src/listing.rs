@@ -18,7 +18,7 @@ use crate::{
     resource::{StoreArg, binary},
 };
 
-struct Cursor {
+pub(crate) struct Cursor {
     places: Vec<Place>,
     next: AtomicUsize,
 }
@@ -27,7 +27,7 @@ struct Cursor {
 impl Resource for Cursor {}
 
 impl Cursor {
-    fn piece(&self, len: usize) -> &[Place] {
+    pub(crate) fn piece(&self, len: usize) -> &[Place] {
         let start = self.next.fetch_add(len, Relaxed).min(self.places.len());
         let end = start.saturating_add(len).min(self.places.len());
         self.places.get(start..end).unwrap_or_default()

@@ -175,7 +175,7 @@ impl Index {
         self.count.fetch_add(1, Relaxed);
         self.flags.came(entry.flags);
         if read != Stamp::NEVER {
-            self.coldest.sank(read);
+            self.coldest.sunk.note(id);
         }
         Ok(id)
     }

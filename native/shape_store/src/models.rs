@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release},
+    sync::atomic::Ordering::{Acquire, Relaxed, Release},
 };
 
 use loom::{
@@ -17,6 +17,7 @@ use loom::{
 use crate::{
     queue::Seq,
     seqlock::SeqLock,
+    sunk::Sunk,
     sync::{AtomicU32, AtomicU64, Mutex},
     touch::{Mark, Stamp},
     waits::{Outcome, Waiting, Waits},
@@ -112,32 +113,40 @@ fn a_mark_never_meets_the_next_shape_of_a_cell() {
     });
 }
 
-/// A look at the lowest stamp while one shape is read for the first time and another is
-/// read again: the answer is that of one moment.
+/// Who looks at a stamp that sinks sees it sunk, or is told, if who sank it has returned.
 #[test]
-fn a_first_mark_is_seen_or_told() {
+fn a_stamp_that_sinks_is_seen_or_told() {
     check(|| {
-        let stamp = Arc::new(AtomicU64::new(0));
-        let sunk = Arc::new(AtomicU64::new(u64::MAX));
+        let stamp = Arc::new(AtomicU64::new(9));
+        let sunk = Arc::new(Sunk::new());
         let returned = Arc::new(AtomicU64::new(0));
-        let toucher = {
+        let sinker = {
             let (stamp, sunk, returned) =
                 (Arc::clone(&stamp), Arc::clone(&sunk), Arc::clone(&returned));
             thread::spawn(move || {
-                stamp.fetch_max(3, Relaxed);
-                sunk.fetch_min(3, AcqRel);
+                stamp.swap(3, Relaxed);
+                sunk.note(1);
                 returned.store(1, Release);
             })
         };
-        sunk.swap(u64::MAX, AcqRel);
+        let other = {
+            let sunk = Arc::clone(&sunk);
+            thread::spawn(move || sunk.note(2))
+        };
+        let mut followed = sunk.follow();
         let seen = stamp.load(Relaxed);
-        // The pass begins: who had returned by now must not be missed.
         let had_returned = returned.load(Acquire) == 1;
-        let told = sunk.fetch_add(0, AcqRel) == 3;
+        let told = sunk.since(&mut followed).unwrap();
         if had_returned {
-            assert!(seen == 3 || told, "neither seen nor told");
+            assert!(seen == 3 || told.contains(&1), "neither seen nor told");
         }
-        toucher.join().unwrap();
+        if told.contains(&1) {
+            assert_eq!(stamp.load(Relaxed), 3);
+        }
+        sinker.join().unwrap();
+        other.join().unwrap();
+        let later = sunk.since(&mut followed).unwrap();
+        assert!(seen == 3 || told.contains(&1) != later.contains(&1), "told twice, or never");
     });
 }
 

@@ -1,29 +1,23 @@
 //! The shapes that were read longest ago, exactly as they were at one moment, while
 //! callers go on reading shapes.
 //!
-//! A *look* has two steps. It walks over all stamps and notes the lowest, more than it was
-//! asked for: the *candidates*. Then it goes over the first `n` of those that are left, in
-//! *passes*, and drops each whose stamp is not what the walk saw, until a pass drops none.
+//! A *walk* over all stamps notes the lowest, some more than it was asked for: the
+//! *candidates*. Then *passes* go over the first `n` of them. One whose stamp is not what
+//! was seen goes to its new place, or out. That goes on until a pass finds all as they were.
 //!
 //! The answer is that of the moment at which this last pass began. What is in it had its
-//! stamp by then, and had it still when the pass came by; a stamp that moved in between
-//! does not come back to what it was. What was dropped had moved before that moment. And
-//! what is not in it had a higher stamp when the walk came by, or none, and stamps rise:
-//! a touch leaves the later one. Whatever makes a stamp sink all the same, a shape that is
-//! read for the first time, or is said to have been read earlier, says how low it *sank*,
-//! after it did. Where that is not above the answer, the look is made again.
+//! stamp before, and still when the pass came by. What is not in it had a higher stamp once,
+//! and stamps rise: a touch leaves the later of two. So do those of the answer, of which
+//! none came back to what it was. Where a stamp sinks all the same, of a shape that is read
+//! for the first time, or said to have been read earlier, that is noted (`sunk.rs`), and
+//! each note since the walk began is looked at after the pass: one that reaches into the
+//! answer asks for another pass.
 //!
-//! When `n` reaches to shapes that are being read all the time, no pass may be without a
-//! loss. After some looks the last one counts: each shape in it was there with its stamp
-//! when the pass came by, and none before it was read while the answer was made.
+//! When `n` reaches to shapes that are being read all the time, there may be no pass without
+//! a change. After many the last one counts: each shape in it was there with its stamp when
+//! the pass came by, which is some microseconds before the answer.
 
-use std::{
-    ops::Range,
-    sync::atomic::{
-        AtomicU64,
-        Ordering::{AcqRel, Relaxed},
-    },
-};
+use std::{ops::Range, sync::atomic::Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
@@ -31,17 +25,24 @@ use super::Index;
 use crate::{
     entry::{Handle, RowId},
     slab::EntryId,
+    sunk::{Followed, Sunk},
     touch::Stamp,
 };
 
-/// Looks before an answer is given that may be of more than one moment.
-const LOOKS: usize = 32;
+/// Walks before an answer is given that may be of more than one moment, and passes of each.
+const WALKS: usize = 16;
+const PASSES: usize = 500;
 
-pub(crate) struct Coldest {
-    /// One look at a time: `sunk` is of one.
+pub(super) struct Coldest {
+    /// One look at a time: on few schedulers, for some milliseconds.
     looking: Mutex<()>,
-    /// The lowest stamp that an entry sank to since the look began.
-    sunk: AtomicU64,
+    pub(super) sunk: Sunk,
+}
+
+impl Coldest {
+    pub(super) fn new() -> Self {
+        Self { looking: Mutex::new(()), sunk: Sunk::new() }
+    }
 }
 
 /// In the order of the answer.
@@ -53,35 +54,11 @@ struct Candidate {
     id: EntryId,
 }
 
-/// What a walk found.
-struct Found {
-    candidates: Vec<Candidate>,
-    /// Whether these are all that were ever read.
-    all: bool,
-}
-
-impl Coldest {
-    pub(crate) fn new() -> Self {
-        Self { looking: Mutex::new(()), sunk: AtomicU64::new(Stamp::LATEST.number()) }
-    }
-
-    /// Notes that an entry has a stamp now that it did not rise to. To be called after it
-    /// has it: a look that begins later meets the stamp, one that has begun meets the note,
-    /// at the latest when who made it returns.
-    pub(crate) fn sank(&self, stamp: Stamp) {
-        // Pairs with `begin`, which a walk comes after.
-        self.sunk.fetch_min(stamp.number(), AcqRel);
-    }
-
-    fn begin(&self) {
-        self.sunk.swap(Stamp::LATEST.number(), AcqRel);
-    }
-
-    /// Whether none sank to this stamp or below since the look began.
-    fn is_above(&self, stamp: Stamp) -> bool {
-        // A read-modify-write sees the last one.
-        self.sunk.fetch_add(0, AcqRel) > stamp.number()
-    }
+/// What a walk found, in order.
+struct Candidates {
+    them: Vec<Candidate>,
+    /// All that have a higher stamp are left out; none when nothing is.
+    highest: Option<Stamp>,
 }
 
 impl Index {
@@ -94,89 +71,91 @@ impl Index {
     ) -> Vec<(Handle, Stamp)> {
         let _one = self.coldest.looking.lock();
         let mut answer = Vec::new();
-        for _ in 0..LOOKS {
-            self.coldest.begin();
-            let mut found = self.walk(used(), n);
-            let settled = self.settle(&mut found, n);
-            answer = found.candidates;
+        for walk in 0..WALKS {
+            // Some are read before they are looked at again, and others take their places:
+            // the more, the more often that was not enough.
+            let spare = n / 8 + (16 << walk);
+            let mut followed = self.coldest.sunk.follow();
+            // After that: whoever is in an id that is not walked over sinks into it later.
+            let mut candidates = self.walk(used(), n + spare);
+            let settled = self.settle(&mut candidates, n, &mut followed);
+            answer = candidates.them;
             answer.truncate(n);
-            let last = answer.last().map_or(Stamp::NEVER, |last| last.stamp);
-            // Whatever is read for the first time belongs to an answer that is not full.
-            let bound = if answer.len() < n { Stamp::BELOW_LATEST } else { last };
-            if settled && self.coldest.is_above(bound) {
+            if settled {
                 break;
             }
         }
         answer.into_iter().map(|one| (one.handle, one.stamp)).collect()
     }
 
-    fn walk(&self, ids: Range<EntryId>, n: usize) -> Found {
-        // Some are touched before they are looked at again, and others take their places.
-        let keep = n + n / 8 + 16;
+    fn walk(&self, ids: Range<EntryId>, keep: usize) -> Candidates {
         let mut lowest = Lowest::new(keep);
         for (_, stamps) in self.slab.stamps(ids.clone()) {
             let stamps = stamps.iter().map(|stamp| stamp.load(Relaxed));
             stamps.filter(|stamp| *stamp != 0).for_each(|stamp| lowest.push(stamp));
         }
-        let (highest, all) = match lowest.highest() {
-            Some(highest) => (highest, false),
-            None => (u64::MAX, true),
-        };
+        let bound = lowest.highest().unwrap_or(u64::MAX);
         // Only now the handles, of which one is a look at a cell.
         let mut candidates = Lowest::new(keep);
         for (start, stamps) in self.slab.stamps(ids) {
             for (id, stamp) in (start..).zip(stamps) {
                 let stamp = stamp.load(Relaxed);
-                if stamp == 0 || stamp > highest {
-                    continue;
+                if stamp != 0 && stamp <= bound {
+                    // One that has gone, or was read since, is not among them any more.
+                    let candidate = self.candidate(id);
+                    candidate.into_iter().for_each(|one| candidates.push(one));
                 }
-                // One that has gone since, or was read, is not among them any more.
-                let candidate = self.candidate(id);
-                candidate
-                    .filter(|one| one.stamp.number() <= highest)
-                    .into_iter()
-                    .for_each(|one| candidates.push(one));
             }
         }
-        let all = candidates.highest().is_none() && all;
-        let mut candidates = candidates.kept;
-        candidates.sort_unstable();
-        Found { candidates, all }
+        // Of those with the bound's stamp some may be left out, by their handles.
+        let by_handle = candidates.highest().map(|one| one.stamp);
+        let highest = by_handle.or((bound < u64::MAX).then(|| Stamp::of_number(bound)));
+        let mut them = candidates.kept;
+        them.sort_unstable();
+        them.retain(|one| highest.is_none_or(|highest| one.stamp <= highest));
+        Candidates { them, highest }
     }
 
+    /// What is in a cell now, if it was ever read.
     fn candidate(&self, id: EntryId) -> Option<Candidate> {
         let (cell, mark) = self.slab.slot(id)?;
         let (look, stamp) = cell.look_at(mark);
         let entry = self.whole(look)?;
-        (stamp != Stamp::NEVER).then_some(Candidate {
-            stamp,
-            handle: entry.handle,
-            row: entry.row,
-            id,
-        })
+        let (handle, row) = (entry.handle, entry.row);
+        (stamp != Stamp::NEVER).then_some(Candidate { stamp, handle, row, id })
     }
 
-    /// Passes until none is dropped. False when too few are left to know.
-    fn settle(&self, found: &mut Found, n: usize) -> bool {
-        let candidates = &mut found.candidates;
-        loop {
-            let wanted = candidates.len().min(n);
-            let enough = wanted == n || found.all;
-            let mut place = 0;
-            let before = candidates.len();
-            candidates.retain(|one| {
-                place += 1;
-                place > wanted || self.is_still(one)
-            });
-            if !enough {
+    /// Passes until one finds all as they were. False when it cannot know.
+    fn settle(&self, candidates: &mut Candidates, n: usize, followed: &mut Followed) -> bool {
+        for _ in 0..PASSES {
+            if candidates.them.len() < n && candidates.highest.is_some() {
                 return false;
             }
-            if candidates.len() == before {
+            let first = candidates.them.iter().take(n);
+            let changed: Vec<_> = first.filter(|one| !self.is_still(one)).map(|o| o.id).collect();
+            let Ok(sunk) = self.coldest.sunk.since(followed) else { return false };
+            // The note of one that came to a place beyond the answer changes nothing.
+            let mut settled = changed.is_empty();
+            for id in changed.into_iter().chain(sunk) {
+                settled &= self.replace(candidates, id).is_none_or(|place| place >= n);
+            }
+            if settled {
                 return true;
             }
-            // One that was dropped is elsewhere now.
-            found.all = false;
         }
+        false
+    }
+
+    /// Puts what is in a cell now to its place in place of what was there, and says where.
+    fn replace(&self, candidates: &mut Candidates, id: EntryId) -> Option<usize> {
+        candidates.them.retain(|one| one.id != id);
+        let one = self.candidate(id)?;
+        if candidates.highest.is_some_and(|highest| one.stamp > highest) {
+            return None;
+        }
+        let place = candidates.them.partition_point(|other| *other < one);
+        candidates.them.insert(place, one);
+        Some(place)
     }
 
     fn is_still(&self, one: &Candidate) -> bool {

@@ -35,42 +35,41 @@ impl Index {
         self.by_digest.find(hash_digest(digest), |id| {
             let (entry, held) = self.hold(id)?;
             let entry = (entry.digest == *digest).then_some(entry)?;
-            let read = self.touch_held(&held, stamp).time();
+            let read = self.touch_held(id, &held, stamp).time();
             Some(Meta { entry, read })
         })
     }
 
     /// Notes that the entry with this handle was read; false when there is none.
     pub(crate) fn touch(&self, handle: &[u8], stamp: Stamp) -> bool {
-        self.held_by_handle(handle, |held| {
-            self.touch_held(held, stamp);
+        self.held_by_handle(handle, |id, held| {
+            self.touch_held(id, held, stamp);
         })
     }
 
     /// Says when the entry with this handle was last read; false when there is none.
     pub(crate) fn set_read(&self, handle: &[u8], stamp: Stamp) -> bool {
-        self.held_by_handle(handle, |held| {
+        self.held_by_handle(handle, |id, held| {
             let before = held.set(stamp);
             if before == Stamp::NEVER || stamp < before {
-                self.coldest.sank(stamp);
+                self.coldest.sunk.note(id);
             }
         })
     }
 
     /// Gives what the mark is afterwards.
-    fn touch_held(&self, held: &Held<'_>, stamp: Stamp) -> Stamp {
+    fn touch_held(&self, id: EntryId, held: &Held<'_>, stamp: Stamp) -> Stamp {
         let before = held.touch(stamp);
         if before == Stamp::NEVER {
-            // After the mark: see `coldest.rs`.
-            self.coldest.sank(stamp);
+            self.coldest.sunk.note(id);
         }
         before.max(stamp)
     }
 
-    fn held_by_handle(&self, handle: &[u8], mark: impl Fn(&Held<'_>)) -> bool {
+    fn held_by_handle(&self, handle: &[u8], mark: impl Fn(EntryId, &Held<'_>)) -> bool {
         let found = self.by_handle.find(self.hash_handle(handle), |id| {
             let (entry, held) = self.hold(id)?;
-            (entry.handle.as_slice() == handle).then(|| mark(&held))
+            (entry.handle.as_slice() == handle).then(|| mark(id, &held))
         });
         found.is_some()
     }
