@@ -16,7 +16,11 @@ defmodule ElectricShapeDb.OptionsTest do
     connection_idle_timeout: -1,
     connection_idle_timeout: "30s",
     manual_flush_only: 1,
-    durability: :sometimes
+    durability: :sometimes,
+    keep_last_read_times: 1,
+    flags: 1,
+    flags: {-1, &Function.identity/1},
+    flags: {1, &Kernel.+/2}
   ]
 
   for {{option, value}, n} <- Enum.with_index(@ill_typed) do

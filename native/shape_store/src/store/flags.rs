@@ -4,7 +4,7 @@ use super::{Request, Store};
 use crate::{
     entry::{Handle, sort_handles},
     error::ChangeError,
-    queue::{self, Change, Seq},
+    queue::{Change, Seq},
 };
 
 impl Store {
@@ -70,12 +70,15 @@ impl Store {
         self.shared.index.flags.version()
     }
 
-    /// Says what the flags mean, all of which were set before.
+    /// Says what the flags mean, all of which were set before. Not held up either.
     pub fn set_flags_version(&self, version: &str) -> Result<Seq, ChangeError> {
-        let bytes = queue::add_bytes(0);
-        let seq = self
-            .change(bytes, Request::default(), |_, _| Ok(Change::FlagsVersion(version.into())))?;
-        self.shared.index.flags.set_version(Some(version.into()));
+        let seq = {
+            let mut queue = self.shared.queue.lock();
+            self.shared.state().writable()?;
+            self.shared.index.flags.set_version(Some(version.into()));
+            queue.push(Change::FlagsVersion(version.into()), false)
+        };
+        self.shared.wake();
         Ok(seq)
     }
 }

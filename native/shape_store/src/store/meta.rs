@@ -55,6 +55,8 @@ impl Store {
     /// host's time.
     pub fn least_recently_read(&self, n: usize, now: i64) -> Coldest {
         self.shared.clock.set(now);
+        // More than there can be.
+        let n = n.min(u32::MAX as usize);
         let used = || self.shared.queue.lock().free.used();
         let found = self.shared.index.least_recently_read(n, used);
         let last_read = found.last().and_then(|(_, stamp)| stamp.time());

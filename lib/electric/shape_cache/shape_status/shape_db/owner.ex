@@ -9,6 +9,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Events
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Flags
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes
@@ -87,12 +88,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
       :connection_idle_timeout,
       :manual_flush_only,
       :max_pending_ops,
-      :max_pending_bytes
+      :max_pending_bytes,
+      :keep_last_read_times
     ])
     |> Map.merge(%{
       path: path,
       synchronous: Map.fetch!(@synchronous, options.synchronous),
-      sources: Files.sources(options)
+      sources: Files.sources(options),
+      clock: {System.monotonic_time(), System.convert_time_unit(1, :second, :native)}
     })
   end
 
@@ -108,9 +111,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
         await_opened(state, options)
 
       {:shape_db, :opened, opened} ->
-        :ok = Stores.put(state.stack_id, state.store, options)
         Events.opened(opened, state.stack_id)
-        {:ok, state}
+        renewing = Flags.start_renewal(state.stack_id, state.store, options)
+        await_flags(state, options, renewing)
 
       {:shape_db, :open_failed, reason} ->
         {:stop, reason}
@@ -119,6 +122,30 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
         {:stop, {:poisoned, reason}}
 
       {:EXIT, _parent, reason} ->
+        {:stop, reason}
+    end
+  end
+
+  # Nobody finds the store before its flags mean what the host says.
+  defp await_flags(state, options, :current) do
+    :ok = Stores.put(state.stack_id, state.store, options)
+    {:ok, state}
+  end
+
+  defp await_flags(state, options, {renewer, monitor} = renewing) do
+    receive do
+      {:DOWN, ^monitor, :process, ^renewer, _reason} ->
+        await_flags(state, options, :current)
+
+      {:shape_db, :poisoned, reason} ->
+        {:stop, {:poisoned, reason}}
+
+      {:shape_db, event, details} ->
+        Events.happened(event, details, state.stack_id)
+        await_flags(state, options, renewing)
+
+      {:EXIT, _parent, reason} ->
+        Process.exit(renewer, :kill)
         {:stop, reason}
     end
   end

@@ -26,6 +26,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry do
   | `[:electric, :shape_db, :store, :imported]` | `shapes`, `left_out` | `from` |
   | `[:electric, :shape_db, :store, :quarantined]` | `count` | `path` |
   | `[:electric, :shape_db, :store, :rebuilt]` | `shapes`, `lost` | `path`, `lost_handles` |
+  | `[:electric, :shape_db, :store, :flags]` | `shapes`, `failed`, `duration_ms` | `version` |
   | `[:electric, :shape_db, :store, :promoted]` | `epoch` | |
   | `[:electric, :shape_db, :store, :fenced]` | `epoch`, `operations` | |
   | `[:electric, :shape_db, :store, :poisoned]` | `count` | `reason` |

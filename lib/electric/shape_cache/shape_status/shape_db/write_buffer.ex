@@ -14,6 +14,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   import Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes, only: [is_shape: 1]
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Flags
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Owner
@@ -195,10 +196,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   # Used by `ShapeDb`, which has the comparable serialised.
   def add(stack_id, handle, shape, {comparable, hash}, oids, opts) do
     body = Shapes.body(shape)
+    {flags, opts} = Flags.take(opts, stack_id, shape)
     log = Writes.log?()
 
     Writes.run(stack_id, byte_size(body), opts, fn store, ticket ->
-      Native.add(store, handle, comparable, hash, oids, body, ticket, log)
+      Native.add(store, handle, comparable, hash, oids, flags, body, ticket, log)
     end)
   end
 

@@ -3,6 +3,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
   # How a change is made: tried at once, after a wait for room or for the store to
   # become the writer when it must, and acknowledged as the durability asks.
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Flags
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
@@ -31,7 +32,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
 
     case Stores.get(stack_id) do
       {store, options} ->
-        with {:ok, seq} <- attempt(store, options, bytes, try, nil) do
+        with {:ok, seq} <- attempt({stack_id, store, options}, bytes, try, nil) do
           acknowledge(store, stack_id, seq, durability || options.durability)
         end
 
@@ -55,33 +56,33 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
   defp checked!(:ok, mode), do: mode
   defp checked!({:error, reason}, _mode), do: raise(ArgumentError, reason)
 
-  defp attempt(store, options, bytes, try, ticket) do
+  defp attempt({stack_id, store, options} = stack, bytes, try, ticket) do
     case try.(store, ticket) do
       {:ok, _seq} = done ->
         done
 
       {:error, :full} ->
-        wait_for_room(store, options, bytes, try)
+        wait_for_room(stack, bytes, try)
 
       {:error, :standby} ->
-        with :ok <- promote(store), do: attempt(store, options, bytes, try, ticket)
+        with :ok <- promote(stack_id, store, options), do: attempt(stack, bytes, try, ticket)
 
       {:error, reason} ->
         {:error, reason}
     end
   end
 
-  defp wait_for_room(store, options, bytes, try) do
+  defp wait_for_room({_stack_id, store, options} = stack, bytes, try) do
     ref = make_ref()
 
     case Native.wait_for_room(store, bytes, ref) do
       :room ->
-        attempt(store, options, bytes, try, nil)
+        attempt(stack, bytes, try, nil)
 
       {:wait, ticket} ->
         receive do
           {^ref, :room} ->
-            result = attempt(store, options, bytes, try, ticket)
+            result = attempt(stack, bytes, try, ticket)
             # A change that was refused did not use it: it goes to the next.
             Native.give_up(ticket)
             result
@@ -91,13 +92,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
     end
   end
 
-  @doc "Makes the store the writer of its file, with all that another one wrote."
-  @spec promote(Native.store()) :: :ok | {:error, term()}
-  def promote(store) do
+  @doc """
+  Makes the store the writer of its file, with all that another one wrote, and its
+  flags what the options say.
+  """
+  @spec promote(String.t(), Native.store(), Options.t()) :: :ok | {:error, term()}
+  def promote(stack_id, store, options) do
     ref = make_ref()
     :ok = Native.promote(store, ref)
 
     receive do
+      {^ref, :ok} -> Flags.renew(stack_id, store, options)
       {^ref, result} -> result
     after
       @promote_timeout -> {:error, :timeout}
