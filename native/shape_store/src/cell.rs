@@ -59,7 +59,35 @@ pub(crate) enum Look<T> {
     },
 }
 
+/// A handle as the words of a cell have it: to compare with those takes less than to make
+/// an entry of them.
+pub(crate) struct Name {
+    words: [u64; OIDS - HANDLE],
+    len: u64,
+}
+
+impl Name {
+    /// None for one that is longer than fits a cell.
+    pub(crate) fn of(handle: &[u8]) -> Option<Self> {
+        let mut bytes = [0; INLINE_HANDLE];
+        bytes.get_mut(..handle.len())?.copy_from_slice(handle);
+        let words = bytemuck::cast::<_, [u64; OIDS - HANDLE]>(bytes).map(u64::from_le);
+        Some(Self { words, len: handle.len() as u64 })
+    }
+}
+
 impl Cell {
+    /// The host's hash of the entry, if it has this handle.
+    pub(crate) fn look_named(&self, name: &Name) -> Option<u32> {
+        let [row, meta, words @ ..] = self.words.read::<OIDS>()?;
+        // One that is not inline has no words of a handle, and a length of zero.
+        let is_named = row != 0
+            && words == name.words
+            && meta >> HANDLE_LEN_SHIFT & 0xff == name.len
+            && meta & OVERFLOW_BIT == 0;
+        is_named.then_some(meta as u32)
+    }
+
     /// A consistent copy of the entry, if there is one.
     pub(crate) fn look(&self) -> Look<Entry> {
         self.words.read().map_or(Look::Vacant, decode)

@@ -304,7 +304,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @spec touch(stack_id(), handle()) :: boolean()
   def touch(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
     case Stores.get(stack_id) do
-      {store, _options} -> Native.touch(store, handle, System.monotonic_time())
+      {store, _options} -> Native.touch(store, handle, :erlang.monotonic_time())
       nil -> false
     end
   end

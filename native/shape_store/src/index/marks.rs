@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Index, Meta, hash_digest};
 use crate::{
-    cell::Look,
+    cell::{Look, Name},
     entry::{Digest, Entry, RowId},
     slab::{EntryId, FreeIds},
     touch::{Held, Stamp},
@@ -67,11 +67,27 @@ impl Index {
     }
 
     fn held_by_handle(&self, handle: &[u8], mark: impl Fn(EntryId, &Held<'_>)) -> bool {
+        let name = Name::of(handle);
         let found = self.by_handle.find(self.hash_handle(handle), |id| {
-            let (entry, held) = self.hold(id)?;
-            (entry.handle.as_slice() == handle).then(|| mark(id, &held))
+            let (cell, at) = self.slab.slot(id)?;
+            // Held from before the look: it may be marked.
+            let held = at.hold();
+            let named = match &name {
+                Some(name) => cell.look_named(name).is_some(),
+                None => self.whole(cell.look()).is_some_and(|e| e.handle.as_slice() == handle),
+            };
+            named.then(|| mark(id, &held))
         });
         found.is_some()
+    }
+
+    /// The host's hash of the entry with this handle.
+    pub(crate) fn hash_of(&self, handle: &[u8]) -> Option<u32> {
+        let Some(name) = Name::of(handle) else {
+            return self.by_handle(handle).map(|(_, entry)| entry.hash);
+        };
+        let hash = self.hash_handle(handle);
+        self.by_handle.find(hash, |id| self.slab.get(id)?.look_named(&name))
     }
 
     /// The entry of a cell, held from before the look: it may be marked.

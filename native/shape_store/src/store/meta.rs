@@ -29,6 +29,11 @@ impl Store {
         self.shared.index.set_read(handle, Stamp::at(time))
     }
 
+    /// The host's hash of a shape.
+    pub fn hash_of(&self, handle: &[u8]) -> Option<u32> {
+        self.shared.index.hash_of(handle)
+    }
+
     /// All there is to know of a shape.
     pub fn meta(&self, handle: &[u8]) -> Option<Meta> {
         self.shared.index.meta_by_handle(handle)
