@@ -4,62 +4,63 @@ defmodule Bench.HostTables do
   request writes to, a table of which shapes its filter has indexed, and a row of counts.
   Written for this bench from the description; no code of the host is in it.
 
-  As good as it gets: the tables are found by a persistent term instead of by an atom made
-  of the stack's name.
+  The host finds a table by an atom that it makes of the stack's id at each call; found by a
+  persistent term, as the store is, a touch takes about 100 ns less.
   """
 
   @hash 2
   @started 3
   @read 4
 
-  @type t :: %{meta: :ets.table(), indexed: :ets.table(), counts: :ets.table()}
-
-  @spec start(String.t()) :: t()
+  @spec start(String.t()) :: :ok
   def start(stack_id) do
-    opts = [:public, :set, read_concurrency: true, write_concurrency: true]
-    tables = Map.new([:meta, :indexed, :counts], &{&1, :ets.new(&1, opts)})
-    :ets.insert(tables.counts, {:counts, 0, 0, 0})
-    :persistent_term.put({__MODULE__, stack_id}, tables)
-    tables
+    opts = [:named_table, :public, :set, read_concurrency: true, write_concurrency: true]
+
+    for table <- [meta(stack_id), indexed(stack_id), counts_table(stack_id)],
+        do: :ets.new(table, opts)
+
+    :ets.insert(counts_table(stack_id), {:counts, 0, 0, 0})
+    :ok
   end
 
   @spec stop(String.t()) :: :ok
   def stop(stack_id) do
-    for {_name, table} <- tables(stack_id), do: :ets.delete(table)
-    :persistent_term.erase({__MODULE__, stack_id})
+    for table <- [meta(stack_id), indexed(stack_id), counts_table(stack_id)],
+        do: :ets.delete(table)
+
     :ok
   end
 
   @doc "What the host does at its start, with all that the store has."
   @spec boot(String.t(), module(), (struct() -> boolean())) :: :ok
   def boot(stack_id, db, indexed?) do
-    tables = tables(stack_id)
+    {meta, indexed_table} = {meta(stack_id), indexed(stack_id)}
     now = System.monotonic_time()
 
     {indexed, total} =
       db.reduce_shapes(stack_id, {0, 0}, fn {handle, shape}, {indexed, total} ->
         is_indexed = indexed?.(shape)
-        :ets.insert(tables.indexed, {handle, is_indexed})
+        :ets.insert(indexed_table, {handle, is_indexed})
         {indexed + if(is_indexed, do: 1, else: 0), total + 1}
       end)
 
     db.reduce_shape_meta(stack_id, :ok, fn {handle, hash, _complete?}, :ok ->
-      true = :ets.insert(tables.meta, {handle, hash, true, now, 0})
+      true = :ets.insert(meta, {handle, hash, true, now, 0})
       :ok
     end)
 
-    :ets.insert(tables.counts, {:counts, total, indexed, total - indexed})
+    :ets.insert(counts_table(stack_id), {:counts, total, indexed, total - indexed})
     :ok
   end
 
   @spec touch(String.t(), String.t()) :: boolean()
   def touch(stack_id, handle) do
-    :ets.update_element(tables(stack_id).meta, handle, {@read, System.monotonic_time()})
+    :ets.update_element(meta(stack_id), handle, {@read, System.monotonic_time()})
   end
 
   @spec validate(String.t(), String.t(), non_neg_integer()) :: :ok | :error
   def validate(stack_id, handle, hash) do
-    case :ets.lookup_element(tables(stack_id).meta, handle, @hash) do
+    case :ets.lookup_element(meta(stack_id), handle, @hash) do
       ^hash -> :ok
       _other -> :error
     end
@@ -69,19 +70,19 @@ defmodule Bench.HostTables do
 
   @spec snapshot_started?(String.t(), String.t()) :: boolean()
   def snapshot_started?(stack_id, handle) do
-    :ets.lookup_element(tables(stack_id).meta, handle, @started)
+    :ets.lookup_element(meta(stack_id), handle, @started)
   rescue
     ArgumentError -> false
   end
 
   @spec counts(String.t()) :: {non_neg_integer(), non_neg_integer(), non_neg_integer()}
   def counts(stack_id) do
-    [{:counts, total, indexed, unindexed}] = :ets.lookup(tables(stack_id).counts, :counts)
+    [{:counts, total, indexed, unindexed}] = :ets.lookup(counts_table(stack_id), :counts)
     {total, indexed, unindexed}
   end
 
   @spec indexed_count(String.t()) :: non_neg_integer()
-  def indexed_count(stack_id), do: :ets.lookup_element(tables(stack_id).counts, :counts, 3)
+  def indexed_count(stack_id), do: :ets.lookup_element(counts_table(stack_id), :counts, 3)
 
   @doc "Folds over all, keeping the `n` read longest ago in a balanced tree."
   @spec least_recently_used(String.t(), pos_integer()) :: {[String.t()], number()}
@@ -98,7 +99,7 @@ defmodule Bench.HostTables do
             keep(kept, {read, handle}, n)
         end,
         :gb_trees.empty(),
-        tables(stack_id).meta
+        meta(stack_id)
       )
 
     case :gb_trees.keys(kept) do
@@ -124,5 +125,7 @@ defmodule Bench.HostTables do
     end
   end
 
-  defp tables(stack_id), do: :persistent_term.get({__MODULE__, stack_id})
+  defp meta(stack_id), do: :"#{stack_id}:bench_meta"
+  defp indexed(stack_id), do: :"#{stack_id}:bench_indexed"
+  defp counts_table(stack_id), do: :"#{stack_id}:bench_counts"
 end
