@@ -29,9 +29,21 @@ defmodule ElectricShapeDb.FilesTest do
     @tag store: mode
     test "a file with another version inside is kept aside #{inspect(mode)}", context do
       start_store!(context)
-      tamper!(context.stack_id, ["PRAGMA user_version = 77"])
+      tamper!(context.stack_id, ["PRAGMA user_version = 3"])
       stop_store!(context)
       assert_quarantined(context, File.read!(context.path))
+    end
+
+    @tag store: mode
+    test "a file of a later version is left alone, and nothing starts #{inspect(mode)}",
+         context do
+      start_store!(context)
+      tamper!(context.stack_id, ["PRAGMA user_version = 77"])
+      stop_store!(context)
+      before = File.read!(context.path)
+      assert_raise RuntimeError, ~r/has schema 77/, fn -> start_store!(context) end
+      assert File.read!(context.path) == before
+      assert Path.wildcard(context.path <> ".corrupt-*") == []
     end
   end
 
@@ -53,12 +65,25 @@ defmodule ElectricShapeDb.FilesTest do
     assert works?(context)
   end
 
-  test "a database without its tables is kept aside", context do
+  test "a table that is dropped under the store costs what was nowhere else",
+       %{stack_id: stack_id} = context do
     fill(context)
     start_store!(context)
-    tamper!(context.stack_id, ["DROP TABLE bodies"])
-    stop_store!(context)
-    assert_quarantined(context, File.read!(context.path))
+    warm = for n <- 1..3, do: {:ok, _} = ShapeDb.shape_for_handle(stack_id, handle(n))
+    rebuilt = [:electric, :shape_db, :store, :rebuilt]
+    Tap.events(stack_id, [rebuilt])
+    tamper!(stack_id, ["DROP TABLE bodies"])
+
+    {:ok, _} = ShapeDb.add_shape(stack_id, shape(:new), "new", durability: :sync)
+    assert_receive {:event, ^rebuilt, %{shapes: 3, lost: 497}, metadata}
+    assert metadata.reason =~ "bodies" and File.regular?(metadata.path)
+    lost = metadata.list |> File.read!() |> String.split("\n", trim: true)
+    assert Enum.sort(lost) == metadata.lost_handles |> Enum.map(&"lost #{&1}") |> Enum.sort()
+    assert {:ok, %{lost: 497, rebuilds: 1, rebuilding: 0}} = ShapeDb.statistics(stack_id)
+
+    restart_store!(context)
+    assert ShapeDb.count_shapes(stack_id) == {:ok, 4}
+    assert for(n <- 1..3, do: ShapeDb.shape_for_handle(stack_id, handle(n))) == warm
   end
 
   test "a left-over write-ahead log of another file does no harm", context do

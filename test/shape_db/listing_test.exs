@@ -9,6 +9,7 @@ defmodule ElectricShapeDb.ListingTest do
   import ElectricShapeDb.Property
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
+  alias ElectricShapeDb.Tap
 
   @runs String.to_integer(System.get_env("LISTING_RUNS", "100"))
 
@@ -165,7 +166,7 @@ defmodule ElectricShapeDb.ListingTest do
     tamper!(stack_id, ["UPDATE bodies SET shape = x'#{Base.encode16(large)}' WHERE id = 2"])
     restart_store!(context)
 
-    assert_raise ArgumentError, fn -> ShapeDb.list_shapes(stack_id) end
+    assert ShapeDb.list_shapes(stack_id) == {:ok, [{handle(1), shape(1)}]}
   end
 
   @tag store: [exclusive_mode: true]
@@ -182,16 +183,38 @@ defmodule ElectricShapeDb.ListingTest do
       end)
   end
 
-  test "a body that is no term fails the list, and nothing else", context do
-    %{stack_id: stack_id} = context
-    start_store!(context)
-    add_samples!(stack_id, 1..3)
-    flush!(stack_id)
-    tamper!(stack_id, ["UPDATE bodies SET shape = x'8374' WHERE id = 2"])
-    restart_store!(context)
+  for mode <- [[], [exclusive_mode: true]] do
+    @tag store: mode
+    test "a damaged body costs its own shape, which is named #{inspect(mode)}", context do
+      %{stack_id: stack_id} = context
+      start_store!(context)
+      add_samples!(stack_id, 1..4)
+      flush!(stack_id)
+      # The one is no term, the other another shape's.
+      tamper!(stack_id, ["UPDATE bodies SET shape = x'8374' WHERE id = 2"])
 
-    assert_raise ArgumentError, fn -> ShapeDb.list_shapes(stack_id) end
-    assert ShapeDb.shape_for_handle(stack_id, handle(3)) == {:ok, shape(3)}
-    assert ShapeDb.count_shapes(stack_id) == {:ok, 3}
+      tamper!(stack_id, [
+        "UPDATE bodies SET shape = (SELECT shape FROM bodies WHERE id = 1) WHERE id = 3"
+      ])
+
+      restart_store!(context)
+      lost = [:electric, :shape_db, :shape, :lost]
+      Tap.events(stack_id, [lost])
+
+      kept = [{handle(1), shape(1)}, {handle(4), shape(4)}]
+      assert ShapeDb.list_shapes(stack_id) == {:ok, kept}
+
+      for n <- [2, 3] do
+        handle = handle(n)
+        assert_receive {:event, ^lost, %{count: 1}, %{handle: ^handle, reason: reason}}
+        assert reason =~ "damaged"
+      end
+
+      assert ShapeDb.reduce_shapes(stack_id, [], &[&1 | &2]) |> Enum.sort() == kept
+      assert ShapeDb.shape_for_handle(stack_id, handle(2)) == :error
+      assert {:ok, %{lost: 2}} = ShapeDb.statistics(stack_id)
+      restart_store!(context)
+      assert ShapeDb.list_shapes(stack_id) == {:ok, kept}
+    end
   end
 end

@@ -24,7 +24,7 @@ rustler::atoms! {
     log, warning, info, debug,
     // events
     opened, open_failed, committed, commit_failed, recovered, pressure_started,
-    pressure_ended, rebuilt, promoted, verify,
+    pressure_ended, rebuilt, rebuild_failed, lost, promoted, verify,
 }
 
 pub(crate) fn operation(operation: Operation) -> Atom {

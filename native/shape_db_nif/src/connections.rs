@@ -121,7 +121,7 @@ fn statements() -> Vec<(&'static str, &'static str)> {
 #[rustler::nif(schedule = "DirtyIo")]
 fn execute<'a>(env: Env<'a>, store: StoreArg<'_>, slot: u64, sql: Binary<'_>) -> Term<'a> {
     let ran = on_lent(env, store, slot, |conn| {
-        conn.execute_batch(text(&sql)?).map_err(|error| error.to_string())
+        conn.execute_batch(text(&sql)?).map_err(|error| refused(store, &error))
     });
     match ran {
         Ok(()) => atoms::ok().encode(env),
@@ -141,14 +141,20 @@ fn query<'a>(
 ) -> NifResult<Term<'a>> {
     let binds = Binds::decode(binds)?;
     let rows = on_lent(env, store, slot, |conn| {
-        let mut statement = conn.prepare(text(&sql)?).map_err(|error| error.to_string())?;
+        let mut statement = conn.prepare(text(&sql)?).map_err(|error| refused(store, &error))?;
         binds.bind(&mut statement)?;
-        rows(env, &mut statement, limit).map_err(|error| error.to_string())
+        rows(env, &mut statement, limit).map_err(|error| refused(store, &error))
     });
     Ok(match rows {
         Ok(rows) => (atoms::ok(), rows).encode(env),
         Err(reason) => (atoms::error(), reason).encode(env),
     })
+}
+
+/// What SQLite says, which may have to be looked into.
+fn refused(store: &StoreResource, error: &rusqlite::Error) -> String {
+    store.store.suspect(error);
+    error.to_string()
 }
 
 fn text<'a>(sql: &'a Binary<'_>) -> Result<&'a str, String> {

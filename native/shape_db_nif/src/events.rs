@@ -1,5 +1,7 @@
 //! Events as messages to the owner: `{:shape_db, event, details}`.
 
+use std::path::PathBuf;
+
 use rustler::{Encoder, Env, LocalPid, NifMap, Term};
 use shape_store::{Event, Handle, Operation};
 
@@ -32,14 +34,22 @@ struct CommitFailed {
     retry_in_ms: u64,
 }
 
+#[derive(NifMap)]
+struct Rebuilt<'a> {
+    reason: String,
+    path: Option<Term<'a>>,
+    shapes: usize,
+    lost: Vec<Term<'a>>,
+    list: Option<Term<'a>>,
+}
+
 fn encode(env: Env<'_>, event: Event) -> Term<'_> {
     let (name, details) = match event {
         Event::Opened { shapes, standby, imported, quarantined } => {
             let imported = imported.map(|(path, done)| {
                 (path.to_string_lossy().into_owned(), done.shapes, done.left_out)
             });
-            let quarantined =
-                quarantined.map(|path| binary(env, path.as_os_str().as_encoded_bytes()));
+            let quarantined = path(env, quarantined);
             let details = Opened { shapes, standby, imported, quarantined };
             (atoms::opened(), details.encode(env))
         }
@@ -67,18 +77,32 @@ fn encode(env: Env<'_>, event: Event) -> Term<'_> {
         Event::PressureEnded { duration } => {
             (atoms::pressure_ended(), (duration.as_millis() as u64).encode(env))
         }
-        Event::Rebuilt { quarantined, shapes, lost } => {
-            let quarantined = binary(env, quarantined.as_os_str().as_encoded_bytes());
-            let lost: Vec<_> = lost.iter().map(|handle| binary(env, handle)).collect();
-            (atoms::rebuilt(), (quarantined, shapes, lost).encode(env))
+        Event::Rebuilt { reason, quarantined, shapes, lost, list } => {
+            let lost = lost.iter().map(|handle| binary(env, handle)).collect();
+            let (path, list) = (path(env, quarantined), path(env, list));
+            (atoms::rebuilt(), Rebuilt { reason, path, shapes, lost, list }.encode(env))
+        }
+        Event::RebuildFailed { problem, reason, retry_in } => {
+            let retry_in_ms = retry_in.as_millis() as u64;
+            (atoms::rebuild_failed(), (problem, reason, retry_in_ms).encode(env))
+        }
+        Event::Lost { handle, reason } => {
+            (atoms::lost(), (binary(env, &handle), reason).encode(env))
         }
         Event::Promoted { epoch } => (atoms::promoted(), epoch.encode(env)),
-        Event::Fenced { epoch, ops } => (atoms::fenced(), (epoch, ops).encode(env)),
+        Event::Fenced { epoch, ops, list } => {
+            (atoms::fenced(), (epoch, ops, path(env, list)).encode(env))
+        }
         Event::Poisoned { message } => (atoms::poisoned(), message.encode(env)),
         Event::Closed { durable } => (atoms::closed(), durable.encode(env)),
         _ => (atoms::other(), atoms::nil().encode(env)),
     };
     (atoms::shape_db(), name, details).encode(env)
+}
+
+/// A path as Elixir has it, which need not be UTF-8.
+fn path(env: Env<'_>, path: Option<PathBuf>) -> Option<Term<'_>> {
+    path.map(|path| binary(env, path.as_os_str().as_encoded_bytes()))
 }
 
 fn operation<'a>(env: Env<'a>, what: Operation, handle: &Handle) -> Term<'a> {

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use rustler::{Binary, Encoder, Env, Reference, Resource, ResourceArc, Term};
-use shape_store::{Body, Dictionary, Found, Oid, Place, ReadError};
+use shape_store::{Bodies, Dictionary, Found, Oid, Place};
 
 use crate::{
     atoms,
@@ -27,6 +27,11 @@ pub(crate) struct Cursor {
 impl Resource for Cursor {}
 
 impl Cursor {
+    /// The last piece is still to be read.
+    fn go_back(&self, len: usize) {
+        self.next.fetch_sub(len, Relaxed);
+    }
+
     pub(crate) fn piece(&self, len: usize) -> &[Place] {
         let start = self.next.fetch_add(len, Relaxed).min(self.places.len());
         let end = start.saturating_add(len).min(self.places.len());
@@ -75,7 +80,10 @@ fn next_shapes<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16)
     });
     match read {
         Ok(()) => (atoms::ok(), items).encode(env),
-        Err(error) => unread(env, &error),
+        Err(error) => {
+            cursor.go_back(places.len());
+            unread(env, &error)
+        }
     }
 }
 
@@ -98,16 +106,16 @@ fn ask_shapes<'a>(
     consume(env, places.len());
     let found: Vec<_> = places.iter().map(|place| store.store.body_at(place)).collect();
     let cold = |found: &Option<Found>| match found {
-        Some(Found::Cold(row)) => Some(*row),
+        Some(Found::Cold(entry)) => Some(entry.clone()),
         _ => None,
     };
-    let rows: Vec<_> = found.iter().filter_map(cold).collect();
+    let entries: Vec<_> = found.iter().filter_map(cold).collect();
     let dictionary = Arc::clone(store.store.dictionary());
     let answer =
         move |read| caller.answer(move |env| bodies(env, &dictionary, &places, found, read));
-    match rows.is_empty() {
+    match entries.is_empty() {
         true => answer(Ok(Vec::new())),
-        false => store.store.ask_bodies(rows, Box::new(answer)),
+        false => store.store.ask_bodies(entries, Box::new(answer)),
     }
     atoms::ok().encode(env)
 }
@@ -117,7 +125,7 @@ fn bodies<'a>(
     dictionary: &Dictionary,
     places: &[Place],
     found: Vec<Option<Found>>,
-    read: Result<Vec<Option<Body>>, ReadError>,
+    read: Bodies,
 ) -> Term<'a> {
     let mut read = match read {
         Ok(bodies) => bodies.into_iter(),

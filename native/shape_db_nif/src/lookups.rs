@@ -3,8 +3,8 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use rustler::{Binary, Encoder, Env, Reference, Term, schedule};
-use shape_store::{Body, Dictionary, Digest, Found, ReadError, Snapshot};
+use rustler::{Atom, Binary, Encoder, Env, Reference, Term, schedule};
+use shape_store::{Bodies, Body, Dictionary, Digest, Found, ReadError, Snapshot};
 
 use crate::{
     atoms,
@@ -54,7 +54,7 @@ fn handle_for<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: Binary<'_>) -> 
     }
 }
 
-/// `{:ok, shape} | {:body, body} | {:cold, row} | :error`
+/// `{:ok, shape} | {:body, body} | :cold | :error`
 ///
 /// A body of usual size is parsed here, which spares the copy; a large one would
 /// keep the scheduler too long.
@@ -75,28 +75,52 @@ fn shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> 
                 None => (atoms::body(), binary(env, bytes)).encode(env),
             }
         }
-        Some(Found::Cold(row)) => (atoms::cold(), row).encode(env),
+        Some(Found::Cold(_)) => atoms::cold().encode(env),
         None => atoms::error().encode(env),
     }
 }
 
-/// `{:ok, body}`, `nil` for a row that is gone, or `{:error, reason}`.
+/// `{:ok, body}`, with `nil` for a shape that is gone, or `{:error, reason}`.
 #[rustler::nif(schedule = "DirtyIo")]
-fn read_body<'a>(env: Env<'a>, store: StoreArg<'_>, row: u64) -> Term<'a> {
-    body(env, store.store.dictionary(), store.store.read_body(row))
+fn read_body<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
+    let read = match store.store.body(&handle) {
+        Some(Found::Warm(body)) => Ok(Some(body)),
+        Some(Found::Cold(entry)) => store.store.read_body(&entry),
+        None => Ok(None),
+    };
+    body(env, store.store.dictionary(), read)
 }
 
-/// The same by a message `{ref, answer}`, for a store with one connection.
+/// The same by a message `{ref, answer}`, on the connection of the writer: for a store with
+/// one connection, and for what could not be read on another.
 #[rustler::nif]
-fn ask_body<'a>(env: Env<'a>, store: StoreArg<'_>, row: u64, reference: Reference<'_>) -> Term<'a> {
+fn ask_body<'a>(
+    env: Env<'a>,
+    store: StoreArg<'_>,
+    handle: Binary<'_>,
+    reference: Reference<'_>,
+) -> Term<'a> {
     let caller = Caller::new(env, reference);
     let dictionary = Arc::clone(store.store.dictionary());
-    let notify = move |read: Result<Vec<Option<Body>>, ReadError>| {
+    let answer = move |read: Bodies| {
         let first = read.map(|bodies| bodies.into_iter().next().flatten());
         caller.answer(move |env| body(env, &dictionary, first));
     };
-    store.store.ask_bodies(vec![row], Box::new(notify));
+    match store.store.body(&handle) {
+        Some(Found::Warm(body)) => answer(Ok(vec![Some(body)])),
+        Some(Found::Cold(entry)) => store.store.ask_bodies(vec![entry], Box::new(answer)),
+        None => answer(Ok(Vec::new())),
+    }
     atoms::ok().encode(env)
+}
+
+/// Gives up a shape whose definition was read and is none.
+#[rustler::nif]
+fn lose(store: StoreArg<'_>, handle: Binary<'_>, reason: String) -> Atom {
+    if let Some(entry) = store.store.entry(&handle) {
+        store.store.lose(&entry, &reason);
+    }
+    atoms::ok()
 }
 
 fn body<'a>(

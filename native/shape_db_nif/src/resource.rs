@@ -69,6 +69,7 @@ enum Level {
 struct OpenOptions<'a> {
     /// A path, or `:memory:`.
     path: Binary<'a>,
+    stack_id: Binary<'a>,
     exclusive_mode: bool,
     synchronous: Level,
     cache_size: usize,
@@ -91,6 +92,7 @@ impl OpenOptions<'_> {
             false => Location::File(path(&self.path)),
         };
         let mut options = Options::new(location);
+        options.stack = String::from_utf8_lossy(&self.stack_id).into_owned();
         options.exclusive |= self.exclusive_mode;
         options.synchronous = match self.synchronous {
             Level::Off => Synchronous::Off,
@@ -229,6 +231,11 @@ fn statistics<'a>(env: Env<'a>, store: StoreArg<'_>) -> NifResult<Term<'a>> {
         ("faults", s.faults),
         ("set_aside", s.set_aside),
         ("epoch", s.epoch.unsigned_abs()),
+        ("lost", s.lost),
+        ("rebuilds", s.rebuilds),
+        ("quarantined", s.quarantined),
+        ("rebuilding", s.rebuilding),
+        ("given_up", s.given_up),
     ];
     let mut map = Term::map_new(env);
     for (name, value) in pairs {

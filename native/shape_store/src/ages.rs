@@ -7,9 +7,7 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tracing::warn;
 
-use crate::{
-    clock::Clock, entry::RowId, index::Index, schema, shared::Shared, slab::EntryId, touch::Stamp,
-};
+use crate::{clock::Clock, entry::RowId, fault::Fault, schema, shared::Shared, touch::Stamp};
 
 /// How many rows share a row of the table: as many as the upper 16 bits of an item tell
 /// apart.
@@ -25,7 +23,9 @@ pub(crate) struct Ages {
 
 impl Ages {
     /// Those of an index, now.
-    pub(crate) fn of(index: &Index, ids: std::ops::Range<EntryId>, clock: &Clock) -> Self {
+    pub(crate) fn of(shared: &Shared) -> Self {
+        let Shared { index, clock, queue, .. } = shared;
+        let ids = queue.lock().free.used();
         let now = clock.now();
         let age = |stamp: Stamp| {
             let read = stamp.time().unwrap_or(now);
@@ -73,27 +73,21 @@ impl Ages {
     }
 }
 
-/// Writes them, unless another became the writer or nothing was read since `latest`, which
-/// is that of the last time. In a transaction of its own.
-pub(crate) fn save(
-    conn: &Connection,
-    shared: &Shared,
-    epoch: i64,
-    latest: &mut Stamp,
-) -> rusqlite::Result<()> {
+/// When a shape was last read: what is written again only when something was read since.
+pub(crate) fn latest_read(shared: &Shared) -> Stamp {
     let ids = shared.queue.lock().free.used();
-    let newest = shared.index.latest_read(ids.clone());
-    if newest <= *latest {
-        return Ok(());
-    }
-    let ages = Ages::of(&shared.index, ids, &shared.clock);
+    shared.index.latest_read(ids)
+}
+
+/// Writes them in a transaction of its own, unless another has become the writer.
+pub(crate) fn save(conn: &Connection, shared: &Shared, epoch: i64) -> Result<(), Fault> {
+    let ages = Ages::of(shared);
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-    if schema::read_meta_number(&tx, "epoch")? == epoch {
-        ages.write(&tx)?;
-        tx.commit()?;
-        *latest = newest;
+    if schema::read_label(&tx)?.epoch != epoch {
+        return Err(Fault::Fenced);
     }
-    Ok(())
+    ages.write(&tx)?;
+    Ok(tx.commit()?)
 }
 
 fn piece_of(row: RowId) -> RowId {
@@ -126,7 +120,7 @@ impl<'a> LastRead<'a> {
 
     pub(crate) fn of(&self, row: RowId) -> Stamp {
         let age =
-            self.ages.as_ref().and_then(|(ages, clock)| Some(clock.from_micros(ages.of_row(row)?)));
+            self.ages.as_ref().and_then(|(ages, clock)| Some(clock.of_micros(ages.of_row(row)?)));
         Stamp::at(self.now.saturating_sub(age.unwrap_or(0)))
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::{
     body::{Body, Dictionary},
     entry::{Entry, Handle, RowId, Snapshot},
-    error::OpenError,
+    fault::{Fault, is_refusal},
+    file::Label,
     index::Index,
     queue::{Change, Operation, Queued},
     schema::{self, Insert, Position},
@@ -43,60 +44,12 @@ pub(crate) struct Refused {
     pub(crate) reason: String,
 }
 
-/// Why nothing of a batch was written.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    /// The disk, or somebody's lock: worth another try.
-    Transient(rusqlite::Error),
-    /// The file is not what SQLite wrote.
-    Corrupt(rusqlite::Error),
-    /// There is no file, and one could not be written from memory.
-    Rebuild(OpenError),
-    /// Another instance writes the file.
-    Fenced,
-}
-
-/// Whether an error says that the file is not what SQLite wrote.
-pub(crate) fn is_corruption(error: &rusqlite::Error) -> bool {
-    let code = error.sqlite_error_code();
-    matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
-/// Whether an error may come from a damaged file: corruption that SQLite saw, or
-/// an answer of the wrong shape from a table of ours.
-pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
-    is_corruption(error)
-        || matches!(
-            error,
-            rusqlite::Error::FromSqlConversionFailure(..)
-                | rusqlite::Error::InvalidColumnType(..)
-                | rusqlite::Error::IntegralValueOutOfRange(..)
-                | rusqlite::Error::QueryReturnedNoRows
-        )
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        if is_corruption(&error) { Self::Corrupt(error) } else { Self::Transient(error) }
-    }
-}
-
-impl Fault {
-    /// A fault of one statement that says nothing about the rest.
-    fn is_refusal(error: &rusqlite::Error) -> bool {
-        matches!(
-            error.sqlite_error_code(),
-            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
-        )
-    }
-}
-
 /// What the writing of a batch is based on.
 pub(crate) struct Batch<'a> {
     pub(crate) index: &'a Index,
     pub(crate) dictionary: &'a Dictionary,
-    pub(crate) epoch: i64,
-    pub(crate) position: Position,
+    /// What the file has to say of itself.
+    pub(crate) label: Label,
     pub(crate) skipped: &'a HashSet<RowId>,
 }
 
@@ -113,14 +66,14 @@ impl Batch<'_> {
         let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
         // In the same transaction as the rows: who took the writing over did so
         // before this one began, and shows, or will wait until it has ended.
-        if schema::read_meta_number(&tx, "epoch")? != self.epoch {
-            return Err(Fault::Fenced);
-        }
+        let there = schema::read_label(&tx)?;
         // Kept until a try succeeds: it may turn up later than the next try.
-        let there = schema::read_position(&tx)?;
-        if let Some(written) = unsure.take_if(|written| written.position == Some(there)) {
+        let done = |written: &mut Written| written.position == Some(there.position);
+        self.label.check_writer(&there)?;
+        if let Some(written) = unsure.take_if(done) {
             return Ok(written);
         }
+        self.label.check_position(&there)?;
         let mut written = self.repeat(&tx, changes)?;
         match tx.commit() {
             Ok(()) => {
@@ -155,7 +108,7 @@ impl Batch<'_> {
         for (offset, queued) in changes.enumerate() {
             run.apply(offset, queued)?;
         }
-        let position = write_position(tx, run.batch.position, &run.changed)?;
+        let position = write_position(tx, run.batch.label.position, &run.changed)?;
         run.written.position = Some(position);
         Ok(run.written)
     }
@@ -204,7 +157,7 @@ impl Run<'_> {
         };
         match done {
             // A refusal that ended the transaction took the changes before it along.
-            Err(error) if Fault::is_refusal(&error) && !self.tx.is_autocommit() => {
+            Err(error) if is_refusal(&error) && !self.tx.is_autocommit() => {
                 self.written.refused.push(Refused {
                     offset,
                     operation: queued.change.operation(),
@@ -225,7 +178,8 @@ impl Run<'_> {
         body: &Body,
         log: bool,
     ) -> rusqlite::Result<()> {
-        self.batch.position.next_row = self.batch.position.next_row.max(row + 1);
+        let position = &mut self.batch.label.position;
+        position.next_row = position.next_row.max(row + 1);
         let entry = self.batch.index.get(id).filter(|entry| entry.row == row);
         let Some(entry) = entry else {
             // Removed since: its removal is further down the queue.
@@ -237,7 +191,7 @@ impl Run<'_> {
         let entry = Entry { flags, ..entry };
         self.insert.shape(&entry, Snapshot::None)?;
         let body = self.batch.dictionary.unpack(body, &mut self.buffer);
-        if let Err(error) = self.insert.body(row, body) {
+        if let Err(error) = self.insert.body(&entry, body) {
             self.tx.prepare_cached(schema::DELETE_SHAPE)?.execute([row as i64])?;
             return Err(error);
         }

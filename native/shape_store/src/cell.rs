@@ -77,15 +77,20 @@ impl Name {
 }
 
 impl Cell {
-    /// The host's hash of the entry, if it has this handle.
-    pub(crate) fn look_named(&self, name: &Name) -> Option<u32> {
-        let [row, meta, words @ ..] = self.words.read::<OIDS>()?;
-        // One that is not inline has no words of a handle, and a length of zero.
-        let is_named = row != 0
-            && words == name.words
-            && meta >> HANDLE_LEN_SHIFT & 0xff == name.len
-            && meta & OVERFLOW_BIT == 0;
-        is_named.then_some(meta as u32)
+    /// The host's hash of the entry, if it has this handle or is not inline.
+    pub(crate) fn look_named(&self, name: &Name) -> Look<u32> {
+        let Some([row, meta, words @ ..]) = self.words.read::<OIDS>() else { return Look::Vacant };
+        let is_named = words == name.words && meta >> HANDLE_LEN_SHIFT & 0xff == name.len;
+        if meta & OVERFLOW_BIT == 0 && !is_named {
+            return Look::Vacant;
+        }
+        look(row, meta, || meta as u32)
+    }
+
+    /// The same for a handle that no inline entry has.
+    pub(crate) fn look_long(&self) -> Look<u32> {
+        let Some([row, meta]) = self.words.read() else { return Look::Vacant };
+        if meta & OVERFLOW_BIT == 0 { Look::Vacant } else { look(row, meta, || meta as u32) }
     }
 
     /// A consistent copy of the entry, if there is one.

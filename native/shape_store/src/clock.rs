@@ -61,7 +61,7 @@ impl Clock {
         u64::try_from(micros.max(0)).unwrap_or(u64::MAX)
     }
 
-    pub(crate) fn from_micros(&self, micros: u64) -> i64 {
+    pub(crate) fn of_micros(&self, micros: u64) -> i64 {
         let units = i128::from(micros) * i128::from(self.per_second) / 1_000_000;
         i64::try_from(units).unwrap_or(i64::MAX)
     }

@@ -1,17 +1,20 @@
-//! Getting the file ready: found, checked, made, taken over or moved aside.
+//! Getting the file ready at a start: found, checked, made, taken over or moved aside.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tracing::{info, warn};
 
 use crate::{
-    batch::is_damage,
     connection,
     error::OpenError,
+    fault::is_damage,
     file,
     import::{self, Imported, Verify},
-    options::{Location, Options, Source, Synchronous},
+    options::{Options, Source, Synchronous},
     schema,
 };
 
@@ -22,25 +25,19 @@ pub(crate) struct Ready {
     pub(crate) quarantined: Option<PathBuf>,
 }
 
-/// Opens the database, making it or taking an older one over when it is not
-/// there. `alone` says that no other process has it: only then is it checked,
-/// and moved aside when it is bad.
+/// Opens the database, making it or taking an older one over when it is not there. A bad
+/// one is moved aside. No other process has it, and none begins to.
 pub(crate) fn prepare(
     options: &Options,
-    alone: bool,
+    path: &Path,
     verify: &mut Verify,
 ) -> Result<Ready, OpenError> {
-    let path = match &options.location {
-        Location::Memory => {
-            let conn = open(options, Path::new(":memory:"))?;
-            return Ok(Ready { conn, imported: None, quarantined: None });
-        }
-        Location::File(path) => path,
-    };
-    let found = if alone { inspect(options, path)? } else { Found::Sound };
+    let system = &*options.system;
+    let replaced = file::finish_replacement(system, path)?;
+    let found = inspect(options, path)?;
     let quarantined = match &found {
-        Found::Bad(problem) => Some(move_aside(path, problem)?),
-        Found::Nothing | Found::Sound => None,
+        Found::Bad(problem) => Some(move_aside(options, path, problem)?),
+        Found::Nothing | Found::Sound => replaced,
     };
     if matches!(found, Found::Nothing)
         && let Some(source) = import::first_present(&options.sources)
@@ -48,9 +45,16 @@ pub(crate) fn prepare(
         let (conn, imported) = take_over(options, path, source, verify)?;
         return Ok(Ready { conn, imported: Some((source.path.clone(), imported)), quarantined });
     }
-    let conn = open(options, path)?;
-    import::finish_import(&conn)?;
+    let conn = create_if_missing(options, path)?;
+    import::finish_import(options, &conn)?;
     Ok(Ready { conn, imported: None, quarantined })
+}
+
+/// Makes the database of a store in memory.
+pub(crate) fn prepare_memory(options: &Options) -> rusqlite::Result<Connection> {
+    let conn = connection::create(Path::new(connection::MEMORY), options)?;
+    create_tables(&conn, options)?;
+    Ok(conn)
 }
 
 /// What is in our file's place.
@@ -64,23 +68,29 @@ enum Found {
 
 /// An error is one of the surroundings: no permission, no disk.
 fn inspect(options: &Options, path: &Path) -> Result<Found, OpenError> {
-    if path.is_dir() {
-        return Ok(Found::Bad("it is a directory".into()));
+    let failed = |source| OpenError::Io { what: "look at", path: path.to_path_buf(), source };
+    match options.system.stat(path).map_err(failed)? {
+        None => return Ok(Found::Nothing),
+        Some(there) if there.folder => return Ok(Found::Bad("it is a directory".into())),
+        Some(there) if there.len == 0 => {
+            warn!(path = %path.display(), "an empty file is in the place of the shape database");
+        }
+        Some(_) => {}
     }
-    if !path.exists() {
-        return Ok(Found::Nothing);
-    }
-    let checked = connection::open_writer(options).and_then(|conn| check(&conn));
-    checked.or_else(|error| match is_damage(&error) {
-        true => Ok(Found::Bad(error.to_string())),
-        false => Err(OpenError::Sqlite { path: path.to_path_buf(), source: error }),
-    })
+    let checked = connection::open_to_write(path, options)
+        .and_then(|conn| check(&conn, options, path))
+        .or_else(|error| match is_damage(&error) {
+            true => Ok(Found::Bad(error.to_string())),
+            false => Err(OpenError::Sqlite { path: path.to_path_buf(), source: error }),
+        })?;
+    Ok(checked)
 }
 
-fn check(conn: &Connection) -> rusqlite::Result<Found> {
+fn check(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<Found> {
     let version = schema::read_version(conn)?;
     if version == 0 {
-        let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
+        let sql = "SELECT count(*) FROM main.sqlite_schema";
+        let tables: i64 = conn.query_row(sql, [], |row| row.get(0))?;
         return Ok(match tables {
             0 => Found::Nothing,
             _ => Found::Bad("its tables are not ours".into()),
@@ -91,16 +101,17 @@ fn check(conn: &Connection) -> rusqlite::Result<Found> {
     }
     let unprepared = schema::STATEMENTS.iter().find_map(|(_, sql)| conn.prepare(sql).err());
     if let Some(error) = unprepared {
-        return match error.sqlite_error_code() {
-            Some(ErrorCode::Unknown) | None => Ok(Found::Bad(error.to_string())),
-            _ => Err(error),
+        return match is_damage(&error) {
+            true => Ok(Found::Bad(error.to_string())),
+            false => Err(error),
         };
     }
-    if schema::read_meta_number(conn, "clean")? == 1 && is_whole(conn)? {
+    schema::read_label(conn)?;
+    if schema::read_meta_number(conn, "clean")? == 1 && is_whole(conn, options, path)? {
         return Ok(Found::Sound);
     }
     info!("checking a shape database that was not closed");
-    let answer: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    let answer = quick_check(conn)?;
     if answer != "ok" {
         return Ok(Found::Bad(answer));
     }
@@ -112,13 +123,31 @@ fn check(conn: &Connection) -> rusqlite::Result<Found> {
     Ok(Found::Sound)
 }
 
+/// What SQLite says to the whole file: `ok`, or what is wrong.
+pub(crate) fn quick_check(conn: &Connection) -> rusqlite::Result<String> {
+    conn.query_row("PRAGMA main.quick_check(1)", [], |row| row.get(0))
+}
+
 /// Whether the file is as long as it says: one that was cut off within its last
 /// page looks sound to SQLite until that page is read.
-fn is_whole(conn: &Connection) -> rusqlite::Result<bool> {
+fn is_whole(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<bool> {
     let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
-    let said = number("PRAGMA page_count")? * number("PRAGMA page_size")?;
-    let found = conn.path().and_then(|path| std::fs::metadata(path).ok());
-    Ok(found.is_some_and(|found| i64::try_from(found.len()) == Ok(said)))
+    let said = number("PRAGMA main.page_count")? * number("PRAGMA main.page_size")?;
+    let found = options.system.stat(path).ok().flatten();
+    Ok(found.is_some_and(|found| i64::try_from(found.len) == Ok(said)))
+}
+
+/// The version of a file that a later one of this library wrote, in which case nothing is
+/// done to it: not even what opening it for writing would do.
+pub(crate) fn refuse_newer(options: &Options, path: &Path) -> Result<(), OpenError> {
+    let known = schema::SCHEMA_VERSION;
+    match connection::open_to_read(path, options).and_then(|conn| schema::read_version(&conn)) {
+        Ok(version) if version > known => {
+            Err(OpenError::Newer { path: path.to_path_buf(), version, known })
+        }
+        // Not there, not a database, or not to be read: that is looked into next.
+        _ => Ok(()),
+    }
 }
 
 /// Moves aside a database that passed for sound and turned out to be damaged, and
@@ -128,12 +157,12 @@ pub(crate) fn start_empty(
     path: &Path,
     problem: &str,
 ) -> Result<(Connection, PathBuf), OpenError> {
-    let quarantined = move_aside(path, problem)?;
-    Ok((open(options, path)?, quarantined))
+    let quarantined = move_aside(options, path, problem)?;
+    Ok((create_if_missing(options, path)?, quarantined))
 }
 
-fn move_aside(path: &Path, problem: &str) -> Result<PathBuf, OpenError> {
-    let to = file::quarantine(path)?;
+fn move_aside(options: &Options, path: &Path, problem: &str) -> Result<PathBuf, OpenError> {
+    let to = file::quarantine(&*options.system, path)?;
     warn!(
         from = %path.display(), to = %to.display(), %problem,
         "moved a shape database aside that cannot be used, starting empty"
@@ -143,22 +172,20 @@ fn move_aside(path: &Path, problem: &str) -> Result<PathBuf, OpenError> {
 
 /// Opens a database that is sound or not there, and makes its tables if it has
 /// none.
-fn open(options: &Options, path: &Path) -> Result<Connection, OpenError> {
+fn create_if_missing(options: &Options, path: &Path) -> Result<Connection, OpenError> {
     let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
-    let conn = connection::open_writer(options).map_err(named)?;
-    create_if_empty(&conn).map_err(named)?;
+    let conn = connection::create(path, options).map_err(named)?;
+    create_tables(&conn, options).map_err(named)?;
     Ok(conn)
 }
 
-fn create_if_empty(conn: &Connection) -> rusqlite::Result<()> {
-    // Looked at without the lock first: a writer that is there may hold it long.
+fn create_tables(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
     if schema::read_version(conn)? != 0 {
         return Ok(());
     }
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-    if schema::read_version(&tx)? == 0 {
-        schema::create(&tx)?;
-    }
+    schema::create(&tx, options.system.random().to_le_bytes())?;
+    schema::write_meta(&tx, "stack", &options.stack)?;
     tx.commit()
 }
 
@@ -173,7 +200,7 @@ fn take_over(
     info!(from = %source.path.display(), to = %path.display(), "taking over an older shape database");
     match copy(options, path, source, verify) {
         Ok((conn, imported)) => {
-            import::finish_import(&conn)?;
+            import::finish_import(options, &conn)?;
             info!(
                 from = %source.path.display(), shapes = imported.shapes,
                 left_out = imported.left_out, "took over an older shape database"
@@ -183,7 +210,7 @@ fn take_over(
         Err(error) => {
             // What cannot be removed is an empty database of ours: its transaction
             // did not commit.
-            let _ = file::remove_database(path);
+            let _ = file::remove_database(&*options.system, path);
             Err(error)
         }
     }
@@ -196,15 +223,17 @@ fn copy(
     verify: &mut Verify,
 ) -> Result<(Connection, Imported), OpenError> {
     let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
-    let conn = connection::open_writer(options).map_err(named)?;
+    let conn = connection::create(path, options).map_err(named)?;
     // Ours has to be on the disk before the older one is renamed, whatever the
     // store is content with afterwards.
     conn.pragma_update(None, "synchronous", connection::synchronous(options, Synchronous::Full))
         .map_err(named)?;
     let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).map_err(named)?;
-    schema::create(&tx).map_err(named)?;
+    schema::create(&tx, options.system.random().to_le_bytes()).map_err(named)?;
+    schema::write_meta(&tx, "stack", &options.stack).map_err(named)?;
     let imported = import::import(&tx, source, verify)?;
-    schema::write_meta(&tx, import::IMPORTED_FROM, source.path.to_string_lossy()).map_err(named)?;
+    let from = source.path.as_os_str().as_bytes();
+    schema::write_meta(&tx, import::IMPORTED_FROM, from).map_err(named)?;
     tx.commit().map_err(named)?;
     let usual = connection::synchronous(options, options.synchronous);
     conn.pragma_update(None, "synchronous", usual).map_err(named)?;

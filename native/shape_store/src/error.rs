@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::entry::Handle;
+use crate::{entry::Handle, file::Unopened};
 
 /// Why a change was not taken. Nothing of it has happened.
 #[derive(Debug, Error)]
@@ -75,11 +75,17 @@ pub enum NotWritable {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another store of this VM has the file, and did not close in time.
-    #[error("{} is open in another store of this VM, which did not close within {waited_ms} ms", path.display())]
+    /// Another store of this VM has the file, and did not close in time, or does not intend
+    /// to.
+    #[error(
+        "{} is open in another store of this VM, {holder}, which did not close within \
+         {waited_ms} ms", path.display()
+    )]
     InUse {
         /// The file.
         path: PathBuf,
+        /// Whose store that is.
+        holder: String,
         /// How long was waited.
         waited_ms: u128,
     },
@@ -118,6 +124,47 @@ pub enum OpenError {
         /// What went wrong.
         reason: String,
     },
+    /// A later version of this library wrote the file.
+    #[error(
+        "{} has schema {version}, and this version knows schema {known}: start the version that \
+         wrote it, or move the file away to start empty; it is as it was", path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        version: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// Another instance on the file does not have the same mode.
+    #[error(
+        "{} is open {theirs} in another instance ({holder}), and this one would open it {ours}: \
+         two instances on one file need the same exclusive_mode", path.display()
+    )]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// How this one would have it.
+        ours: &'static str,
+        /// How the other has it.
+        theirs: &'static str,
+        /// Who that is.
+        holder: String,
+    },
+    /// Another instance has the file, and it could not be followed.
+    #[error("{} cannot be followed, which another instance ({holder}) has: {reason}", path.display())]
+    Unfollowed {
+        /// The file.
+        path: PathBuf,
+        /// Who has it.
+        holder: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It was closed before it was open.
+    #[error("the store was closed before it was open")]
+    Closed,
     /// The thread of the writer could not be started.
     #[error("cannot start the writer thread: {0}")]
     Thread(std::io::Error),
@@ -130,7 +177,20 @@ pub enum ReadError {
     /// SQLite refused.
     #[error("reading from SQLite failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// The file at the store's path is not the one that it wrote, or cannot be told. The
+    /// writer looks into it.
+    #[error("the shape database is not to be read now: {0}")]
+    NotOurs(String),
     /// The store is closed, or was never open.
     #[error("the store is closed")]
     Closed,
+}
+
+impl From<Unopened> for ReadError {
+    fn from(unopened: Unopened) -> Self {
+        match unopened {
+            Unopened::Sqlite(error) => Self::Sqlite(error),
+            other => Self::NotOurs(other.to_string()),
+        }
+    }
 }

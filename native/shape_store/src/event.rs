@@ -77,28 +77,51 @@ pub enum Event {
         /// How long somebody did.
         duration: Duration,
     },
-    /// The file turned out to be corrupt, was moved away, and was written anew
-    /// from memory.
+    /// The file was gone, damaged or not the one that was written, and was written anew from
+    /// memory.
     Rebuilt {
-        /// Where the corrupt file is now.
-        quarantined: PathBuf,
+        /// What was wrong with the one before.
+        reason: String,
+        /// Where that one is now, if there was one.
+        quarantined: Option<PathBuf>,
         /// Shapes in the new one.
         shapes: usize,
         /// Shapes whose bodies could not be had, which are gone.
         lost: Vec<Handle>,
+        /// A file that lists them, if there are any and it could be written.
+        list: Option<PathBuf>,
+    },
+    /// The file has to be written anew, and could not be yet. Nothing is committed until
+    /// it is.
+    RebuildFailed {
+        /// What is wrong with the file there is.
+        problem: String,
+        /// Why there is no other.
+        reason: String,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// A body was damaged in the file. The shape is gone.
+    Lost {
+        /// Whose it was.
+        handle: Handle,
+        /// What was found.
+        reason: String,
     },
     /// The standby became the writer.
     Promoted {
         /// The epoch it writes under.
         epoch: i64,
     },
-    /// Another instance became the writer. Reads go on; what was queued will
-    /// never be committed by this one.
+    /// Another instance became the writer, which this one follows from here on. What was
+    /// queued will never be committed.
     Fenced {
         /// The epoch it had.
         epoch: i64,
         /// Operations given up.
         ops: usize,
+        /// A file that lists them, if there are any and it could be written.
+        list: Option<PathBuf>,
     },
     /// The writer panicked. This is its last event.
     Poisoned {

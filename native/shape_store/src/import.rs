@@ -2,17 +2,20 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
     path::Path,
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
 use tracing::{info, warn};
 
 use crate::{
+    body::checksum,
     entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId, Snapshot},
     error::OpenError,
-    options::{Source, SourceSchema},
+    options::{Options, Source, SourceSchema},
     schema::{self, Insert},
 };
 
@@ -121,6 +124,22 @@ struct Old {
     snapshot: Snapshot,
     flags: u8,
     oids: Oids,
+    /// Whether the row and its body are what was written.
+    sound: bool,
+}
+
+impl Old {
+    fn entry(&self, row: RowId, digest: Digest) -> Entry {
+        Entry {
+            row,
+            handle: self.handle.clone(),
+            digest,
+            hash: self.hash,
+            snapshot: self.snapshot,
+            flags: self.flags,
+            oids: self.oids.clone(),
+        }
+    }
 }
 
 impl Importer<'_> {
@@ -140,27 +159,35 @@ impl Importer<'_> {
                 hash: row.get(3)?,
                 snapshot: if complete == 0 { Snapshot::None } else { Snapshot::Complete },
                 flags: 0,
+                // Schema 4 does not tell.
+                sound: true,
             })
         })
     }
 
     fn run_five(&mut self, old: &Connection) -> Result<(), Failure> {
-        if let Some(version) = schema::read_meta_text(old, schema::FLAGS_VERSION)? {
+        if let Some(version) = schema::read_flags_version(old)? {
             schema::write_meta(self.tx, schema::FLAGS_VERSION, version)?;
         }
-        let sql = "SELECT s.handle, b.shape, s.comparable, s.hash, s.snapshot, s.relations, s.flags \
-                   FROM shapes s JOIN bodies b ON b.id = s.id ORDER BY s.id";
+        let sql = "SELECT s.handle, b.shape, s.comparable, s.hash, s.snapshot, s.relations, \
+                   s.id, b.checksum, s.flags FROM shapes s JOIN bodies b ON b.id = s.id ORDER BY s.id";
         self.run(old, sql, |row| {
-            let snapshot: i64 = row.get(4)?;
-            Ok(Old {
+            let (snapshot, id, stored): (i64, i64, i64) = (row.get(4)?, row.get(6)?, row.get(7)?);
+            let mut old = Old {
                 handle: Handle::from_slice(row.get_ref(0)?.as_blob()?),
                 body: row.get_ref(1)?.as_blob()?.to_vec(),
                 comparable: row.get_ref(2)?.as_blob()?.to_vec(),
                 hash: row.get(3)?,
                 snapshot: Snapshot::from_number(snapshot.unsigned_abs()),
-                flags: row.get::<_, i64>(6)? as u8,
+                flags: row.get::<_, i64>(8)? as u8,
                 oids: schema::unpack_oids(row.get_ref(5)?.as_blob()?),
-            })
+                sound: false,
+            };
+            let digest = <[u8; 32]>::try_from(old.comparable.as_slice()).ok().map(Digest);
+            old.sound = digest.is_some_and(|digest| {
+                checksum(&old.entry(id.unsigned_abs(), digest), &old.body) == stored as u64
+            });
+            Ok(old)
         })
     }
 
@@ -231,22 +258,14 @@ impl Importer<'_> {
     fn write(&mut self, old: Old, digest: Digest) -> rusqlite::Result<()> {
         let row = self.next_row;
         self.next_row += 1;
-        let entry = Entry {
-            row,
-            handle: old.handle,
-            digest,
-            hash: old.hash,
-            snapshot: old.snapshot,
-            flags: old.flags,
-            oids: old.oids,
-        };
+        let entry = old.entry(row, digest);
         self.insert.shape(&entry, entry.snapshot)?;
-        self.insert.body(row, &old.body)
+        self.insert.body(&entry, &old.body)
     }
 
     fn finish(self) -> Result<Imported, Failure> {
         self.tx
-            .prepare_cached("UPDATE changes SET next_row = ?1")?
+            .prepare_cached("UPDATE main.changes SET next_row = ?1")?
             .execute(params![self.next_row as i64])?;
         Ok(self.done)
     }
@@ -257,7 +276,10 @@ fn count(old: &Connection) -> rusqlite::Result<i64> {
 }
 
 fn usable(old: &Old) -> bool {
-    !old.handle.is_empty() && old.handle.len() <= MAX_HANDLE && old.oids.len() <= MAX_OIDS
+    old.sound
+        && !old.handle.is_empty()
+        && old.handle.len() <= MAX_HANDLE
+        && old.oids.len() <= MAX_OIDS
 }
 
 fn relations_four(old: &Connection) -> Result<HashMap<Handle, Oids>, Failure> {
@@ -284,13 +306,16 @@ pub(crate) const IMPORTED_FROM: &str = "imported_from";
 /// Renames the source of a committed import, so that the version that wrote it
 /// starts clean after a rollback, and notes that it is done. A source that is
 /// gone was renamed before a crash.
-pub(crate) fn finish_import(conn: &Connection) -> Result<(), OpenError> {
-    let read = schema::read_meta_text(conn, IMPORTED_FROM).optional();
-    let Ok(Some(Some(path))) = read else { return Ok(()) };
-    let path = Path::new(&path);
+pub(crate) fn finish_import(options: &Options, conn: &Connection) -> Result<(), OpenError> {
+    let Ok(Some(path)) = schema::read_meta_bytes(conn, IMPORTED_FROM) else { return Ok(()) };
+    let path = Path::new(OsStr::from_bytes(&path));
     if path.is_file() {
-        crate::file::rename_database(path, &crate::file::beside(path, ".imported"))?;
+        crate::file::rename_database(
+            &*options.system,
+            path,
+            &crate::file::beside(path, ".imported"),
+        )?;
     }
-    let forget = conn.execute("DELETE FROM meta WHERE key = ?1", params![IMPORTED_FROM]);
+    let forget = conn.execute("DELETE FROM main.meta WHERE key = ?1", params![IMPORTED_FROM]);
     forget.map(drop).map_err(|source| OpenError::Sqlite { path: path.to_path_buf(), source })
 }

@@ -11,7 +11,7 @@
 
 mod coldest;
 mod filling;
-mod marks;
+mod meta;
 
 use std::{
     collections::HashMap,

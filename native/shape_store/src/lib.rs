@@ -29,21 +29,29 @@ mod bodies;
 mod body;
 mod cell;
 mod clock;
+mod command;
 mod connection;
 mod database;
 mod entry;
 mod error;
 mod event;
+mod fault;
 mod file;
 mod flags;
+mod gate;
 mod import;
 mod index;
+mod lease;
+mod list;
 mod load;
+mod marks;
 #[cfg(all(test, loom))]
 mod models;
 mod options;
 mod pending;
 mod queue;
+mod readers;
+mod reading;
 mod rebuild;
 mod relations;
 mod rows;
@@ -51,6 +59,7 @@ mod schema;
 mod seqlock;
 mod shared;
 mod slab;
+mod state;
 mod statistics;
 mod store;
 mod sunk;
@@ -65,7 +74,7 @@ mod writer;
 
 pub use body::{Body, Dictionary};
 pub use clock::HostClock;
-pub use connection::{GrantError, Granted, Lease, WRITER_SLOT};
+pub use command::Bodies;
 pub use entry::{
     Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, MAX_HANDLE, MAX_OIDS, Meta, Oid, Oids,
     RowId, Snapshot,
@@ -73,15 +82,17 @@ pub use entry::{
 pub use error::{ChangeError, NotWritable, OpenError, ReadError};
 pub use event::{Event, Events};
 pub use import::{Imported, Unverified, Verify};
+pub use lease::{GrantError, Granted, Lease, WRITER_SLOT};
 pub use options::{Location, Options, Source, SourceSchema, Synchronous};
 pub use queue::{Load, Operation, Seq};
 pub use schema::{SCHEMA_VERSION, STATEMENTS};
-pub use shared::State;
+pub use state::State;
 pub use statistics::Statistics;
 pub use store::{Coldest, Found, NewShape, Place, Request, Store, WeakStore};
-pub use system::{Anchor, FileId, LockFile, Native, Stat, System};
+pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};
 pub use ticket::Ticket;
 pub use waits::{Outcome, WaitId, Waiting};
+pub use writer::{Machine, Next};
 
 /// Tells somebody something once. Called from any thread, with no lock held that
 /// a caller can see; it must not block.

@@ -16,6 +16,7 @@ use crate::{
     queue::Queue,
     rows::{self, PIECE},
     schema::{self, Position},
+    shared::Shared,
     slab::EntryId,
 };
 
@@ -24,11 +25,11 @@ const PIECES_AHEAD: usize = 16;
 
 /// Reads what the file has, at once or as it changes.
 pub(crate) struct Loader<'a> {
-    pub(crate) index: &'a Index,
-    pub(crate) queue: &'a Mutex<Queue>,
-    pub(crate) clock: &'a Clock,
+    index: &'a Index,
+    queue: &'a Mutex<Queue>,
+    clock: &'a Clock,
     /// Whether the file says when shapes were last read.
-    pub(crate) ages: bool,
+    ages: bool,
 }
 
 /// How far a standby has read, and which entry each row is.
@@ -43,7 +44,13 @@ impl Followed {
     }
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    /// Into the index of this store.
+    pub(crate) fn of(shared: &'a Shared) -> Self {
+        let ages = shared.options.keep_ages;
+        Self { index: &shared.index, queue: &shared.queue, clock: &shared.clock, ages }
+    }
+
     /// Reads every row into an empty index, with the help of a `second` connection if
     /// there may be one.
     pub(crate) fn load(
@@ -248,7 +255,7 @@ impl Loader<'_> {
     }
 
     fn read_flags_version(&self, tx: &Connection) -> rusqlite::Result<()> {
-        self.index.flags.set_version(schema::read_meta_text(tx, schema::FLAGS_VERSION)?);
+        self.index.flags.set_version(schema::read_flags_version(tx)?);
         Ok(())
     }
 
@@ -270,7 +277,8 @@ impl Loader<'_> {
         ids.filter_map(|id| Some((self.index.get(id)?.row, id))).collect()
     }
 
-    fn start_rows_at(&self, next_row: RowId) {
+    /// Gives no row id below this one from here on.
+    pub(crate) fn start_rows_at(&self, next_row: RowId) {
         let mut queue = self.queue.lock();
         queue.next_row = queue.next_row.max(next_row);
     }

@@ -89,6 +89,8 @@ pub struct Options {
     pub sources: Vec<Source>,
     /// The SQLite VFS to use instead of the platform's default.
     pub vfs: Option<String>,
+    /// Whose store it is: for messages, and noted in the file.
+    pub stack: String,
     /// The system besides SQLite.
     pub system: Arc<dyn System>,
 }
@@ -114,6 +116,7 @@ impl Options {
             ages_interval: Duration::from_secs(300),
             sources: Vec::new(),
             vfs: None,
+            stack: String::new(),
             system: Arc::new(Native),
         }
     }

@@ -75,6 +75,20 @@ pub enum Operation {
     Reset,
 }
 
+impl Operation {
+    /// What it is called in lists.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Remove => "remove",
+            Self::SnapshotStarted => "snapshot_started",
+            Self::SnapshotComplete => "snapshot_complete",
+            Self::Flags => "flags",
+            Self::Reset => "reset",
+        }
+    }
+}
+
 impl From<Snapshot> for Operation {
     fn from(snapshot: Snapshot) -> Self {
         match snapshot {

@@ -1,99 +1,114 @@
-//! A sound file in the place of a corrupt one, written from memory.
+//! The file written anew from memory, beside the one there is.
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
-use tracing::error;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::{
+    ages::Ages,
     body::Body,
     connection,
-    entry::{Entry, Handle},
+    entry::Entry,
     error::OpenError,
-    file,
-    schema::{self, Insert, Position},
+    fault::is_damage,
+    file::{self, Label},
+    schema::{self, Insert},
     shared::Shared,
     slab::EntryId,
 };
 
-/// What a rebuild gave.
-pub(crate) struct Rebuilt {
-    pub(crate) conn: Connection,
+/// What a draft has, and what it lacks.
+pub(crate) struct Draft {
     pub(crate) shapes: usize,
     /// Shapes whose bodies were nowhere to be had.
     pub(crate) lost: Vec<(EntryId, Entry)>,
 }
 
-impl Rebuilt {
-    pub(crate) fn lost_handles(&self) -> Vec<Handle> {
-        self.lost.iter().map(|(_, entry)| entry.handle.clone()).collect()
-    }
+/// Where bodies come from that are not in memory.
+pub(crate) struct Source<'a> {
+    /// The file that is to be replaced, as far as it can be read.
+    pub(crate) conn: Option<&'a Connection>,
+    /// Whether a body that cannot be read for now is waited for: an error of the disk may
+    /// pass, and damage does not.
+    pub(crate) patient: bool,
 }
 
-/// Writes every committed shape of the index into a new file, in one transaction:
-/// bodies come from the cache, or from the corrupt file, which was moved aside, as
-/// far as it can still be read. What is queued comes after, by its own commits.
-///
-/// The caller is the writer and has closed its connections. After an error it may
-/// try again.
-pub(crate) fn rebuild(
+/// Writes every committed shape of the index into a draft beside `path`, in one synced
+/// transaction: bodies come from memory or from the source. What is queued comes after, by
+/// its own commits. After an error it may be called again.
+pub(crate) fn write_draft(
     shared: &Shared,
     path: &Path,
-    corrupt: &Path,
-    epoch: i64,
-    position: Position,
-) -> Result<Rebuilt, OpenError> {
-    let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
+    label: Label,
+    source: &Source<'_>,
+) -> Result<Draft, OpenError> {
+    let draft = file::draft_of(path);
+    let named = |source| OpenError::Sqlite { path: draft.clone(), source };
     // What a try before this one left.
-    file::remove_database(path)?;
-    let old = Connection::open_with_flags(
-        corrupt,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    );
-    let mut shapes = 0;
-    let mut lost = Vec::new();
+    file::remove_database(&*shared.options.system, &draft)?;
+    let conn = connection::create_beside(&draft, &shared.options).map_err(named)?;
+    let written = fill(shared, &conn, label, source).map_err(named);
+    if written.is_err() {
+        drop(conn);
+        // What stays is removed by the next try.
+        let _ = file::remove_database(&*shared.options.system, &draft);
+    }
+    written
+}
+
+fn fill(
+    shared: &Shared,
+    conn: &Connection,
+    label: Label,
+    source: &Source<'_>,
+) -> rusqlite::Result<Draft> {
+    let mut draft = Draft { shapes: 0, lost: Vec::new() };
     let mut buffer = Vec::new();
-    let conn = connection::open_writer(&shared.options).map_err(named)?;
-    let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).map_err(named)?;
-    schema::create(&tx).map_err(named)?;
-    let mut insert = Insert::new(&conn).map_err(named)?;
+    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    schema::create(&tx, label.identity)?;
+    let mut insert = Insert::new(conn)?;
     let ids = shared.queue.lock().free.used();
     for id in ids {
         let Some(entry) = shared.index.get(id) else { continue };
         if shared.pending.holds(entry.row) {
             continue;
         }
-        match body(shared, old.as_ref().ok(), &entry) {
+        match body(shared, source, &entry)? {
             Some(body) => {
-                insert.shape(&entry, entry.snapshot).map_err(named)?;
-                let body = shared.dictionary.unpack(&body, &mut buffer);
-                insert.body(entry.row, body).map_err(named)?;
-                shapes += 1;
+                insert.shape(&entry, entry.snapshot)?;
+                insert.body(&entry, shared.dictionary.unpack(&body, &mut buffer))?;
+                draft.shapes += 1;
             }
-            None => lost.push((id, entry)),
+            None => draft.lost.push((id, entry)),
         }
     }
     drop(insert);
-    schema::write_meta(&tx, "epoch", epoch).map_err(named)?;
-    schema::write_meta(&tx, "clean", 0).map_err(named)?;
+    schema::write_meta(&tx, "epoch", label.epoch)?;
+    schema::write_meta(&tx, "stack", &shared.options.stack)?;
+    schema::write_meta(&tx, "clean", 0)?;
     if let Some(version) = shared.index.flags.version() {
-        schema::write_meta(&tx, schema::FLAGS_VERSION, version).map_err(named)?;
+        schema::write_meta(&tx, schema::FLAGS_VERSION, version)?;
     }
+    if shared.options.keep_ages {
+        Ages::of(shared).write(&tx)?;
+    }
+    schema::write_meta(&tx, "unsettled", shared.options.max_pending.ops as i64)?;
     tx.execute(
-        "UPDATE changes SET batch = ?1, next_row = ?2",
-        params![position.batch as i64, position.next_row as i64],
-    )
-    .map_err(named)?;
-    tx.commit().map_err(named)?;
-    for (_, entry) in &lost {
-        let handle = String::from_utf8_lossy(&entry.handle);
-        error!(%handle, "a shape was lost with the corrupt shape database");
-    }
-    Ok(Rebuilt { conn, shapes, lost })
+        "UPDATE main.changes SET batch = ?1, next_row = ?2",
+        params![label.position.batch as i64, label.position.next_row as i64],
+    )?;
+    tx.commit()?;
+    Ok(draft)
 }
 
-fn body(shared: &Shared, old: Option<&Connection>, entry: &Entry) -> Option<Body> {
-    let warm = shared.bodies.get(entry.row);
-    // Whatever goes wrong with the old file, the body is not to be had there.
-    warm.or_else(|| connection::read_body(old?, entry.row).ok().flatten())
+fn body(shared: &Shared, source: &Source<'_>, entry: &Entry) -> rusqlite::Result<Option<Body>> {
+    if let Some(body) = shared.bodies.get(entry.row) {
+        return Ok(Some(body));
+    }
+    let Some(conn) = source.conn else { return Ok(None) };
+    match schema::read_body(conn, entry) {
+        Ok(stored) => Ok(stored.whole()),
+        Err(error) if source.patient && !is_damage(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
 }

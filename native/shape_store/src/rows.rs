@@ -30,9 +30,9 @@ pub(crate) fn read_all(
     second: impl Fn() -> Option<Connection> + Sync,
     pieces: &Sender<Vec<Entry>>,
 ) -> rusqlite::Result<()> {
-    let first: i64 = conn.query_row(schema::FIRST_SHAPE, [], |row| row.get(0))?;
-    let first = first.unsigned_abs();
-    let rows = position.next_row.saturating_sub(first);
+    let row = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
+    let (first, last) = (row(schema::FIRST_SHAPE)?, row(schema::LAST_SHAPE)?);
+    let rows = (last + 1).saturating_sub(first);
     if rows < WORTH_A_SECOND {
         return read(conn, 1..RowId::MAX, pieces);
     }
@@ -108,7 +108,7 @@ mod tests {
     /// A file with every third row gone, and the first thousand.
     fn make(conn: &mut Connection) -> rusqlite::Result<Position> {
         let tx: Transaction<'_> = conn.transaction()?;
-        schema::create(&tx)?;
+        schema::create(&tx, [0; 16])?;
         for row in (1_000..=ROWS).filter(|row| row % 3 != 0) {
             let entry = Entry {
                 row,

@@ -6,7 +6,11 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Transaction, params};
 use smallvec::SmallVec;
 
-use crate::entry::{Digest, Entry, Handle, Oid, Oids, RowId, Snapshot};
+use crate::{
+    body::{Body, checksum},
+    entry::{Digest, Entry, Handle, Oid, Oids, RowId, Snapshot},
+    file::Label,
+};
 
 /// In `PRAGMA user_version` and in the file's name.
 pub const SCHEMA_VERSION: i64 = 5;
@@ -20,8 +24,14 @@ pub(crate) const CHANGES_KEPT: u64 = 256;
 /// eight bytes, little-endian; a zero stands for "anything may have changed".
 /// `changes.next_row` is the first row id not given by the end of the batch.
 /// `ages` is described in `ages.rs`.
+/// `bodies.checksum` is that of the whole shape; see [`checksum`].
+///
+/// In `meta`: `identity`, drawn when the database is made; `epoch`, how often it changed its
+/// writer; `stack`, whose it is; `clean`, 1 when it was closed and needs no check; `unsettled`,
+/// how many row ids its writer may have given beyond those that `changes` tells of;
+/// `flags_version`, what the flags mean, if somebody said.
 const TABLES: &str = "
-    CREATE TABLE shapes (
+    CREATE TABLE main.shapes (
         id INTEGER PRIMARY KEY,
         handle BLOB NOT NULL,
         comparable BLOB NOT NULL,
@@ -30,55 +40,72 @@ const TABLES: &str = "
         relations BLOB NOT NULL,
         flags INTEGER NOT NULL
     ) STRICT;
-    CREATE TABLE ages (piece INTEGER PRIMARY KEY, items BLOB NOT NULL) STRICT;
-    CREATE TABLE bodies (id INTEGER PRIMARY KEY, shape BLOB NOT NULL) STRICT;
-    CREATE TABLE changes (
+    CREATE TABLE main.ages (piece INTEGER PRIMARY KEY, items BLOB NOT NULL) STRICT;
+    CREATE TABLE main.bodies (
+        id INTEGER PRIMARY KEY,
+        checksum INTEGER NOT NULL,
+        shape BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE main.changes (
         batch INTEGER PRIMARY KEY,
         next_row INTEGER NOT NULL,
         rows BLOB NOT NULL
     ) STRICT;
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
-    INSERT INTO meta VALUES ('epoch', 0), ('clean', 1);
-    INSERT INTO changes VALUES (0, 1, x'');
-    PRAGMA user_version = 5;
+    CREATE TABLE main.meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO main.meta VALUES ('epoch', 0), ('clean', 1), ('unsettled', 0);
+    INSERT INTO main.changes VALUES (0, 1, x'');
+    PRAGMA main.user_version = 5;
 ";
 
 /// A body of a kilobyte in a page of four would leave a quarter of it empty.
 pub(crate) const PAGE_SIZE: u32 = 16_384;
 
-pub(crate) const INSERT_SHAPE: &str = "INSERT INTO shapes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-pub(crate) const INSERT_BODY: &str = "INSERT INTO bodies VALUES (?1, ?2)";
-pub(crate) const DELETE_SHAPE: &str = "DELETE FROM shapes WHERE id = ?1";
-pub(crate) const DELETE_BODY: &str = "DELETE FROM bodies WHERE id = ?1";
-pub(crate) const MARK_SHAPE: &str = "UPDATE shapes SET snapshot = ?2 WHERE id = ?1";
-pub(crate) const FLAG_SHAPE: &str = "UPDATE shapes SET flags = ?2 WHERE id = ?1";
-pub(crate) const DELETE_SHAPES_BELOW: &str = "DELETE FROM shapes WHERE id < ?1";
-pub(crate) const DELETE_BODIES_BELOW: &str = "DELETE FROM bodies WHERE id < ?1";
-pub(crate) const INSERT_CHANGES: &str = "INSERT INTO changes VALUES (?1, ?2, ?3)";
-pub(crate) const PRUNE_CHANGES: &str = "DELETE FROM changes WHERE batch <= ?1";
-pub(crate) const READ_META: &str = "SELECT value FROM meta WHERE key = ?1";
-pub(crate) const WRITE_META: &str = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
-pub(crate) const READ_BODY: &str = "SELECT shape FROM bodies WHERE id = ?1";
-pub(crate) const READ_SHAPES_FROM: &str = "SELECT id, handle, comparable, hash, snapshot, relations, flags FROM shapes WHERE id >= ?1 ORDER BY id";
-pub(crate) const FIRST_SHAPE: &str = "SELECT coalesce(min(id), 0) FROM shapes";
-pub(crate) const READ_CHANGING: &str = "SELECT snapshot, flags FROM shapes WHERE id = ?1";
+pub(crate) const INSERT_SHAPE: &str = "INSERT INTO main.shapes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+pub(crate) const INSERT_BODY: &str = "INSERT INTO main.bodies VALUES (?1, ?2, ?3)";
+pub(crate) const DELETE_SHAPE: &str = "DELETE FROM main.shapes WHERE id = ?1";
+pub(crate) const DELETE_BODY: &str = "DELETE FROM main.bodies WHERE id = ?1";
+pub(crate) const MARK_SHAPE: &str = "UPDATE main.shapes SET snapshot = ?2 WHERE id = ?1";
+pub(crate) const FLAG_SHAPE: &str = "UPDATE main.shapes SET flags = ?2 WHERE id = ?1";
+pub(crate) const DELETE_SHAPES_BELOW: &str = "DELETE FROM main.shapes WHERE id < ?1";
+pub(crate) const DELETE_BODIES_BELOW: &str = "DELETE FROM main.bodies WHERE id < ?1";
+pub(crate) const INSERT_CHANGES: &str = "INSERT INTO main.changes VALUES (?1, ?2, ?3)";
+pub(crate) const PRUNE_CHANGES: &str = "DELETE FROM main.changes WHERE batch <= ?1";
+pub(crate) const READ_META: &str = "SELECT value FROM main.meta WHERE key = ?1";
+pub(crate) const WRITE_META: &str = "INSERT OR REPLACE INTO main.meta VALUES (?1, ?2)";
+pub(crate) const READ_BODY: &str = "SELECT checksum, shape FROM main.bodies WHERE id = ?1";
+pub(crate) const READ_SHAPES_FROM: &str = "SELECT id, handle, comparable, hash, snapshot, relations, flags FROM main.shapes WHERE id >= ?1 ORDER BY id";
+pub(crate) const FIRST_SHAPE: &str = "SELECT coalesce(min(id), 0) FROM main.shapes";
+pub(crate) const LAST_SHAPE: &str = "SELECT coalesce(max(id), 0) FROM main.shapes";
+pub(crate) const READ_CHANGING: &str = "SELECT snapshot, flags FROM main.shapes WHERE id = ?1";
 pub(crate) const READ_CHANGES: &str =
-    "SELECT batch, next_row, rows FROM changes WHERE batch > ?1 ORDER BY batch";
+    "SELECT batch, next_row, rows FROM main.changes WHERE batch > ?1 ORDER BY batch";
 /// The next row id is beyond every row, even in a file that lost some changes.
 pub(crate) const READ_LAST_CHANGE: &str = "
     SELECT batch, max(
         next_row,
-        1 + coalesce((SELECT max(id) FROM shapes), 0),
-        1 + coalesce((SELECT max(id) FROM bodies), 0)
-    ) FROM changes ORDER BY batch DESC LIMIT 1";
+        1 + coalesce((SELECT max(id) FROM main.shapes), 0),
+        1 + coalesce((SELECT max(id) FROM main.bodies), 0)
+    ) FROM main.changes ORDER BY batch DESC LIMIT 1";
+/// With the meaning of [`READ_LAST_CHANGE`], and whose file it is.
+pub(crate) const READ_LABEL: &str = "
+    SELECT
+        (SELECT value FROM main.meta WHERE key = 'identity'),
+        (SELECT value FROM main.meta WHERE key = 'epoch'),
+        batch, max(
+            next_row,
+            1 + coalesce((SELECT max(id) FROM main.shapes), 0),
+            1 + coalesce((SELECT max(id) FROM main.bodies), 0)
+        ) FROM main.changes ORDER BY batch DESC LIMIT 1";
+pub(crate) const SKIP_ROWS: &str =
+    "UPDATE main.changes SET next_row = ?1 WHERE batch = (SELECT max(batch) FROM main.changes)";
 pub(crate) const DELETE_BODILESS: &str =
-    "DELETE FROM shapes WHERE id NOT IN (SELECT id FROM bodies)";
+    "DELETE FROM main.shapes WHERE id NOT IN (SELECT id FROM main.bodies)";
 
-pub(crate) const DELETE_AGES: &str = "DELETE FROM ages";
-pub(crate) const INSERT_AGES: &str = "INSERT INTO ages VALUES (?1, ?2)";
-pub(crate) const READ_AGES: &str = "SELECT piece, items FROM ages ORDER BY piece";
+pub(crate) const DELETE_AGES: &str = "DELETE FROM main.ages";
+pub(crate) const INSERT_AGES: &str = "INSERT INTO main.ages VALUES (?1, ?2)";
+pub(crate) const READ_AGES: &str = "SELECT piece, items FROM main.ages ORDER BY piece";
 
-/// The key in `meta` of what the flags in the file mean, if somebody said.
+/// The key in `meta` of what the flags in the file mean.
 pub(crate) const FLAGS_VERSION: &str = "flags_version";
 
 /// Every statement the store runs on its tables, with a name, as `explain` shows
@@ -99,18 +126,25 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("read_body", READ_BODY),
     ("read_shapes_from", READ_SHAPES_FROM),
     ("first_shape", FIRST_SHAPE),
+    ("last_shape", LAST_SHAPE),
     ("read_changing", READ_CHANGING),
     ("read_changes", READ_CHANGES),
     ("delete_bodiless", DELETE_BODILESS),
     ("read_last_change", READ_LAST_CHANGE),
+    ("read_label", READ_LABEL),
+    ("skip_rows", SKIP_ROWS),
     ("delete_ages", DELETE_AGES),
     ("insert_ages", INSERT_AGES),
     ("read_ages", READ_AGES),
 ];
 
+/// Which database a file holds: drawn once, and the same in a copy of it.
+pub(crate) type Identity = [u8; 16];
+
 /// Makes the tables of an empty database.
-pub(crate) fn create(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    tx.execute_batch(TABLES)
+pub(crate) fn create(tx: &Transaction<'_>, identity: Identity) -> rusqlite::Result<()> {
+    tx.execute_batch(TABLES)?;
+    write_meta(tx, "identity", identity)
 }
 
 /// Where the writing of a file stands.
@@ -132,12 +166,31 @@ pub(crate) fn read_position(conn: &Connection) -> rusqlite::Result<Position> {
     })
 }
 
+/// What a file of ours says of itself; [`rusqlite::Error::InvalidColumnType`] for one that
+/// says nothing.
+pub(crate) fn read_label(conn: &Connection) -> rusqlite::Result<Label> {
+    conn.prepare_cached(READ_LABEL)?.query_row([], |row| {
+        Ok(Label {
+            identity: row.get(0)?,
+            epoch: row.get(1)?,
+            position: Position { batch: unsigned(row, 2)?, next_row: unsigned(row, 3)?.max(1) },
+        })
+    })
+}
+
 pub(crate) fn read_meta_number(conn: &Connection, key: &str) -> rusqlite::Result<i64> {
     conn.prepare_cached(READ_META)?.query_row([key], |row| row.get(0))
 }
 
-pub(crate) fn read_meta_text(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
-    conn.prepare_cached(READ_META)?.query_row([key], |row| row.get(0)).optional()
+/// The bytes of a text or a blob.
+pub(crate) fn read_meta_bytes(conn: &Connection, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    let mut read = conn.prepare_cached(READ_META)?;
+    read.query_row([key], |row| Ok(row.get_ref(0)?.as_bytes()?.to_vec())).optional()
+}
+
+pub(crate) fn read_flags_version(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let bytes = read_meta_bytes(conn, FLAGS_VERSION)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 pub(crate) fn write_meta(
@@ -174,9 +227,51 @@ impl<'a> Insert<'a> {
         self.shape.execute(values).map(drop)
     }
 
-    pub(crate) fn body(&mut self, row: RowId, body: &[u8]) -> rusqlite::Result<()> {
-        self.body.execute(params![row as i64, body]).map(drop)
+    pub(crate) fn body(&mut self, entry: &Entry, body: &[u8]) -> rusqlite::Result<()> {
+        let checksum = checksum(entry, body) as i64;
+        self.body.execute(params![entry.row as i64, checksum, body]).map(drop)
     }
+}
+
+/// The body of a shape as the file has it.
+#[derive(Debug)]
+pub(crate) enum Stored<B> {
+    Whole(B),
+    /// The row is gone.
+    Gone,
+    /// What is there is not what was written for this shape.
+    Damaged,
+}
+
+impl<B> Stored<B> {
+    pub(crate) fn whole(self) -> Option<B> {
+        match self {
+            Self::Whole(body) => Some(body),
+            Self::Gone | Self::Damaged => None,
+        }
+    }
+}
+
+/// Reads the body of a committed shape.
+pub(crate) fn read_body(conn: &Connection, entry: &Entry) -> rusqlite::Result<Stored<Body>> {
+    read_body_by(&mut conn.prepare_cached(READ_BODY)?, entry, Body::plain)
+}
+
+/// The same with a statement of [`READ_BODY`], for many, as `take` has it.
+pub(crate) fn read_body_by<B>(
+    statement: &mut CachedStatement<'_>,
+    entry: &Entry,
+    take: impl FnOnce(&[u8]) -> B,
+) -> rusqlite::Result<Stored<B>> {
+    let mut rows = statement.query([entry.row as i64])?;
+    let Some(row) = rows.next()? else { return Ok(Stored::Gone) };
+    let (Ok(stored), Ok(body)) = (row.get_ref(0)?.as_i64(), row.get_ref(1)?.as_blob()) else {
+        return Ok(Stored::Damaged);
+    };
+    Ok(match stored as u64 == checksum(entry, body) {
+        true => Stored::Whole(take(body)),
+        false => Stored::Damaged,
+    })
 }
 
 /// A row of [`READ_SHAPES_FROM`].

@@ -1,10 +1,11 @@
-//! What callers and the writer thread share.
+//! What callers and the writer share.
 
 use std::{
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{
-            AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize,
+            AtomicBool, AtomicU8, AtomicUsize,
             Ordering::{Acquire, Relaxed, Release},
         },
     },
@@ -13,22 +14,28 @@ use std::{
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use rusqlite::Connection;
 
 use crate::{
     Notify,
-    batch::is_corruption,
     bodies::Bodies,
-    body::{Body, Dictionary},
+    body::Dictionary,
     clock::Clock,
-    connection::{GrantError, Granted, Readers},
-    entry::RowId,
-    error::{NotWritable, ReadError},
+    command::Command,
+    connection::MEMORY,
+    error::ReadError,
     event::{Event, Events},
+    fault::{is_damage, is_trouble},
+    file::Known,
+    gate::Gate,
     index::Index,
-    options::Options,
+    lease::{GrantError, Granted, Line},
+    options::{Location, Options},
     pending::Pending,
-    queue::{Queue, Seq},
+    queue::Queue,
+    readers::Readers,
+    state::State,
+    statistics::Counters,
+    system::Holder,
     waits::Waits,
     wake::Wake,
 };
@@ -45,10 +52,17 @@ pub(crate) struct Shared {
     pub(crate) queue: Mutex<Queue>,
     pub(crate) waits: Waits,
     pub(crate) readers: Arc<Readers>,
+    /// Where the file is, known once the store is opening it.
+    path: Arc<OnceLock<PathBuf>>,
+    /// Which file that is.
+    pub(crate) known: Arc<Known>,
+    /// This store as others of the process see it.
+    pub(crate) holder: Arc<Holder>,
     /// Connections open now.
     pub(crate) open: Arc<AtomicUsize>,
     pub(crate) gate: Gate,
-    pub(crate) writer_line: Mutex<WriterLine>,
+    /// Those who want the connection that writes.
+    pub(crate) writer_line: Mutex<Line>,
     pub(crate) counters: Counters,
     commands: Sender<Command>,
     /// What the writer does.
@@ -60,137 +74,20 @@ pub(crate) struct Shared {
     suspected: AtomicBool,
 }
 
-/// What the writer thread is asked to do, besides the queue.
-pub(crate) enum Command {
-    /// Look around.
-    Wake,
-    /// A lent connection comes home.
-    Return(Connection),
-    /// Become the writer of the file.
-    Promote(Reply<Result<(), String>>),
-    /// Read bodies on the one connection there is.
-    Read(Vec<RowId>, Reply<Result<Vec<Option<Body>>, ReadError>>),
-    /// See whether the file is sound: a reader says it is not.
-    Check,
-    /// Commit what is queued, and end.
-    Close,
-}
-
-/// A notification that goes out even if the writer ends before it answers.
-pub(crate) struct Reply<T> {
-    notify: Option<Notify<T>>,
-    unanswered: fn() -> T,
-}
-
-impl<T> Reply<T> {
-    pub(crate) fn new(notify: Notify<T>, unanswered: fn() -> T) -> Self {
-        Self { notify: Some(notify), unanswered }
-    }
-
-    pub(crate) fn send(mut self, answer: T) {
-        if let Some(notify) = self.notify.take() {
-            notify(answer);
-        }
-    }
-}
-
-impl<T> Drop for Reply<T> {
-    fn drop(&mut self) {
-        if let Some(notify) = self.notify.take() {
-            notify((self.unanswered)());
-        }
-    }
-}
-
-/// Those who want the connection that writes.
-#[derive(Default)]
-pub(crate) struct WriterLine {
-    pub(crate) line: std::collections::VecDeque<(u64, Notify<Granted>)>,
-    next: u64,
-    pub(crate) closed: bool,
-}
-
-/// Numbers for statistics.
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) commits: AtomicU64,
-    pub(crate) faults: AtomicU64,
-    pub(crate) set_aside: AtomicU64,
-    pub(crate) last_commit_us: AtomicU64,
-    pub(crate) last_commit_ops: AtomicU64,
-    pub(crate) epoch: AtomicI64,
-}
-
-/// How far the writer may go.
-pub(crate) struct Gate {
-    /// Whether it waits for flushes.
-    held: AtomicBool,
-    /// Flushes allow it up to here all the same.
-    flush_to: AtomicU64,
-}
-
-impl Gate {
-    pub(crate) fn new(held: bool) -> Self {
-        Self { held: AtomicBool::new(held), flush_to: AtomicU64::new(0) }
-    }
-
-    pub(crate) fn allows(&self) -> Seq {
-        match self.held.load(Acquire) {
-            true => self.wanted(),
-            false => Seq::MAX,
-        }
-    }
-
-    /// How far somebody waits for.
-    pub(crate) fn wanted(&self) -> Seq {
-        self.flush_to.load(Acquire)
-    }
-
-    pub(crate) fn hold(&self, held: bool) {
-        self.held.store(held, Release);
-    }
-
-    pub(crate) fn flush_to(&self, seq: Seq) {
-        self.flush_to.fetch_max(seq, Release);
-    }
-}
-
-/// What a store is doing with its file.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum State {
-    /// Reading it.
-    Opening = 0,
-    /// Following another writer.
-    Standby = 1,
-    /// Writing it.
-    Active = 2,
-    /// Another took the writing over.
-    Fenced = 3,
-    /// Committing the rest.
-    Closing = 4,
-    /// Nothing any more.
-    Closed = 5,
-    /// Its writer died.
-    Poisoned = 6,
-}
-
-impl State {
-    pub(crate) fn writable(self) -> Result<(), NotWritable> {
-        match self {
-            Self::Active => Ok(()),
-            Self::Opening => Err(NotWritable::Opening),
-            Self::Standby => Err(NotWritable::Standby),
-            Self::Fenced => Err(NotWritable::Fenced),
-            Self::Closing | Self::Closed => Err(NotWritable::Closed),
-            Self::Poisoned => Err(NotWritable::Poisoned),
-        }
-    }
-}
-
 impl Shared {
     pub(crate) fn new(options: Options, events: Events, commands: Sender<Command>) -> Self {
         let open = Arc::new(AtomicUsize::new(0));
+        let path = Arc::new(OnceLock::new());
+        let known = Arc::new(Known::default());
+        let janitor = commands.clone();
+        let readers = Readers::new(
+            options.clone(),
+            Arc::clone(&path),
+            Arc::clone(&known),
+            Arc::clone(&open),
+            // A writer that is gone has closed the readers.
+            Box::new(move || drop(janitor.send(Command::Wake))),
+        );
         Self {
             index: Index::new(),
             clock: Clock::new(Arc::clone(&options.system), options.clock),
@@ -199,7 +96,10 @@ impl Shared {
             dictionary: Arc::default(),
             queue: Mutex::new(Queue::new(options.max_pending)),
             waits: Waits::default(),
-            readers: Arc::new(Readers::new(options.clone(), Arc::clone(&open), commands.clone())),
+            readers: Arc::new(readers),
+            path,
+            known,
+            holder: Arc::new(Holder::new(options.stack.clone())),
             open,
             gate: Gate::new(options.manual_flush),
             writer_line: Mutex::default(),
@@ -214,35 +114,63 @@ impl Shared {
         }
     }
 
-    pub(crate) fn state(&self) -> State {
-        match self.state.load(Acquire) {
-            0 => State::Opening,
-            1 => State::Standby,
-            2 => State::Active,
-            3 => State::Fenced,
-            4 => State::Closing,
-            5 => State::Closed,
-            _ => State::Poisoned,
+    /// Whether it has a file, and is not in memory alone.
+    pub(crate) fn has_file(&self) -> bool {
+        self.options.location != Location::Memory
+    }
+
+    /// Where the file is: by its one name once the store is opening it.
+    pub(crate) fn path(&self) -> &Path {
+        match (&self.options.location, self.path.get()) {
+            (_, Some(path)) => path,
+            (Location::File(path), None) => path,
+            (Location::Memory, None) => Path::new(MEMORY),
         }
+    }
+
+    /// Notes the file's one name, once.
+    pub(crate) fn is_at(&self, path: PathBuf) {
+        let _ = self.path.set(path);
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.options.system.now()
+    }
+
+    pub(crate) fn state(&self) -> State {
+        State::from_number(self.state.load(Acquire))
     }
 
     /// Enters a state. Those in which no change is taken are entered under the
     /// mutation lock, so that none slips in behind the last look at the queue.
     /// What is closing or dead stays so: the answer is whether it was entered.
     pub(crate) fn enter(&self, state: State) -> bool {
-        let dismissed = {
+        self.enter_with(state, |_| ()).is_some()
+    }
+
+    /// The same, with a last look at the queue before anybody else has one.
+    pub(crate) fn enter_with<T>(
+        &self,
+        state: State,
+        look: impl FnOnce(&mut Queue) -> T,
+    ) -> Option<T> {
+        let (dismissed, looked) = {
             let mut queue = self.queue.lock();
             if self.state() > state && self.state() >= State::Closing {
-                return false;
+                return None;
             }
             self.state.store(state as u8, Release);
+            let looked = look(&mut queue);
             match state.writable() {
-                Ok(()) => Vec::new(),
-                Err(_) => queue.dismiss(),
+                Ok(()) => (Vec::new(), looked),
+                Err(_) => (queue.dismiss(), looked),
             }
         };
+        if state >= State::Closing {
+            self.holder.leave();
+        }
         dismissed.into_iter().for_each(|notify| notify(()));
-        true
+        Some(looked)
     }
 
     pub(crate) fn emit(&self, event: Event) {
@@ -269,10 +197,27 @@ impl Shared {
         self.commands.send(command).err().map(|unsent| unsent.0)
     }
 
-    /// Has the writer check the file, when this error of a reader says that it is
-    /// not what SQLite wrote.
-    pub(crate) fn suspect(&self, error: &rusqlite::Error) {
-        if is_corruption(error) && !self.suspected.swap(true, Relaxed) {
+    /// Has the writer check the file, when this error of a reader may come of it.
+    pub(crate) fn suspect(&self, error: &ReadError) {
+        match error {
+            ReadError::Sqlite(error) if is_damage(error) || is_trouble(error) => {
+                self.suspect_file();
+            }
+            ReadError::Sqlite(_) => {}
+            ReadError::NotOurs(_) => self.suspect_file(),
+            ReadError::Closed => {}
+        }
+    }
+
+    /// The same for an error of a lent connection, whose statement may be at fault.
+    pub(crate) fn suspect_lent(&self, error: &rusqlite::Error) {
+        if is_trouble(error) {
+            self.suspect_file();
+        }
+    }
+
+    fn suspect_file(&self) {
+        if !self.suspected.swap(true, Relaxed) {
             self.command(Command::Check);
         }
     }
@@ -283,32 +228,24 @@ impl Shared {
 
     /// Asks for the connection that writes.
     pub(crate) fn ask_writer(&self, notify: Notify<Granted>) -> Option<u64> {
-        let mut line = self.writer_line.lock();
-        if line.closed {
-            drop(line);
-            notify(Err(GrantError::Closed));
-            return None;
+        let pushed = self.writer_line.lock().push(notify);
+        match pushed {
+            Ok(number) => {
+                self.wake_now();
+                Some(number)
+            }
+            Err(notify) => {
+                notify(Err(GrantError::Closed));
+                None
+            }
         }
-        let number = line.next;
-        line.next += 1;
-        line.line.push_back((number, notify));
-        drop(line);
-        self.wake_now();
-        Some(number)
-    }
-
-    pub(crate) fn cancel_writer(&self, number: u64) -> bool {
-        let mut line = self.writer_line.lock();
-        let before = line.line.len();
-        line.line.retain(|(other, _)| *other != number);
-        line.line.len() < before
     }
 
     /// Notes that somebody waits for room.
     pub(crate) fn pressure_began(&self, ops: usize, bytes: usize) {
         let mut since = self.pressed_since.lock();
         if since.is_none() {
-            *since = Some(Instant::now());
+            *since = Some(self.now());
             drop(since);
             self.emit(Event::PressureStarted { ops, bytes });
         }
@@ -322,7 +259,8 @@ impl Shared {
         };
         told.into_iter().for_each(|notify| notify(()));
         if !pressed && let Some(since) = self.pressed_since.lock().take() {
-            self.emit(Event::PressureEnded { duration: since.elapsed() });
+            let duration = self.now().saturating_duration_since(since);
+            self.emit(Event::PressureEnded { duration });
         }
     }
 

@@ -1,8 +1,25 @@
 //! The numbers of a store.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use crate::{queue::Seq, shared::Shared};
+
+/// What is counted as it happens.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) faults: AtomicU64,
+    pub(crate) set_aside: AtomicU64,
+    pub(crate) last_commit_us: AtomicU64,
+    pub(crate) last_commit_ops: AtomicU64,
+    pub(crate) epoch: AtomicI64,
+    pub(crate) lost: AtomicU64,
+    pub(crate) rebuilds: AtomicU64,
+    pub(crate) quarantined: AtomicU64,
+    /// Whether another file has to take the place of the one there is, and cannot yet.
+    pub(crate) rebuilding: AtomicU64,
+    pub(crate) given_up: AtomicU64,
+}
 
 /// A look at the numbers of a store.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -29,14 +46,24 @@ pub struct Statistics {
     pub last_commit_ops: u64,
     /// See `last_commit_ops`.
     pub last_commit_us: u64,
-    /// The durable number.
+    /// The durable number, or that of the last change given up.
     pub durable: Seq,
     /// Tries to commit or to follow that failed.
     pub faults: u64,
     /// Operations SQLite refused for themselves.
     pub set_aside: u64,
-    /// The epoch this store writes under; 0 when it never did.
+    /// The epoch this store writes under, or wrote under last; 0 when it never did.
     pub epoch: i64,
+    /// Shapes whose bodies were lost to damage, and which are gone.
+    pub lost: u64,
+    /// How often the file was written anew from memory.
+    pub rebuilds: u64,
+    /// Files that were moved aside.
+    pub quarantined: u64,
+    /// 1 while the file has to be written anew and cannot be yet, else 0.
+    pub rebuilding: u64,
+    /// Operations given up when another instance took the writing over.
+    pub given_up: u64,
 }
 
 impl Statistics {
@@ -59,6 +86,11 @@ impl Statistics {
             faults: counters.faults.load(Relaxed),
             set_aside: counters.set_aside.load(Relaxed),
             epoch: counters.epoch.load(Relaxed),
+            lost: counters.lost.load(Relaxed),
+            rebuilds: counters.rebuilds.load(Relaxed),
+            quarantined: counters.quarantined.load(Relaxed),
+            rebuilding: counters.rebuilding.load(Relaxed),
+            given_up: counters.given_up.load(Relaxed),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    ops::RangeInclusive,
     sync::atomic::Ordering::{Acquire, Release},
 };
 
@@ -58,6 +59,9 @@ struct State {
     next_nonce: u64,
     /// Numbers passed over. Few: each is a fault somebody looks into.
     set_aside: HashSet<Seq>,
+    /// Numbers that will never be durable. Few: one range each time that another store
+    /// took the writing over.
+    given_up: Vec<RangeInclusive<Seq>>,
     ended: Option<Outcome>,
 }
 
@@ -70,16 +74,9 @@ impl Waits {
 
     pub(crate) fn wait(&self, seq: Seq, notify: Notify<Outcome>) -> Waiting {
         let mut state = self.state.lock();
-        // Looked at under the lock that `publish` takes after raising it, so
-        // that no number slips past between the look and the entry.
-        if self.durable() >= seq {
-            let outcome = match state.set_aside.contains(&seq) {
-                true => Outcome::SetAside,
-                false => Outcome::Durable,
-            };
-            return Waiting::Over(outcome);
-        }
-        if let Some(outcome) = state.ended {
+        // Looked at under the lock that `publish` takes to raise it, so that no number slips
+        // past between the look and the entry.
+        if let Some(outcome) = state.outcome(seq, self.durable()) {
             return Waiting::Over(outcome);
         }
         let id = WaitId { seq, nonce: state.next_nonce };
@@ -123,10 +120,39 @@ impl Waits {
         }
     }
 
-    /// Numbers will be raised again.
-    pub(crate) fn begin_again(&self, durable: Seq) {
-        let mut state = self.state.lock();
-        state.ended = None;
-        self.durable.store(durable, Release);
+    /// All numbers up to this one that are not durable never will be, however far the
+    /// durable number gets.
+    pub(crate) fn give_up(&self, last: Seq) {
+        let told = {
+            let mut state = self.state.lock();
+            let first = self.durable() + 1;
+            if first <= last {
+                state.given_up.push(first..=last);
+                // Changes from here on are numbered from there.
+                self.durable.store(last, Release);
+            }
+            let beyond = WaitId { seq: last + 1, nonce: 0 };
+            let still = state.waiting.split_off(&beyond);
+            std::mem::replace(&mut state.waiting, still)
+        };
+        for notify in told.into_values() {
+            notify(Outcome::Fenced);
+        }
+    }
+}
+
+impl State {
+    /// How a wait for this number is over, if it is.
+    fn outcome(&self, seq: Seq, durable: Seq) -> Option<Outcome> {
+        if self.given_up.iter().any(|numbers| numbers.contains(&seq)) {
+            return Some(Outcome::Fenced);
+        }
+        if seq > durable {
+            return self.ended;
+        }
+        match self.set_aside.contains(&seq) {
+            true => Some(Outcome::SetAside),
+            false => Some(Outcome::Durable),
+        }
     }
 }

@@ -174,3 +174,58 @@ fn a_store_without_use_has_no_connection_open() {
     assert!(store.events.recv_timeout(idle * 4).is_err(), "nothing happens meanwhile");
     assert_eq!(store.statistics().connections, 1);
 }
+
+/// What a borrower leaves on a connection does not stay with it.
+#[test]
+fn a_connection_that_was_altered_is_not_handed_on() {
+    let alterations = [
+        "CREATE TEMP TABLE shapes AS SELECT * FROM main.shapes",
+        "CREATE TEMP TABLE bodies (id, checksum, shape)",
+        "CREATE TEMP TRIGGER t BEFORE INSERT ON main.shapes BEGIN SELECT RAISE(IGNORE); END",
+        "ATTACH ':memory:' AS other",
+        "PRAGMA query_only = 1",
+        "PRAGMA synchronous = FULL",
+        "BEGIN IMMEDIATE",
+        "SAVEPOINT mine",
+    ];
+    for exclusive in [false, true] {
+        for alteration in alterations {
+            let folder = tempfile::tempdir().unwrap();
+            let options = unsynced(Options { exclusive, ..file_in(&folder) });
+            let store = open(options.clone());
+            let (sender, granted) = unbounded();
+            store.ask_writer(tell(sender.clone()));
+            let lease = granted.recv_timeout(PATIENCE).unwrap().unwrap();
+            lease.with(|conn| conn.execute_batch(alteration).unwrap()).unwrap();
+            drop(lease);
+            for n in 0..5 {
+                let seq = store.add(&shape(n)).unwrap();
+                assert_eq!(store.outcome(seq), Outcome::Durable, "{alteration}");
+            }
+            store.ask_reader(tell(sender));
+            let lease = granted.recv_timeout(PATIENCE).unwrap().unwrap();
+            let temporary = "SELECT count(*) FROM temp.sqlite_schema";
+            let left = lease.with(|conn| conn.query_row(temporary, [], |r| r.get::<_, i64>(0)));
+            assert_eq!(left.unwrap().unwrap(), 0, "{alteration}");
+            drop(lease);
+            store.close();
+            assert_eq!(open(options).count(), 5, "{alteration}");
+        }
+    }
+}
+
+/// In memory the connection is all there is: what would alter it is refused.
+#[test]
+fn the_connection_of_a_store_in_memory_is_not_altered() {
+    let store = open(Options::new(shape_store::Location::Memory));
+    let (sender, granted) = unbounded();
+    store.ask_writer(tell(sender));
+    let lease = granted.recv_timeout(PATIENCE).unwrap().unwrap();
+    let run = |sql: &str| lease.with(|conn| conn.execute_batch(sql)).unwrap();
+    assert!(run("PRAGMA query_only = 1").is_err());
+    assert!(run("CREATE TEMP TABLE shapes (id)").is_err());
+    assert!(run("PRAGMA table_info(shapes)").is_ok());
+    drop(lease);
+    let seq = store.add(&shape(1)).unwrap();
+    assert_eq!(store.outcome(seq), Outcome::Durable);
+}

@@ -197,7 +197,9 @@ fn a_damaged_file_is_opened_or_moved_aside() {
                 }
                 let what = format!("file {n}, exclusive={exclusive}: {what}");
                 let suspicious = is_suspicious(&damaged);
-                let looked = std::panic::catch_unwind(|| look(&options, suspicious, n % 2 == 0));
+                let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    look(&options, suspicious, n % 2 == 0)
+                }));
                 let opened = looked.unwrap_or_else(|_| Opened::Crashed("a panic".into()));
                 sender.send((what, opened)).unwrap();
                 if stop.load(Relaxed) {

@@ -51,7 +51,24 @@ fn a_directory_is_moved_aside() {
 fn a_database_of_others_is_moved_aside() {
     is_moved_aside(|path| sql::execute(path, "CREATE TABLE shapes(id); PRAGMA user_version = 5"));
     is_moved_aside(|path| sql::execute(path, "CREATE TABLE theirs(id)"));
-    is_moved_aside(|path| sql::execute(path, "CREATE TABLE shapes(id); PRAGMA user_version = 77"));
+    is_moved_aside(|path| sql::execute(path, "CREATE TABLE shapes(id); PRAGMA user_version = 3"));
+}
+
+/// It is a later version's, which has to be told from one that is of no use.
+#[test]
+fn a_file_of_a_newer_schema_is_refused_and_left_as_it_is() {
+    for exclusive in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = unsynced(Options { exclusive, ..file_in(&folder) });
+        let path = path_of(&options);
+        sql::execute(path, "CREATE TABLE later(id); PRAGMA user_version = 6");
+        let before = fs::read(path).unwrap();
+        let reason = try_open(options.clone()).err().expect("it does not open");
+        assert!(reason.contains("schema 6") && reason.contains("shapes.sqlite"), "{reason}");
+        assert_eq!(fs::read(path).unwrap(), before);
+        fs::remove_file(path).unwrap();
+        assert_eq!(open(options).opening.quarantined, None);
+    }
 }
 
 #[test]
@@ -203,6 +220,8 @@ fn a_store_dropped_while_it_opens_ends() {
         let verify = Box::new(|_| Err("unused".into()));
         drop(Store::open(unsynced(file_in(&folder)), hear, verify).unwrap());
         let all: Vec<_> = events.iter().collect();
-        assert!(matches!(all.last(), Some(Event::Closed { durable: 0 })), "{all:?}");
+        let last = all.last();
+        let ended = matches!(last, Some(Event::Closed { durable: 0 } | Event::OpenFailed { .. }));
+        assert!(ended, "{all:?}");
     }
 }

@@ -60,7 +60,7 @@ fn spoil(path: &Path, from: f64) {
 fn rebuilt(store: &Running) -> (PathBuf, BTreeSet<Vec<u8>>) {
     store.event(|event| match event {
         Event::Rebuilt { quarantined, lost, .. } => {
-            Some((quarantined, lost.iter().map(|handle| handle.to_vec()).collect()))
+            Some((quarantined.unwrap(), lost.iter().map(|handle| handle.to_vec()).collect()))
         }
         _ => None,
     })

@@ -1,9 +1,8 @@
 //! Another instance on the same file: a standby that follows and takes over, and
 //! a writer that is fenced.
 //!
-//! Two stores of one process keep off each other's file, so the other instance is
-//! played here by a second SQLite connection, which does what a store would, or
-//! by a copy of this test's own program.
+//! The other instance is played here by a copy of this test's own program, or by a second
+//! store that is not kept off the file by the first.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +25,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{PATIENCE, Running, Shape, file_in, open, path_of, shape, sql, tell};
+use common::{
+    PATIENCE, Running, file_in, instance::elsewhere, named, open, path_of, shape, sql, tell,
+    unsynced,
+};
 use crossbeam_channel::unbounded;
 use shape_store::{ChangeError, Event, HostClock, NotWritable, Options, Outcome, Snapshot, State};
 
@@ -180,64 +182,62 @@ fn a_standby_whose_writer_was_killed_has_all_it_committed() {
     assert_eq!(open(file_in(&folder)).count(), 50);
 }
 
-/// Does to the file what a store does that becomes its writer and adds one shape.
-fn another_writer_adds(path: &std::path::Path, new: &Shape) {
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let oids: Vec<u8> = new.oids.iter().flat_map(|oid| oid.to_le_bytes()).collect();
-    sql::execute(
-        path,
-        &format!(
-            "BEGIN IMMEDIATE;
-             UPDATE meta SET value = value + 1 WHERE key = 'epoch';
-             INSERT INTO shapes SELECT next_row, x'{}', x'{}', {}, 2, x'{}', 0 FROM changes
-                 ORDER BY batch DESC LIMIT 1;
-             INSERT INTO bodies SELECT next_row, x'{}' FROM changes ORDER BY batch DESC LIMIT 1;
-             INSERT INTO changes SELECT batch + 1, next_row + 1, x'' FROM changes
-                 ORDER BY batch DESC LIMIT 1;
-             COMMIT;",
-            hex(&new.handle),
-            hex(&new.digest.0),
-            new.hash,
-            hex(&oids),
-            hex(&new.body),
-        ),
-    );
-}
-
-/// The other writer gives its shape the row that ours had in mind for another.
+/// The other writer must not give its shape the row that ours had in mind for another.
 #[test]
-fn a_fenced_writer_that_is_promoted_again_has_the_truth_of_the_file() {
+fn a_fenced_writer_follows_the_other_and_is_promoted_again_with_the_truth_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { manual_flush: true, ..file_in(&folder) };
+    let options = Options { manual_flush: true, cache_bytes: 0, ..unsynced(file_in(&folder)) };
     let store = open(options.clone());
     store.add(&shape(1)).unwrap();
     store.flush();
     store.add(&shape(2)).unwrap();
     let given_up = store.add(&shape(3)).unwrap();
-    another_writer_adds(path_of(&options), &shape(50));
+
+    let other = open(elsewhere(options.clone()));
+    assert_eq!((other.opening.standby, other.count()), (true, 1));
+    promote(&other).unwrap();
+    other.add(&shape(50)).unwrap();
+    let taken = other.add(&named(&shape(3).handle, 60)).unwrap();
+    other.flush_to(taken);
+    assert_eq!(other.outcome(taken), Outcome::Durable);
+
     store.flush_to(given_up);
     assert_eq!(store.outcome(given_up), Outcome::Fenced);
-    let ops = store.event(|event| match event {
-        Event::Fenced { ops, .. } => Some(ops),
+    let (ops, list) = store.event(|event| match event {
+        Event::Fenced { ops, list, .. } => Some((ops, list)),
         _ => None,
     });
     assert_eq!((ops, store.pending_ops(), store.state()), (2, 0, State::Fenced));
+    let list = std::fs::read_to_string(list.expect("they are listed")).unwrap();
+    let handles = [2, 3].map(|n| format!("add {n}-1736944891394221\n")).concat();
+    assert_eq!(list, handles);
     let refused = store.add(&shape(4));
     assert!(matches!(refused, Err(ChangeError::NotWritable(NotWritable::Fenced))));
-    assert!(store.entry(&shape(1).handle).is_some(), "reads go on");
+
+    // It follows the other one, with the other's definitions.
+    follows("what the other one added", || store.entry(&shape(50).handle).is_some());
+    let theirs = named(&shape(3).handle, 60);
+    assert!(theirs.is(&store.entry(&theirs.handle).unwrap()));
+    assert_eq!(store.whole_body(&theirs.handle), Some(theirs.body));
+    assert_eq!(store.whole_body(&shape(50).handle), Some(shape(50).body));
+    assert_eq!(store.entry(&shape(2).handle), None);
 
     promote(&store).unwrap();
-    assert_eq!(store.entry(&shape(2).handle), None);
-    assert_eq!(store.entry(&shape(3).handle), None);
-    let entry = store.entry(&shape(50).handle).expect("what the other one added");
-    assert!(shape(50).is(&entry) && !store.is_pending(&entry));
-    assert_eq!(store.whole_body(&shape(50).handle), Some(shape(50).body));
-    assert_eq!((store.count(), store.pending_entries().len()), (2, 0));
-    store.add(&shape(3)).unwrap();
+    assert_eq!((store.count(), store.pending_entries().len()), (3, 0));
+    store.add(&shape(2)).unwrap();
     store.flush();
+    // For ever, whatever number is durable by now.
+    assert_eq!(store.outcome(given_up), Outcome::Fenced);
+    let rows: Vec<_> =
+        [1, 2, 50].iter().map(|n| store.entry(&shape(*n).handle).unwrap().row).collect();
+    assert!(rows.iter().collect::<std::collections::HashSet<_>>().len() == 3, "{rows:?}");
+    other.add(&shape(70)).unwrap();
+    other.flush_to(other.last());
+    assert_eq!(other.outcome(other.last()), Outcome::Fenced);
+    other.close();
     store.close();
     sql::assert_sound(path_of(&options), "after a promotion");
-    assert_eq!(open(options).count(), 3);
+    assert_eq!(open(options).count(), 4);
 }
 
 #[test]

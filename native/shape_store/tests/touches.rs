@@ -41,7 +41,7 @@ impl Drop for Ending<'_> {
 /// shape has a time of its own, by which it shows whether it was marked for another.
 #[test]
 fn a_touch_never_marks_another_shape() {
-    const SHAPES: u32 = 60_000;
+    const SHAPES: u32 = 15_000;
     let store = store();
     let newest = AtomicU32::new(0);
     let done = AtomicBool::new(false);

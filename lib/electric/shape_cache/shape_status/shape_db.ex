@@ -555,12 +555,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
       piece ->
         items = read!(piece, stack_id, action)
-        acc = fold_items(items, acc, fun, &shape(store, stack_id, &1))
+        acc = fold_items(items, acc, fun, store, &shape(store, stack_id, &1))
         fold_pieces(read, store, cursor, whose, acc, fun)
     end
   end
 
-  defp next_shapes(store, cursor), do: Native.next_shapes(store, cursor, @shapes_at_once)
+  # What cannot be read is asked of the writer, which sees to the file first if it has to.
+  defp next_shapes(store, cursor) do
+    with {:error, _reason} <- Native.next_shapes(store, cursor, @shapes_at_once) do
+      ask_shapes(store, cursor)
+    end
+  end
 
   defp ask_shapes(store, cursor) do
     with {:ok, bodies} <- ask(&Native.ask_shapes(store, cursor, @shapes_at_once, &1)) do
@@ -568,22 +573,31 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     end
   end
 
-  defp fold_items([], acc, _fun, _again), do: acc
+  defp fold_items([], acc, _fun, _store, _again), do: acc
 
   # It went in the meantime; it may have been added again.
-  defp fold_items([{handle, nil} | items], acc, fun, again) do
+  defp fold_items([{handle, nil} | items], acc, fun, store, again) do
     case again.(handle) do
-      {:ok, shape} -> fold_items(items, fun.({handle, shape}, acc), fun, again)
-      :error -> fold_items(items, acc, fun, again)
+      {:ok, shape} -> fold_items(items, fun.({handle, shape}, acc), fun, store, again)
+      :error -> fold_items(items, acc, fun, store, again)
     end
   end
 
-  defp fold_items([{handle, body} | items], acc, fun, again) when is_binary(body) do
-    fold_items(items, fun.({handle, Shapes.parse(body)}, acc), fun, again)
+  defp fold_items([{handle, body} | items], acc, fun, store, again) when is_binary(body) do
+    case parse(store, handle, body) do
+      {:ok, shape} -> fold_items(items, fun.({handle, shape}, acc), fun, store, again)
+      :error -> fold_items(items, acc, fun, store, again)
+    end
   end
 
-  defp fold_items([item | items], acc, fun, again) do
-    fold_items(items, fun.(item, acc), fun, again)
+  defp fold_items([{_handle, shape} = item | items], acc, fun, store, again)
+       when is_shape(shape) do
+    fold_items(items, fun.(item, acc), fun, store, again)
+  end
+
+  defp fold_items([{handle, _other} | items], acc, fun, store, again) do
+    lose(store, handle)
+    fold_items(items, acc, fun, store, again)
   end
 
   # A row that is gone when it is read was removed, by this store or by the one it
@@ -593,16 +607,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   defp shape(store, stack_id, handle, tries) do
     case Native.shape(store, handle) do
-      {:ok, shape} ->
+      {:ok, shape} when is_shape(shape) ->
         {:ok, shape}
 
-      {:body, body} ->
-        {:ok, Shapes.parse(body)}
+      {:ok, _other} ->
+        lose(store, handle)
 
-      {:cold, row} ->
-        case read_body(store, stack_id, row) do
+      {:body, body} ->
+        parse(store, handle, body)
+
+      :cold ->
+        case read_body(store, stack_id, handle) do
           nil -> shape(store, stack_id, handle, tries - 1)
-          body -> {:ok, Shapes.parse(body)}
+          body -> parse(store, handle, body)
         end
 
       other ->
@@ -610,13 +627,28 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     end
   end
 
-  defp read_body(store, stack_id, row) do
-    read =
-      if Native.is_exclusive(store),
-        do: ask(&Native.ask_body(store, row, &1)),
-        else: Native.read_body(store, row)
+  # A definition that is none has to be given up: it would be read again and again.
+  defp parse(store, handle, body) do
+    case Shapes.parse(body) do
+      {:ok, shape} -> {:ok, shape}
+      :error -> lose(store, handle)
+    end
+  end
 
-    read!(read, stack_id, :shape_for_handle)
+  defp lose(store, handle) do
+    :ok = Native.lose(store, handle, "its definition is not a shape")
+    :error
+  end
+
+  defp read_body(store, stack_id, handle) do
+    read =
+      if Native.is_exclusive(store), do: {:error, :asked}, else: Native.read_body(store, handle)
+
+    # What cannot be read is asked of the writer, which sees to the file first if it has to.
+    with {:error, _reason} <- read do
+      ask(&Native.ask_body(store, handle, &1))
+    end
+    |> read!(stack_id, :shape_for_handle)
   end
 
   # The one connection of exclusive mode answers by a message, and to a process of its

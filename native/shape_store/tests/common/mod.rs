@@ -12,6 +12,7 @@
     reason = "each test uses a part of it; a test fails by panicking"
 )]
 
+pub mod instance;
 pub mod rng;
 pub mod sql;
 
@@ -27,7 +28,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded as channel
 use fault_vfs::FaultVfs;
 use shape_store::{
     Body, ChangeError, Digest, Entry, Event, Found, Location, NewShape, Notify, Oid, Options,
-    Outcome, ReadError, Request, RowId, Seq, Snapshot, Store, Waiting,
+    Outcome, ReadError, Request, Seq, Snapshot, Store, Waiting,
 };
 
 /// How long anything may take that must happen.
@@ -65,6 +66,19 @@ pub fn body(n: u32) -> Vec<u8> {
 }
 
 impl Shape {
+    /// What the index has of it, in this row.
+    pub fn entry(&self, row: u64) -> Entry {
+        Entry {
+            row,
+            handle: self.handle.as_slice().into(),
+            digest: self.digest,
+            hash: self.hash,
+            snapshot: Snapshot::None,
+            flags: 0,
+            oids: self.oids.as_slice().into(),
+        }
+    }
+
     pub fn to_add(&self) -> NewShape<'_> {
         NewShape {
             handle: &self.handle,
@@ -198,7 +212,7 @@ impl Running {
     pub fn whole_body(&self, handle: &[u8]) -> Option<Vec<u8>> {
         match self.store.body(handle)? {
             Found::Warm(body) => Some(self.unpack(&body)),
-            Found::Cold(row) => self.cold(row).expect("the row can be read"),
+            Found::Cold(entry) => self.cold(entry).expect("the row can be read"),
         }
     }
 
@@ -206,17 +220,19 @@ impl Running {
     pub fn try_body(&self, handle: &[u8]) -> Result<Vec<u8>, String> {
         match self.store.body(handle).ok_or("no such shape")? {
             Found::Warm(body) => Ok(self.unpack(&body)),
-            Found::Cold(row) => self.cold(row).map_err(|e| e.to_string())?.ok_or("no row".into()),
+            Found::Cold(entry) => {
+                self.cold(entry).map_err(|e| e.to_string())?.ok_or("no row".into())
+            }
         }
     }
 
-    fn cold(&self, row: RowId) -> Result<Option<Vec<u8>>, ReadError> {
+    fn cold(&self, entry: Entry) -> Result<Option<Vec<u8>>, ReadError> {
         let body = if self.is_exclusive() {
             let (sender, told) = channel();
-            self.ask_bodies(vec![row], tell(sender));
+            self.ask_bodies(vec![entry], tell(sender));
             told.recv_timeout(PATIENCE).expect("the writer answers")?.remove(0)
         } else {
-            self.read_body(row)?
+            self.read_body(&entry)?
         };
         Ok(body.map(|body| self.unpack(&body)))
     }

@@ -48,16 +48,26 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Events do
     event(stack_id, [:pressure, :stop], %{duration_ms: duration})
   end
 
-  def happened(:rebuilt, {path, shapes, lost}, stack_id) do
-    metadata = %{path: path, lost_handles: lost}
-    event(stack_id, [:store, :rebuilt], %{shapes: shapes, lost: length(lost)}, metadata)
+  def happened(:rebuilt, %{lost: lost} = rebuilt, stack_id) do
+    measurements = %{shapes: rebuilt.shapes, lost: length(lost)}
+    metadata = Map.take(rebuilt, [:path, :reason, :list])
+    event(stack_id, [:store, :rebuilt], measurements, Map.put(metadata, :lost_handles, lost))
+  end
+
+  def happened(:rebuild_failed, {problem, reason, retry_in_ms}, stack_id) do
+    metadata = %{problem: problem, reason: reason}
+    event(stack_id, [:store, :rebuild_failed], %{retry_in_ms: retry_in_ms}, metadata)
+  end
+
+  def happened(:lost, {handle, reason}, stack_id) do
+    event(stack_id, [:shape, :lost], %{count: 1}, %{handle: handle, reason: reason})
   end
 
   def happened(:promoted, epoch, stack_id),
     do: event(stack_id, [:store, :promoted], %{epoch: epoch})
 
-  def happened(:fenced, {epoch, ops}, stack_id) do
-    event(stack_id, [:store, :fenced], %{epoch: epoch, operations: ops})
+  def happened(:fenced, {epoch, ops, list}, stack_id) do
+    event(stack_id, [:store, :fenced], %{epoch: epoch, operations: ops}, %{list: list})
   end
 
   def happened(:poisoned, reason, stack_id) do

@@ -87,14 +87,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def handle_for(_store, _comparable), do: unloaded()
 
   @spec shape(store(), binary()) ::
-          {:ok, term()} | {:body, binary()} | {:cold, integer()} | :error | unreadable()
+          {:ok, term()} | {:body, binary()} | :cold | :error | unreadable()
   def shape(_store, _handle), do: unloaded()
 
-  @spec read_body(store(), integer()) ::
+  @spec read_body(store(), binary()) ::
           {:ok, binary() | nil} | {:error, String.t()} | unreadable()
-  def read_body(_store, _row), do: unloaded()
-  @spec ask_body(store(), integer(), reference()) :: :ok
-  def ask_body(_store, _row, _ref), do: unloaded()
+  def read_body(_store, _handle), do: unloaded()
+  @spec ask_body(store(), binary(), reference()) :: :ok
+  def ask_body(_store, _handle, _ref), do: unloaded()
+  @spec lose(store(), binary(), String.t()) :: :ok
+  def lose(_store, _handle, _reason), do: unloaded()
   @spec is_exclusive(store()) :: boolean()
   def is_exclusive(_store), do: unloaded()
   @spec snapshot(store(), binary()) :: :none | :started | :complete | :error | unreadable()

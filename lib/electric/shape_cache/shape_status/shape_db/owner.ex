@@ -63,7 +63,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
     Logger.metadata(stack_id: stack_id)
     {:ok, path} = Files.database(options)
 
-    case Native.open(native(options, path)) do
+    case Native.open(native(stack_id, options, path)) do
       {:ok, store} ->
         state = %{stack_id: stack_id, store: store, shutdown: @shutdown}
         await_opened(state, options)
@@ -78,7 +78,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
     if function_exported?(Process, :set_label, 1), do: apply(Process, :set_label, [term])
   end
 
-  defp native(options, path) do
+  defp native(stack_id, options, path) do
     options
     |> Map.from_struct()
     |> Map.take([
@@ -93,6 +93,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
     ])
     |> Map.merge(%{
       path: path,
+      stack_id: stack_id,
       synchronous: Map.fetch!(@synchronous, options.synchronous),
       sources: Files.sources(options),
       clock: {System.monotonic_time(), System.convert_time_unit(1, :second, :native)}

@@ -38,8 +38,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
   @spec body(shape()) :: binary()
   def body(shape), do: :erlang.term_to_binary(shape, minor_version: 2)
 
-  @spec parse(binary()) :: shape()
-  def parse(body), do: :erlang.binary_to_term(body)
+  @doc "The shape that these bytes are, or `:error` for bytes that are none."
+  @spec parse(binary()) :: {:ok, shape()} | :error
+  def parse(body) do
+    case :erlang.binary_to_term(body) do
+      shape when is_shape(shape) -> {:ok, shape}
+      _other -> :error
+    end
+  rescue
+    ArgumentError -> :error
+  end
 
   @spec oids(shape()) :: [non_neg_integer()]
   def oids(shape), do: oids_of(Shape.list_relations(shape))
@@ -55,7 +63,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
   """
   @spec verify({binary(), binary(), non_neg_integer()}) :: binary() | nil
   def verify({body, digest, hash}) do
-    with shape when is_shape(shape) <- parse(body),
+    with {:ok, shape} <- parse(body),
          {comparable, ^hash} <- Shape.comparable_hash(shape),
          ours = sha256(serialise(comparable)),
          true <- digest in [ours, sha256(:erlang.term_to_binary(comparable, @before_otp_26))] do

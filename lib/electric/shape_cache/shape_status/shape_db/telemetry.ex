@@ -25,10 +25,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry do
   | `[:electric, :shape_db, :store, :opened]` | `shapes` | `standby` |
   | `[:electric, :shape_db, :store, :imported]` | `shapes`, `left_out` | `from` |
   | `[:electric, :shape_db, :store, :quarantined]` | `count` | `path` |
-  | `[:electric, :shape_db, :store, :rebuilt]` | `shapes`, `lost` | `path`, `lost_handles` |
+  | `[:electric, :shape_db, :store, :rebuilt]` | `shapes`, `lost` | `path` of the one before, `reason`, `lost_handles`, `list` |
+  | `[:electric, :shape_db, :store, :rebuild_failed]` | `retry_in_ms` | `problem`, `reason` |
+  | `[:electric, :shape_db, :shape, :lost]` | `count` | `handle`, `reason` |
   | `[:electric, :shape_db, :store, :flags]` | `shapes`, `failed`, `duration_ms` | `version` |
   | `[:electric, :shape_db, :store, :promoted]` | `epoch` | |
-  | `[:electric, :shape_db, :store, :fenced]` | `epoch`, `operations` | |
+  | `[:electric, :shape_db, :store, :fenced]` | `epoch`, `operations` | `list` |
   | `[:electric, :shape_db, :store, :poisoned]` | `count` | `reason` |
   | `[:electric, :shape_db, :pressure, :start]` | `operations`, `bytes` | |
   | `[:electric, :shape_db, :pressure, :stop]` | `duration_ms` | |

@@ -89,7 +89,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @spec lookup_shape(stack_id(), handle()) :: {:ok, Shapes.shape()} | :not_found
   def lookup_shape(stack_id, handle) do
     case stack_id |> Stores.fetch!(:lookup_shape) |> Native.pending_body(handle) do
-      {:ok, body} -> {:ok, Shapes.parse(body)}
+      {:ok, body} -> with :error <- Shapes.parse(body), do: :not_found
       _ -> :not_found
     end
   end

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Index, Meta, hash_digest};
 use crate::{
-    cell::{Look, Name},
+    cell::{Cell, Look, Name},
     entry::{Digest, Entry, RowId},
     slab::{EntryId, FreeIds},
     touch::{Held, Stamp},
@@ -72,22 +72,35 @@ impl Index {
             let (cell, at) = self.slab.slot(id)?;
             // Held from before the look: it may be marked.
             let held = at.hold();
-            let named = match &name {
-                Some(name) => cell.look_named(name).is_some(),
-                None => self.whole(cell.look()).is_some_and(|e| e.handle.as_slice() == handle),
-            };
-            named.then(|| mark(id, &held))
+            self.hash_in(cell, handle, &name)?;
+            mark(id, &held);
+            Some(())
         });
         found.is_some()
     }
 
     /// The host's hash of the entry with this handle.
     pub(crate) fn hash_of(&self, handle: &[u8]) -> Option<u32> {
-        let Some(name) = Name::of(handle) else {
-            return self.by_handle(handle).map(|(_, entry)| entry.hash);
-        };
+        let name = Name::of(handle);
         let hash = self.hash_handle(handle);
-        self.by_handle.find(hash, |id| self.slab.get(id)?.look_named(&name))
+        self.by_handle.find(hash, |id| self.hash_in(self.slab.get(id)?, handle, &name))
+    }
+
+    /// The host's hash of the entry of a cell, if it has this handle.
+    fn hash_in(&self, cell: &Cell, handle: &[u8], name: &Option<Name>) -> Option<u32> {
+        let look = match name {
+            Some(name) => cell.look_named(name),
+            None => cell.look_long(),
+        };
+        match look {
+            Look::Vacant => None,
+            Look::Inline(hash) => Some(hash),
+            Look::Overflow { row, .. } => {
+                let overflow = self.overflow.read();
+                let entry = overflow.get(&row)?;
+                (entry.handle.as_slice() == handle).then_some(entry.hash)
+            }
+        }
     }
 
     /// The entry of a cell, held from before the look: it may be marked.

@@ -1,0 +1,110 @@
+//! What a file says of itself, and whether it is the one that a store knows.
+
+use std::path::Path;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use thiserror::Error;
+
+use crate::{
+    fault::Fault,
+    schema::{self, Identity, Position},
+    system::{FileId, System},
+};
+
+/// What a file of ours says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Label {
+    /// Drawn when the database was made. A copy has it too, and what took its place.
+    pub(crate) identity: Identity,
+    /// How often it changed its writer.
+    pub(crate) epoch: i64,
+    /// How far it was written.
+    pub(crate) position: Position,
+}
+
+impl Label {
+    /// Whether a file that says `there` of itself is still this writer's to write.
+    pub(crate) fn check_writer(&self, there: &Self) -> Result<(), Fault> {
+        if there.identity != self.identity {
+            return Err(Fault::NotOurs("it is another database".into()));
+        }
+        if there.epoch > self.epoch {
+            return Err(Fault::Fenced);
+        }
+        match there.epoch == self.epoch {
+            true => Ok(()),
+            false => Err(Fault::NotOurs("it is an older copy".into())),
+        }
+    }
+
+    /// Whether the file is where this writer left it. Rows that somebody added by hand
+    /// are no matter.
+    pub(crate) fn check_position(&self, there: &Self) -> Result<(), Fault> {
+        let (left, found) = (self.position, there.position);
+        match found.batch == left.batch && found.next_row >= left.next_row {
+            true => Ok(()),
+            false => Err(Fault::NotOurs(format!(
+                "it is at batch {}, not at {}, where it was left",
+                found.batch, left.batch
+            ))),
+        }
+    }
+}
+
+/// A connection to a file of ours.
+pub(crate) struct Opened {
+    pub(crate) conn: Connection,
+    pub(crate) id: FileId,
+    pub(crate) label: Label,
+}
+
+/// Why there is no connection to a file of ours.
+#[derive(Debug, Error)]
+pub(crate) enum Unopened {
+    #[error("nothing is there")]
+    Absent,
+    #[error("it was exchanged meanwhile")]
+    Exchanged,
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+/// Opens the file at a path, and makes sure of which file that is: the same before and
+/// after SQLite has opened it and its log, which it does with the first look.
+pub(crate) fn open_labelled(
+    system: &dyn System,
+    path: &Path,
+    open: impl FnOnce() -> rusqlite::Result<Connection>,
+) -> Result<Opened, Unopened> {
+    let id = match system.stat(path)? {
+        Some(there) => there.id,
+        None => return Err(Unopened::Absent),
+    };
+    let conn = open()?;
+    let label = schema::read_label(&conn)?;
+    match system.stat(path)? {
+        Some(there) if there.id == id => Ok(Opened { conn, id, label }),
+        _ => {
+            // Its log may have the name of another's by now.
+            let _ = crate::connection::keep_log_on_close(&conn, true);
+            Err(Unopened::Exchanged)
+        }
+    }
+}
+
+/// Which file a store reads and writes: what its readers open must be that one.
+#[derive(Default)]
+pub(crate) struct Known(Mutex<Option<(FileId, Identity)>>);
+
+impl Known {
+    pub(crate) fn set(&self, id: FileId, identity: Identity) {
+        *self.0.lock() = Some((id, identity));
+    }
+
+    pub(crate) fn is(&self, id: FileId, identity: Identity) -> bool {
+        *self.0.lock() == Some((id, identity))
+    }
+}

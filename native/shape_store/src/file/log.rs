@@ -1,0 +1,127 @@
+//! Whether the write-ahead log is the one that was written.
+//!
+//! SQLite trusts the log beside a database that it has open: it writes on after what it
+//! believes to be there, and reads the log from its beginning only after a crash. What
+//! was cut off, or written to a log without a name, is missed then.
+
+use std::{io, path::Path};
+
+use rusqlite::Connection;
+
+use super::{log_of, shared_memory_of};
+use crate::{
+    schema,
+    system::{FileId, System},
+};
+
+/// A frame's own header, and the log's.
+const FRAME_HEADER: u64 = 24;
+const LOG_HEADER: u64 = 32;
+
+/// What the log was when this connection had committed last.
+#[derive(Debug)]
+pub(crate) struct Log {
+    id: FileId,
+    shared_memory: FileId,
+    /// How far it was filled.
+    len: u64,
+    /// Its first bytes, with the numbers drawn for it.
+    header: [u8; LOG_HEADER as usize],
+}
+
+impl Log {
+    /// A look at the log of a connection that is in no transaction; none while there is no
+    /// log.
+    pub(crate) fn look(
+        system: &dyn System,
+        path: &Path,
+        conn: &Connection,
+    ) -> Result<Option<Self>, LogError> {
+        let len = filled(conn)?;
+        let Some(log) = system.stat(&log_of(path))? else {
+            return if len == 0 { Ok(None) } else { Err(LogError::Lost("it is gone")) };
+        };
+        let Some(memory) = system.stat(&shared_memory_of(path))? else {
+            return Err(LogError::Lost("its shared memory is gone"));
+        };
+        if log.len < len {
+            return Err(LogError::Lost("it was cut"));
+        }
+        let mut header = [0; LOG_HEADER as usize];
+        if len > 0 {
+            system.read_at(&log_of(path), 0, &mut header)?;
+            if header == [0; LOG_HEADER as usize] {
+                return Err(LogError::Lost("its beginning is gone"));
+            }
+        }
+        Ok(Some(Self { id: log.id, shared_memory: memory.id, len, header }))
+    }
+
+    /// Whether the log is still there as it was. Another's checkpoint may have emptied it,
+    /// which SQLite itself knows of.
+    pub(crate) fn check(
+        &self,
+        system: &dyn System,
+        path: &Path,
+        conn: &Connection,
+    ) -> Result<(), LogError> {
+        let there = system.stat(&log_of(path))?;
+        if there.map(|there| there.id) != Some(self.id) {
+            return Err(LogError::Lost("it is gone, or another is in its place"));
+        }
+        let memory = system.stat(&shared_memory_of(path))?;
+        if memory.map(|there| there.id) != Some(self.shared_memory) {
+            return Err(LogError::Lost("its shared memory is gone, or another is in its place"));
+        }
+        if there.is_some_and(|there| there.len < self.len) && filled(conn)? >= self.len {
+            return Err(LogError::Lost("it was cut"));
+        }
+        Ok(())
+    }
+
+    /// Whether what was there before a commit is there after it: what is cut in between is
+    /// filled with nothing up to where the commit wrote.
+    pub(crate) fn check_before(
+        &self,
+        now: &Self,
+        system: &dyn System,
+        path: &Path,
+    ) -> Result<(), LogError> {
+        if now.id != self.id || now.shared_memory != self.shared_memory {
+            return Err(LogError::Lost("another is in its place"));
+        }
+        // Otherwise it was begun again from its start.
+        if self.len > 0 && now.header == self.header && now.len > self.len {
+            let last = self.len - FRAME_HEADER - u64::from(schema::PAGE_SIZE);
+            let mut frame = [0; FRAME_HEADER as usize];
+            system.read_at(&log_of(path), last, &mut frame)?;
+            if frame == [0; FRAME_HEADER as usize] {
+                return Err(LogError::Lost("it was cut"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    #[error("the write-ahead log is not what was written: {0}")]
+    Lost(&'static str),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+/// How much of the log is in use, as SQLite knows it.
+fn filled(conn: &Connection) -> rusqlite::Result<u64> {
+    // The second of its answers is the number of frames; -1 without a log.
+    let frames: i64 =
+        conn.prepare_cached("PRAGMA main.wal_checkpoint(NOOP)")?.query_row([], |row| row.get(1))?;
+    Ok(match u64::try_from(frames) {
+        Ok(frames) if frames > 0 => {
+            LOG_HEADER + frames * (FRAME_HEADER + u64::from(schema::PAGE_SIZE))
+        }
+        _ => 0,
+    })
+}

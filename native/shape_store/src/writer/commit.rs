@@ -1,0 +1,180 @@
+//! What is queued, into the file: batch by batch, and again when one fails.
+
+use std::{
+    collections::HashSet,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+
+use tracing::{error, info, warn};
+
+use super::{Next, Turn, context::Context, writing::Writing};
+use crate::{
+    batch::{Batch, Refused, Written},
+    event::Event,
+    fault::{Fault, Passing},
+    marks::note_in_use,
+    queue::{Change, Seq, Totals},
+};
+
+/// The pause after a batch failed once; each further failure doubles it.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long to wait while another instance opens the file or becomes its writer.
+const TURN_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long the writer lets changes gather after a batch, while nobody waits for
+/// them. A batch costs about as much as twenty adds for itself, so a writer that
+/// starts at each change spends most of its time, and the disk's, on that.
+const GATHER: Duration = Duration::from_millis(2);
+
+pub(super) struct Failing {
+    since: Instant,
+    failures: u32,
+    pause: Duration,
+    /// How long the batch was: it is tried again as it was, because its commit
+    /// may have succeeded in spite of its error.
+    pub(super) ops: usize,
+}
+
+impl Writing {
+    pub(super) fn commit(&mut self, context: &mut Context, ops: usize, now: Instant) -> Turn {
+        self.not_before = None;
+        let written = match context.locks.try_batch() {
+            true => self.write(context, ops),
+            false => Err(Passing::Turn.into()),
+        };
+        context.locks.end();
+        match written {
+            Ok(written) => self.committed(context, ops, now, written),
+            Err(Fault::Transient(Passing::Turn)) => self.not_before = Some(now + TURN_PAUSE),
+            Err(Fault::Transient(error)) => self.failed(context, ops, now, &error),
+            Err(fault) => return self.fault(context, fault, now),
+        }
+        Turn::Next(Next::Again)
+    }
+
+    /// Writes the head of the backlog, with the file known to be this writer's, before and
+    /// after.
+    fn write(&mut self, context: &Context, ops: usize) -> Result<Written, Fault> {
+        self.reopen(context)?;
+        self.check_name(context)?;
+        self.check_log(context)?;
+        let shared = &context.shared;
+        let Some(conn) = self.held.get() else { return Err(Passing::Turn.into()) };
+        if !self.noted {
+            note_in_use(conn, &shared.options)?;
+            self.noted = true;
+        }
+        let batch = Batch {
+            index: &shared.index,
+            dictionary: &shared.dictionary,
+            label: self.label,
+            skipped: &self.skipped,
+        };
+        let written = batch.write(conn, self.backlog.iter().take(ops), &mut self.unsure)?;
+        self.check_log_after(context)?;
+        self.held.use_now(shared.now());
+        Ok(written)
+    }
+
+    fn committed(&mut self, context: &Context, ops: usize, started: Instant, written: Written) {
+        let shared = &context.shared;
+        let durable = shared.waits.durable() + ops as Seq;
+        let first = shared.waits.durable() + 1;
+        if let Some(position) = written.position {
+            self.label.position = position;
+        }
+        self.skipped.extend(written.skipped);
+        for row in written.passed {
+            self.skipped.remove(&row);
+        }
+        let refused: HashSet<usize> = written.refused.iter().map(|one| one.offset).collect();
+        let mut done = Totals::default();
+        let mut unknown = Vec::new();
+        for (offset, queued) in self.backlog.drain(..ops).enumerate() {
+            done.count(&queued.change);
+            match queued.change {
+                // A refused body stays pending: memory is the only place it has.
+                Change::Add { .. } if refused.contains(&offset) => {}
+                Change::Add { row, body, .. } => {
+                    // In the cache before it leaves the pending map, so that a
+                    // reader finds it in one or the other.
+                    shared.bodies.keep(row, body);
+                    if !shared.pending.add_committed(row) {
+                        shared.bodies.forget(row);
+                    }
+                }
+                Change::Remove { row, .. } => {
+                    shared.pending.forget(row);
+                    shared.bodies.forget(row);
+                }
+                Change::Unknown { operation, handle } => unknown.push((operation, handle)),
+                Change::Snapshot { .. }
+                | Change::Flags(_)
+                | Change::FlagsVersion(_)
+                | Change::Reset { .. } => {}
+            }
+        }
+        shared.queue.lock().release(&done);
+        let set_aside: Vec<Seq> = refused.iter().map(|offset| first + *offset as Seq).collect();
+        // Room first: who waited for the number finds it given away.
+        shared.grant_room();
+        shared.waits.publish(durable, &set_aside);
+        let ended = shared.now();
+        let duration = ended.saturating_duration_since(started);
+        let counters = &shared.counters;
+        counters.commits.fetch_add(1, Relaxed);
+        counters.last_commit_us.store(duration.as_micros() as u64, Relaxed);
+        counters.last_commit_ops.store(ops as u64, Relaxed);
+        for (operation, handle) in unknown {
+            let handle = String::from_utf8_lossy(&handle);
+            warn!(?operation, %handle, "passed over an operation on a shape that was not there");
+        }
+        for Refused { operation, handle, reason, .. } in written.refused {
+            counters.set_aside.fetch_add(1, Relaxed);
+            let name = String::from_utf8_lossy(&handle);
+            error!(?operation, handle = %name, %reason, "SQLite refused an operation, which was set aside");
+            shared.emit(Event::SetAside { operation, handle, reason });
+        }
+        if let Some(failing) = self.failing.take() {
+            let after = ended.saturating_duration_since(failing.since);
+            info!(failures = failing.failures, ?after, "the shape store writes again");
+            shared.emit(Event::Recovered { failures: failing.failures, after });
+        }
+        shared.emit(Event::Committed { ops, duration, log: written.log });
+        self.gather_until = Some(ended + GATHER);
+    }
+
+    /// The batch stays where it is, and is tried again after a pause.
+    pub(super) fn failed(
+        &mut self,
+        context: &Context,
+        ops: usize,
+        started: Instant,
+        error: &dyn std::error::Error,
+    ) {
+        let shared = &context.shared;
+        shared.counters.faults.fetch_add(1, Relaxed);
+        let first = Failing { since: started, failures: 0, pause: FIRST_PAUSE, ops };
+        let failing = self.failing.get_or_insert(first);
+        failing.failures += 1;
+        let pause = failing.pause;
+        failing.pause = (pause * 2).min(LONGEST_PAUSE);
+        warn!(reason = %error, failures = failing.failures, ops, retry_in = ?pause, "a commit of the shape store failed");
+        let ended = shared.now();
+        shared.emit(Event::CommitFailed {
+            ops,
+            duration: ended.saturating_duration_since(started),
+            reason: error.to_string(),
+            retry_in: pause,
+        });
+        // A connection that failed may be stuck in its failure. What is in memory is gone
+        // with its connection.
+        if shared.has_file() {
+            self.held.close();
+        }
+        self.not_before = Some(ended + pause);
+    }
+}

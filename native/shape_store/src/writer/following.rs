@@ -1,0 +1,200 @@
+//! Following another writer of the file.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, params};
+use tracing::{info, warn};
+
+use super::{Next, Turn, commit::LONGEST_PAUSE, context::Context, held::Held};
+use crate::{
+    connection::{keep_log_on_close, open_to_write},
+    fault::Fault,
+    file::{Label, open_labelled},
+    load::{Followed, Loader},
+    schema::Identity,
+    system::FileId,
+};
+
+pub(super) struct Following {
+    pub(super) held: Held,
+    /// None until the file was read, after a fencing.
+    pub(super) seen: Option<Seen>,
+    /// Of the database that was written last, by this store or the one it follows.
+    pub(super) label: Label,
+    /// When to look again.
+    next: Instant,
+    /// How long to wait then, which grows while looks fail.
+    pause: Duration,
+    failures: u32,
+    /// When to try again to become the writer.
+    pub(super) promote_at: Option<Instant>,
+}
+
+/// What a follower has read.
+pub(super) struct Seen {
+    pub(super) id: FileId,
+    pub(super) identity: Identity,
+    /// What `PRAGMA data_version` gave then.
+    version: i64,
+    pub(super) followed: Followed,
+}
+
+impl Following {
+    /// Begins to follow the writer there is, with all that it has written.
+    pub(super) fn begin(context: &mut Context) -> Result<Self, Fault> {
+        let nothing = Label {
+            identity: Identity::default(),
+            epoch: 0,
+            position: crate::schema::Position { batch: 0, next_row: 1 },
+        };
+        let mut following = Self::after_fencing(context, nothing);
+        following.look(context)?;
+        Ok(following)
+    }
+
+    /// Begins to follow the writer that took the file of this label over.
+    pub(super) fn after_fencing(context: &mut Context, label: Label) -> Self {
+        let term = context.next_term();
+        let shared = &context.shared;
+        Self {
+            held: Held::closed(shared, term),
+            seen: None,
+            label,
+            next: shared.now(),
+            pause: shared.options.follow_interval,
+            failures: 0,
+            promote_at: None,
+        }
+    }
+
+    pub(super) fn step(&mut self, context: &mut Context, now: Instant) -> Turn {
+        if context.closing {
+            context.promoted(&Err("the store is closed".into()));
+            self.held.close();
+            return Turn::Done;
+        }
+        if self.held.is_lent() {
+            return Turn::Next(Next::Wait(None));
+        }
+        if std::mem::take(&mut context.doubted) {
+            // The writer sees to its file; what it puts there is looked for at once.
+            self.next = now;
+            context.shared.checked();
+        }
+        if !context.promotions.is_empty() && self.promote_at.is_none_or(|at| at <= now) {
+            if let Some(role) = self.promote(context, now) {
+                return Turn::Become(role);
+            }
+            return Turn::Next(Next::Again);
+        }
+        if self.next <= now {
+            self.look_when_due(context, now);
+        }
+        self.serve(context);
+        self.rest(context, now)
+    }
+
+    fn look_when_due(&mut self, context: &mut Context, now: Instant) {
+        let usual = context.shared.options.follow_interval;
+        match self.look(context) {
+            Ok(()) => {
+                if self.failures > 0 {
+                    info!(
+                        failures = self.failures,
+                        "the writer of the shape database is followed again"
+                    );
+                }
+                (self.failures, self.pause) = (0, usual);
+            }
+            Err(fault) => {
+                context.shared.counters.faults.fetch_add(1, Relaxed);
+                if self.failures == 0 {
+                    warn!(reason = %fault, "the writer of the shape database cannot be followed for now");
+                }
+                self.failures = self.failures.saturating_add(1);
+                self.held.close();
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        self.next = now + self.pause;
+    }
+
+    /// Looks at what the writer changed since. The file may be another by now: the writer
+    /// puts one in its place when it is damaged.
+    fn look(&mut self, context: &Context) -> Result<(), Fault> {
+        let shared = &context.shared;
+        let (options, path) = (&shared.options, shared.path());
+        let id = options.system.stat(path)?.map(|there| there.id);
+        let loader = Loader::of(shared);
+        if let (Some(seen), Some(conn)) = (&mut self.seen, self.held.get())
+            && id == Some(seen.id)
+        {
+            let version = data_version(conn)?;
+            if version != seen.version {
+                loader.follow(conn, &mut seen.followed)?;
+                self.label.position = seen.followed.position();
+                seen.version = version;
+            }
+            return Ok(());
+        }
+        let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
+        keep_log_on_close(&opened.conn, true)?;
+        // Before the load: a change during it counts as unseen.
+        let version = data_version(&opened.conn)?;
+        // Readers of the file before would not find what the index has of this one.
+        if !shared.known.is(opened.id, opened.label.identity) {
+            shared.known.set(opened.id, opened.label.identity);
+            shared.readers.renew();
+        }
+        let followed = match self.seen.take() {
+            Some(mut seen) if seen.id == opened.id && seen.identity == opened.label.identity => {
+                loader.follow(&opened.conn, &mut seen.followed)?;
+                seen.followed
+            }
+            _ => loader.load_to_follow(&opened.conn)?,
+        };
+        self.label = Label { position: followed.position(), ..opened.label };
+        let (id, identity) = (opened.id, opened.label.identity);
+        self.seen = Some(Seen { id, identity, version, followed });
+        self.held.put(opened.conn);
+        Ok(())
+    }
+
+    /// Lends the connection to whoever wants it, and reads what was asked for.
+    fn serve(&mut self, context: &mut Context) {
+        for asked in context.reads.drain(..) {
+            asked.reply.send(context.shared.read_bodies(self.held.get(), &asked.entries));
+        }
+        let next = context.shared.writer_line.lock().pop();
+        let Some(notify) = next else { return };
+        if self.held.get().is_none() {
+            let reason = "the file cannot be followed for now".into();
+            return notify(Err(crate::lease::GrantError::NotOurs(reason)));
+        }
+        self.held.lend(notify);
+    }
+
+    fn rest(&mut self, context: &Context, now: Instant) -> Turn {
+        let shared = Arc::clone(&context.shared);
+        if self.held.is_lent() {
+            return Turn::Next(Next::Again);
+        }
+        shared.rest.about_to_rest();
+        // Whoever asked before that has told nobody.
+        if !shared.writer_line.lock().is_empty() {
+            return Turn::Next(Next::Again);
+        }
+        // Its own connection stays, which it watches the file with.
+        let idle = now.checked_sub(shared.options.connection_idle);
+        let readers = idle.and_then(|before| shared.readers.close_idle(before));
+        let promote_at = self.promote_at.filter(|_| !context.promotions.is_empty());
+        Turn::Next(Next::first([Some(self.next), readers, promote_at]))
+    }
+}
+
+fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("PRAGMA main.data_version", params![], |row| row.get(0))
+}

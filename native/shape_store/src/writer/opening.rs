@@ -1,0 +1,305 @@
+//! The beginning: the file is found, locked, made ready and read.
+
+use std::{
+    any::Any,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+use tracing::warn;
+
+use super::{
+    LOCK_PAUSE, Role, context::Context, following::Following, own_file::OwnFile, writing::Writing,
+};
+use crate::{
+    connection,
+    database::{self, Ready},
+    error::OpenError,
+    event::Event,
+    fault::is_damage,
+    file::{Locks, Presence},
+    import::Verify,
+    load::Loader,
+    marks::{note_in_use, take_over_file},
+    options::{Location, Options},
+    schema,
+    shared::Shared,
+    state::State,
+};
+
+/// How long to wait for the file that another instance has, and that is not there: it
+/// writes it anew when it notices.
+const MISSING_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) struct Opening {
+    verify: Verify,
+    began: Instant,
+    stage: Stage,
+}
+
+enum Stage {
+    Start,
+    /// Waiting for another store of this process to close.
+    Claim(PathBuf),
+    /// Waiting for another instance that opens the file or becomes its writer.
+    Turn {
+        path: PathBuf,
+        claim: Box<dyn Any + Send>,
+        locks: Locks,
+        since: Instant,
+    },
+    /// Waiting for a file to follow.
+    File {
+        context: Box<Context>,
+        since: Instant,
+        holder: String,
+    },
+    Over,
+}
+
+pub(super) enum Progress {
+    Wait(Instant),
+    Opened(Box<Context>, Role, Event),
+}
+
+impl Opening {
+    pub(super) fn new(shared: &Shared, verify: Verify) -> Self {
+        Self { verify, began: shared.now(), stage: Stage::Start }
+    }
+
+    pub(super) fn step(
+        &mut self,
+        shared: &Arc<Shared>,
+        now: Instant,
+    ) -> Result<Progress, OpenError> {
+        loop {
+            if shared.state() != State::Opening {
+                return Err(OpenError::Closed);
+            }
+            let stage = std::mem::replace(&mut self.stage, Stage::Over);
+            let next = match stage {
+                Stage::Start => match &shared.options.location {
+                    Location::Memory => return open_memory(shared),
+                    Location::File(path) => Ok(Stage::Claim(resolve(shared, path)?)),
+                },
+                Stage::Claim(path) => self.claim(shared, path, now)?,
+                Stage::Turn { path, claim, mut locks, since } => match locks.try_turn() {
+                    true => {
+                        let opened = self.open_in_turn(shared, &path, claim, locks, now)?;
+                        match opened {
+                            Ok(progress) => return Ok(progress),
+                            Err(stage) => Ok(stage),
+                        }
+                    }
+                    false if now >= since + shared.options.presence_timeout => {
+                        return Err(OpenError::Opening { path });
+                    }
+                    false => Err(Stage::Turn { path, claim, locks, since }),
+                },
+                Stage::File { mut context, since, holder } => {
+                    match Following::begin(&mut context) {
+                        Ok(following) => return Ok(follow(shared, context, following)),
+                        // Not there, or between two.
+                        Err(error) if now < since + MISSING_TIMEOUT => {
+                            let _ = error;
+                            Err(Stage::File { context, since, holder })
+                        }
+                        Err(error) => return Err(unfollowed(shared, error, holder)),
+                    }
+                }
+                Stage::Over => return Err(OpenError::Closed),
+            };
+            match next {
+                Ok(stage) => self.stage = stage,
+                Err(waiting) => {
+                    self.stage = waiting;
+                    return Ok(Progress::Wait(now + LOCK_PAUSE));
+                }
+            }
+        }
+    }
+
+    fn claim(
+        &self,
+        shared: &Arc<Shared>,
+        path: PathBuf,
+        now: Instant,
+    ) -> Result<Result<Stage, Stage>, OpenError> {
+        let system = &*shared.options.system;
+        match system.claim(&path, Arc::clone(&shared.holder)) {
+            Ok(claim) => {
+                let locks = Locks::open(system, &path)?;
+                Ok(Ok(Stage::Turn { path, claim, locks, since: now }))
+            }
+            Err(holder) => {
+                let waited = now.saturating_duration_since(self.began);
+                // Another stack that stays will not make way.
+                let hopeless = !holder.is_leaving() && holder.name() != shared.holder.name();
+                match hopeless || waited >= shared.options.lease_timeout {
+                    true => Err(OpenError::InUse {
+                        path,
+                        holder: format!("stack {:?}", holder.name()),
+                        waited_ms: waited.as_millis(),
+                    }),
+                    false => Ok(Err(Stage::Claim(path))),
+                }
+            }
+        }
+    }
+
+    /// Opens the file while nobody else opens it or becomes its writer: as its writer when
+    /// no other instance is there, else as a follower.
+    fn open_in_turn(
+        &mut self,
+        shared: &Arc<Shared>,
+        path: &Path,
+        claim: Box<dyn Any + Send>,
+        mut locks: Locks,
+        now: Instant,
+    ) -> Result<Result<Progress, Stage>, OpenError> {
+        shared.is_at(path.to_path_buf());
+        let options = &shared.options;
+        let presence = locks.announce(&says(options))?;
+        database::refuse_newer(options, path)?;
+        let mut context = Box::new(Context::new(Arc::clone(shared), locks, Some(claim)));
+        match presence {
+            Presence::Alone => {
+                let (role, opened) = open_alone(&mut context, path, &mut self.verify)?;
+                context.locks.end();
+                Ok(Ok(Progress::Opened(context, role, opened)))
+            }
+            Presence::Shared(holder) => {
+                context.locks.end();
+                check_mode(options, path, &holder)?;
+                Ok(Err(Stage::File { context, since: now, holder }))
+            }
+        }
+    }
+}
+
+fn resolve(shared: &Shared, path: &Path) -> Result<PathBuf, OpenError> {
+    let failed = |source| OpenError::Io {
+        what: "make or find the folder of",
+        path: path.to_path_buf(),
+        source,
+    };
+    shared.options.system.resolve(path).map_err(failed)
+}
+
+const EXCLUSIVE: &str = "in exclusive mode";
+const SHARED: &str = "with a write-ahead log";
+
+/// What an instance says of itself beside the file.
+pub(super) fn says(options: &Options) -> String {
+    let mode = if options.exclusive { EXCLUSIVE } else { SHARED };
+    format!("{mode}, stack {:?}, process {}\n", options.stack, std::process::id())
+}
+
+fn check_mode(options: &Options, path: &Path, holder: &str) -> Result<(), OpenError> {
+    let (ours, other) = match options.exclusive {
+        true => (EXCLUSIVE, SHARED),
+        false => (SHARED, EXCLUSIVE),
+    };
+    match holder.starts_with(other) {
+        false => Ok(()),
+        true => Err(OpenError::Mode {
+            path: path.to_path_buf(),
+            ours,
+            theirs: other,
+            holder: name_of(holder),
+        }),
+    }
+}
+
+fn unfollowed(shared: &Shared, error: crate::fault::Fault, holder: String) -> OpenError {
+    let (path, holder) = (shared.path().into(), name_of(&holder));
+    OpenError::Unfollowed { path, holder, reason: error.to_string() }
+}
+
+/// What to call the one that says this.
+pub(super) fn name_of(says: &str) -> String {
+    says.lines().next().unwrap_or_default().into()
+}
+
+fn follow(shared: &Shared, context: Box<Context>, following: Following) -> Progress {
+    let opened = Event::Opened {
+        shapes: shared.index.count(),
+        standby: true,
+        imported: None,
+        quarantined: None,
+    };
+    Progress::Opened(context, Role::Following(Box::new(following)), opened)
+}
+
+fn open_memory(shared: &Arc<Shared>) -> Result<Progress, OpenError> {
+    let options = &shared.options;
+    let named = |source| OpenError::Sqlite { path: connection::MEMORY.into(), source };
+    let conn = database::prepare_memory(options).map_err(named)?;
+    let label = take_over_file(&conn, options).map_err(named)?;
+    let mut context = Box::new(Context::new(Arc::clone(shared), Locks::none(), None));
+    let writing = Box::new(Writing::new(&mut context, conn, None, label));
+    let opened = Event::Opened { shapes: 0, standby: false, imported: None, quarantined: None };
+    Ok(Progress::Opened(context, Role::Writing(writing), opened))
+}
+
+/// Makes the file ready, reads it and becomes its writer. One that passed for sound and
+/// cannot be loaded is moved aside after all.
+fn open_alone(
+    context: &mut Context,
+    path: &Path,
+    verify: &mut Verify,
+) -> Result<(Role, Event), OpenError> {
+    let shared = Arc::clone(&context.shared);
+    let options = &shared.options;
+    let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
+    let Ready { mut conn, imported, mut quarantined } = database::prepare(options, path, verify)?;
+    warn_of_another_stack(&conn, options, path);
+    let label = match load(&shared, &conn) {
+        Ok(label) => label,
+        Err(error) if is_damage(&error) => {
+            drop(conn);
+            Loader::of(&shared).clear();
+            let (empty, aside) = database::start_empty(options, path, &error.to_string())?;
+            conn = empty;
+            quarantined = quarantined.or(Some(aside));
+            load(&shared, &conn).map_err(named)?
+        }
+        Err(error) => return Err(named(error)),
+    };
+    let failed = |source| OpenError::Io { what: "look at", path: path.to_path_buf(), source };
+    let file = OwnFile::at(&*options.system, path).map_err(failed)?;
+    let writing = Writing::new(context, conn, Some(file), label);
+    let shapes = shared.index.count();
+    let opened = Event::Opened { shapes, standby: false, imported, quarantined };
+    Ok((Role::Writing(Box::new(writing)), opened))
+}
+
+/// Loads the index and makes the file this store's to write.
+fn load(shared: &Shared, conn: &Connection) -> rusqlite::Result<crate::file::Label> {
+    let options = &shared.options;
+    let second = || match options.exclusive {
+        true => None,
+        false => connection::open_to_read(shared.path(), options).ok(),
+    };
+    Loader::of(shared).load(conn, second)?;
+    if options.exclusive {
+        note_in_use(conn, options)?;
+    }
+    let label = take_over_file(conn, options)?;
+    Loader::of(shared).start_rows_at(label.position.next_row);
+    Ok(label)
+}
+
+/// To move or to restore a file is allowed, and to do so by mistake is to be seen.
+fn warn_of_another_stack(conn: &Connection, options: &Options, path: &Path) {
+    let Ok(Some(noted)) = schema::read_meta_bytes(conn, "stack") else { return };
+    let noted = String::from_utf8_lossy(&noted);
+    if !noted.is_empty() && !options.stack.is_empty() && noted != options.stack {
+        warn!(
+            path = %path.display(), was = %noted, is = %options.stack,
+            "the shape database was another stack's"
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! The file that a writer has, known by more than its name: which file, whose, under which
+//! epoch, how far it was written, and its log.
+
+use std::{io, path::Path};
+
+use super::{context::Context, writing::Writing};
+use crate::{
+    connection::{keep_log_on_close, open_to_read, open_to_write, prepare_to_write},
+    fault::{Fault, Passing},
+    file::{Label, Log, LogError, Unopened, open_labelled},
+    system::{Anchor, System},
+};
+
+/// The file that this writer writes.
+pub(super) struct OwnFile {
+    pub(super) anchor: Box<dyn Anchor>,
+    /// How long it was.
+    pub(super) len: u64,
+    /// What its log was after the last commit of the connection there is.
+    pub(super) log: Option<Log>,
+}
+
+impl OwnFile {
+    /// The file that is there now.
+    pub(super) fn at(system: &dyn System, path: &Path) -> io::Result<Self> {
+        Ok(Self { anchor: system.anchor(path)?, len: 0, log: None })
+    }
+}
+
+impl Writing {
+    /// Opens the connection, if it is closed, and makes sure that it leads to the file this
+    /// writer left.
+    pub(super) fn reopen(&mut self, context: &Context) -> Result<(), Fault> {
+        if self.held.get().is_some() {
+            return Ok(());
+        }
+        let shared = &context.shared;
+        let (options, path) = (&shared.options, shared.path());
+        let Some(file) = &mut self.file else {
+            return Err(Fault::NotOurs("what was in memory is gone with its connection".into()));
+        };
+        let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
+        // It is not known yet whose the log is.
+        keep_log_on_close(&opened.conn, true)?;
+        self.label.check_writer(&opened.label)?;
+        if opened.id != file.anchor.id() {
+            return Err(Fault::NotOurs("another file is in its place".into()));
+        }
+        let maybe = self.unsure.as_ref().and_then(|written| written.position);
+        if maybe != Some(opened.label.position) {
+            self.label.check_position(&opened.label)?;
+        }
+        prepare_to_write(&opened.conn, options)?;
+        file.log = None;
+        self.held.put(opened.conn);
+        Ok(())
+    }
+
+    /// Whether the file still has its name. What else has it may be what another writer put
+    /// there.
+    pub(super) fn check_name(&mut self, context: &Context) -> Result<(), Fault> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let shared = &context.shared;
+        let (options, path) = (&shared.options, shared.path());
+        match options.system.stat(path)? {
+            None => Err(Fault::NotOurs("it is gone".into())),
+            Some(there) if there.id == file.anchor.id() && there.len >= file.len => {
+                file.len = there.len;
+                Ok(())
+            }
+            Some(there) if there.id == file.anchor.id() => Err(Fault::NotOurs("it was cut".into())),
+            Some(_) => {
+                judge(context, &self.label)?;
+                Err(Fault::NotOurs("another file is in its place".into()))
+            }
+        }
+    }
+
+    /// Whether the log is the one that was written.
+    pub(super) fn check_log(&mut self, context: &Context) -> Result<(), Fault> {
+        let (Some(file), Some(conn)) = (&mut self.file, self.held.get()) else { return Ok(()) };
+        let shared = &context.shared;
+        if shared.options.exclusive {
+            return Ok(());
+        }
+        let (system, path) = (&*shared.options.system, shared.path());
+        match &file.log {
+            Some(log) => log.check(system, path, conn)?,
+            None => file.log = Log::look(system, path, conn)?,
+        }
+        Ok(())
+    }
+
+    /// The same after a commit, which is not known to be on the disk otherwise.
+    pub(super) fn check_log_after(&mut self, context: &Context) -> Result<(), Fault> {
+        let (Some(file), Some(conn)) = (&mut self.file, self.held.get()) else { return Ok(()) };
+        let shared = &context.shared;
+        if shared.options.exclusive {
+            return Ok(());
+        }
+        let (system, path) = (&*shared.options.system, shared.path());
+        let now = Log::look(system, path, conn)?;
+        if let (Some(before), Some(now)) = (&file.log, &now) {
+            before.check_before(now, system, path)?;
+        }
+        file.log = now;
+        Ok(())
+    }
+}
+
+/// Whether another instance has become the writer: the file says so, or, where it cannot be
+/// read or is none of ours, what that one told beside it.
+pub(super) fn judge(context: &Context, label: &Label) -> Result<(), Fault> {
+    let options = &context.shared.options;
+    let path = context.shared.path();
+    let there = open_labelled(&*options.system, path, || open_to_read(path, options));
+    let epoch = match there {
+        Ok(there) if there.label.identity == label.identity => Some(there.label.epoch),
+        _ => context.locks.told_epoch(),
+    };
+    match epoch.is_some_and(|epoch| epoch > label.epoch) {
+        true => Err(Fault::Fenced),
+        false => Ok(()),
+    }
+}
+
+impl From<Unopened> for Fault {
+    fn from(unopened: Unopened) -> Self {
+        match unopened {
+            Unopened::Absent => Self::NotOurs("it is gone".into()),
+            Unopened::Exchanged => Self::Transient(Passing::Turn),
+            Unopened::Io(error) => error.into(),
+            Unopened::Sqlite(error) => error.into(),
+        }
+    }
+}
+
+impl From<LogError> for Fault {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Lost(_) => Self::NotOurs(error.to_string()),
+            LogError::Io(error) => error.into(),
+            LogError::Sqlite(error) => error.into(),
+        }
+    }
+}

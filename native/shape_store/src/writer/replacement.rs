@@ -1,0 +1,315 @@
+//! Another file in the place of one that is damaged, gone or not this writer's.
+//!
+//! The file is written from memory beside the one there is, synced, and takes its place in a
+//! step that a crash cannot stop half way; see [`file::begin_replacement`]. What cannot be
+//! done yet is tried again, at the end of the store too. Only the present writer does this,
+//! with all others shut out.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use tracing::{error, info, warn};
+
+use super::{
+    Role, Turn,
+    commit::{FIRST_PAUSE, LONGEST_PAUSE},
+    context::Context,
+    following::Following,
+    opening::{name_of, says},
+    own_file::{OwnFile, judge},
+    writing::Writing,
+};
+use crate::{
+    connection::{self, keep_log_on_close, prepare_to_write},
+    database::quick_check,
+    entry::{Entry, Handle},
+    error::OpenError,
+    event::Event,
+    fault::{Fault, Passing},
+    file::{self, Label, Locks, Opened, Presence, open_labelled},
+    list::write_list,
+    rebuild::{self, Source},
+    shared::Shared,
+    slab::EntryId,
+};
+
+/// How often a body that an error of the disk keeps from being read is waited for, before
+/// it counts as lost.
+const PATIENCE: u32 = 5;
+
+/// What is wrong with the file, and how far mending it has come.
+pub(super) struct Damage {
+    problem: String,
+    tries: u32,
+    pause: Duration,
+    pub(super) retry_at: Instant,
+}
+
+impl Writing {
+    /// Whether the file is sound, which a reader doubts. Looked at through a connection of
+    /// its own, which has no page in memory yet.
+    pub(super) fn check(&mut self, context: &Context) -> Result<(), Fault> {
+        self.check_name(context)?;
+        self.check_log(context)?;
+        let options = &context.shared.options;
+        let path = context.shared.path();
+        let open = || connection::open_to_read(path, options);
+        let opened = open_labelled(&*options.system, path, open)?;
+        keep_log_on_close(&opened.conn, true)?;
+        match quick_check(&opened.conn)? {
+            answer if answer == "ok" => Ok(()),
+            answer => Err(Fault::NotOurs(answer)),
+        }
+    }
+
+    /// Nothing is committed any more until another file is there.
+    pub(super) fn damaged(&mut self, context: &Context, problem: String, now: Instant) {
+        if self.file.is_none() {
+            // There is nothing to put in the place of what was in memory.
+            let ops = self.backlog.len().max(1);
+            return self.failed(context, ops, now, &Passing::Sqlite(lost_memory(problem)));
+        }
+        let shared = &context.shared;
+        error!(
+            path = %shared.path().display(), %problem,
+            "the shape database is not what was written, writing it anew from memory"
+        );
+        shared.counters.rebuilding.store(1, Relaxed);
+        self.damage = Some(Damage { problem, tries: 0, pause: FIRST_PAUSE, retry_at: now });
+    }
+
+    /// Tries to put another file in place.
+    pub(super) fn replace(&mut self, context: &mut Context, now: Instant) -> Result<(), Fault> {
+        let patient = self.damage.as_ref().is_none_or(|damage| damage.tries < PATIENCE);
+        let result = self.take_turn(context).and_then(|()| self.replace_in_turn(context, patient));
+        context.locks.end();
+        let (Some(damage), shared) = (&mut self.damage, &context.shared) else { return Ok(()) };
+        match result {
+            Ok(replaced) => {
+                let problem = std::mem::take(&mut damage.problem);
+                self.damage = None;
+                self.failing = None;
+                self.not_before = None;
+                shared.counters.rebuilding.store(0, Relaxed);
+                replaced.tell(shared, problem);
+                Ok(())
+            }
+            Err(ReplaceError::Fault(Fault::Fenced)) => Err(Fault::Fenced),
+            Err(error) => {
+                damage.tries += 1;
+                let pause = damage.pause;
+                damage.pause = (pause * 2).min(LONGEST_PAUSE);
+                damage.retry_at = now + pause;
+                shared.counters.faults.fetch_add(1, Relaxed);
+                let reason = error.to_string();
+                warn!(%reason, retry_in = ?pause, "the shape database could not be written anew yet");
+                let problem = damage.problem.clone();
+                shared.emit(Event::RebuildFailed { problem, reason, retry_in: pause });
+                Ok(())
+            }
+        }
+    }
+
+    /// Shuts others out. Where the lock files are gone, another instance may live in the
+    /// folder that this one cannot be seen in: then the file is that one's.
+    fn take_turn(&mut self, context: &mut Context) -> Result<(), ReplaceError> {
+        let shared = Arc::clone(&context.shared);
+        let system = &*shared.options.system;
+        if !context.locks.are_lost(system)? {
+            return match context.locks.try_turn() {
+                true => Ok(()),
+                false => Err(Fault::from(Passing::Turn).into()),
+            };
+        }
+        // The folder may be gone with them.
+        system.resolve(shared.path())?;
+        let mut locks = Locks::open(system, shared.path())?;
+        if !locks.try_turn() {
+            return Err(Fault::from(Passing::Turn).into());
+        }
+        let presence = locks.announce(&says(&shared.options))?;
+        context.locks = locks;
+        match presence {
+            Presence::Alone => Ok(()),
+            Presence::Shared(holder) => {
+                self.keep_memory(&shared, &name_of(&holder));
+                Err(Fault::Fenced.into())
+            }
+        }
+    }
+
+    /// Another instance has begun a database of its own in the place of this one's, with
+    /// nothing in it of what is in memory here: that is written beside it.
+    fn keep_memory(&self, shared: &Shared, holder: &str) {
+        let path = shared.path();
+        let source = Source { conn: self.held.get(), patient: false };
+        let kept = rebuild::write_draft(shared, path, self.label, &source).and_then(|draft| {
+            let system = &*shared.options.system;
+            let to = file::aside(system, path, "orphan")?;
+            file::rename_database(system, &file::draft_of(path), &to)?;
+            Ok((draft.shapes, to))
+        });
+        match kept {
+            Ok((shapes, kept)) => error!(
+                %holder, shapes, kept = %kept.display(),
+                "another instance has begun a shape database in the place of this one's, which was removed"
+            ),
+            Err(error) => error!(
+                %holder, reason = %error,
+                "another instance has begun a shape database in the place of this one's, which was removed, and what is in memory could not be written beside it"
+            ),
+        }
+    }
+
+    fn replace_in_turn(
+        &mut self,
+        context: &mut Context,
+        patient: bool,
+    ) -> Result<Replaced, ReplaceError> {
+        let shared = Arc::clone(&context.shared);
+        let (system, path) = (&*shared.options.system, shared.path());
+        // Of a try before this one, or of the writer that came after this one.
+        file::finish_replacement(system, path)?;
+        judge(context, &self.label)?;
+        let salvaged = self.salvage(&shared)?;
+        let source = Source { conn: self.held.get().or(salvaged.as_ref()), patient };
+        let (replaced, opened) = put_anew(&shared, self.label, &source)?;
+        drop(salvaged);
+        file::remove_database(system, &salvage_of(path))?;
+        let Opened { conn, id, label } = opened;
+        let file = OwnFile::at(system, path)?;
+        if file.anchor.id() != id || label != self.label {
+            return Err(Fault::from(Passing::Turn).into());
+        }
+        self.held.put(conn);
+        self.file = Some(file);
+        self.unsure = None;
+        // It was synced as one that is in use.
+        self.noted = true;
+        shared.known.set(id, label.identity);
+        shared.readers.renew();
+        Ok(replaced)
+    }
+
+    /// A connection to the file this writer had, when it has none open: that file may be
+    /// there, or have no name any more.
+    fn salvage(&self, shared: &Shared) -> Result<Option<rusqlite::Connection>, ReplaceError> {
+        let Some(file) = &self.file else { return Ok(None) };
+        if self.held.get().is_some() {
+            return Ok(None);
+        }
+        let (options, path) = (&shared.options, shared.path());
+        let there = options.system.stat(path)?;
+        let from = if there.is_some_and(|there| there.id == file.anchor.id()) {
+            path.to_path_buf()
+        } else {
+            let copy = salvage_of(path);
+            if let Err(error) = file.anchor.copy_to(&copy) {
+                warn!(reason = %error, "the shape database that was removed cannot be read");
+                return Ok(None);
+            }
+            copy
+        };
+        // One that cannot be opened has nothing to give.
+        let conn = connection::open_to_read(&from, options).ok();
+        Ok(conn.inspect(|conn| drop(keep_log_on_close(conn, true))))
+    }
+
+    /// Another instance has become the writer: this one follows it.
+    pub(super) fn fenced(&mut self, context: &mut Context) -> Turn {
+        context.give_up(self.label.epoch, std::mem::take(&mut self.backlog));
+        context.shared.counters.rebuilding.store(0, Relaxed);
+        // Before the next role opens its own.
+        self.held.close();
+        Turn::Become(Role::Following(Box::new(Following::after_fencing(context, self.label))))
+    }
+}
+
+fn salvage_of(path: &Path) -> PathBuf {
+    file::beside(path, ".salvage")
+}
+
+fn lost_memory(problem: String) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some(problem))
+}
+
+/// What another file in place of the one before has and lacks.
+pub(super) struct Replaced {
+    quarantined: Option<PathBuf>,
+    shapes: usize,
+    lost: Vec<(EntryId, Entry)>,
+}
+
+/// Writes the file anew and puts it in place, in turn.
+pub(super) fn put_anew(
+    shared: &Shared,
+    label: Label,
+    source: &Source<'_>,
+) -> Result<(Replaced, Opened), ReplaceError> {
+    let (options, path) = (&shared.options, shared.path());
+    let system = &*options.system;
+    let draft = rebuild::write_draft(shared, path, label, source)?;
+    file::begin_replacement(system, path)?;
+    let quarantined = file::finish_replacement(system, path)?;
+    let opened = open_labelled(system, path, || connection::open_to_write(path, options));
+    let opened = opened.map_err(Fault::from)?;
+    keep_log_on_close(&opened.conn, true).map_err(Fault::from)?;
+    prepare_to_write(&opened.conn, options).map_err(Fault::from)?;
+    Ok((Replaced { quarantined, shapes: draft.shapes, lost: draft.lost }, opened))
+}
+
+impl Replaced {
+    /// Takes what is lost out of the index, and tells of it all.
+    pub(super) fn tell(self, shared: &Shared, problem: String) {
+        let Self { quarantined, shapes, lost } = self;
+        for (id, entry) in &lost {
+            let mut queue = shared.queue.lock();
+            // It may have been removed meanwhile, and its cell filled again.
+            if shared.index.get(*id).is_some_and(|now| now.row == entry.row) {
+                shared.index.remove(&mut queue.free, *id, entry);
+            }
+        }
+        let counters = &shared.counters;
+        counters.rebuilds.fetch_add(1, Relaxed);
+        counters.quarantined.fetch_add(u64::from(quarantined.is_some()), Relaxed);
+        counters.lost.fetch_add(lost.len() as u64, Relaxed);
+        let lost: Vec<Handle> = lost.into_iter().map(|(_, entry)| entry.handle).collect();
+        let list = list_lost(shared, &lost);
+        let path = list.as_ref().map(|path| path.display().to_string());
+        match lost.is_empty() {
+            true => info!(shapes, "wrote the shape database anew"),
+            false => error!(
+                shapes,
+                lost = lost.len(),
+                list = path.as_deref().unwrap_or("none"),
+                "wrote the shape database anew, without shapes whose definitions were lost"
+            ),
+        }
+        shared.emit(Event::Rebuilt { reason: problem, quarantined, shapes, lost, list });
+    }
+}
+
+fn list_lost(shared: &Shared, lost: &[Handle]) -> Option<PathBuf> {
+    if lost.is_empty() {
+        return None;
+    }
+    let lines = lost.iter().map(|handle| ("lost", handle.clone()));
+    write_list(&*shared.options.system, shared.path(), "lost", lines)
+        .inspect_err(|error| warn!(reason = %error, "could not list the shapes that were lost"))
+        .ok()
+}
+
+/// Why there is no other file yet.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReplaceError {
+    #[error("{0}")]
+    Fault(#[from] Fault),
+    #[error("{0}")]
+    Open(#[from] OpenError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}

@@ -1,0 +1,309 @@
+//! Being the writer of the file.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+
+use super::{
+    Next, Turn, commit::Failing, context::Context, held::Held, opening::says, own_file::OwnFile,
+    replacement::Damage,
+};
+use crate::{
+    ages::latest_read,
+    batch::{MAX_BYTES, MAX_OPS, Written},
+    entry::RowId,
+    error::ReadError,
+    fault::Fault,
+    file::Label,
+    queue::{Queue, Queued, Seq},
+    touch::Stamp,
+};
+
+/// How often a writer that does nothing looks whether its file is there, and its own; and
+/// how often one that had nothing to do for long.
+const WATCH: Duration = Duration::from_secs(2);
+const WATCH_IDLE: Duration = Duration::from_secs(10);
+
+pub(super) struct Writing {
+    pub(super) held: Held,
+    /// None in memory.
+    pub(super) file: Option<OwnFile>,
+    /// What the file says of itself while it is where this writer left it.
+    pub(super) label: Label,
+    /// Taken from the queue, not committed; the head is `durable + 1`.
+    pub(super) backlog: VecDeque<Queued>,
+    /// Rows whose adds were passed over, their shapes having gone before.
+    pub(super) skipped: HashSet<RowId>,
+    /// What the last try wrote, when it is its commit that failed.
+    pub(super) unsure: Option<Written>,
+    pub(super) failing: Option<Failing>,
+    /// Whether the disk knows that the file is being written.
+    pub(super) noted: bool,
+    /// What is wrong with the file, which another has to replace.
+    pub(super) damage: Option<Damage>,
+    /// Until when changes may gather for the next batch.
+    pub(super) gather_until: Option<Instant>,
+    /// Nothing is committed before this.
+    pub(super) not_before: Option<Instant>,
+    watch_at: Instant,
+    /// When to save when shapes were last read, and what was read last by then.
+    pub(super) ages_due: Instant,
+    pub(super) ages_saved: Stamp,
+}
+
+impl Writing {
+    /// Begins the role, on a connection to a file that says this of itself.
+    pub(super) fn new(
+        context: &mut Context,
+        conn: Connection,
+        file: Option<OwnFile>,
+        label: Label,
+    ) -> Self {
+        let term = context.next_term();
+        let shared = &context.shared;
+        shared.counters.epoch.store(label.epoch, Relaxed);
+        context.locks.say_epoch(&says(&shared.options), label.epoch);
+        let changed = file.as_ref().is_some_and(|file| {
+            let known = shared.known.is(file.anchor.id(), label.identity);
+            shared.known.set(file.anchor.id(), label.identity);
+            !known
+        });
+        if changed {
+            shared.readers.renew();
+        }
+        Self {
+            held: Held::new(shared, term, conn),
+            file,
+            label,
+            backlog: VecDeque::new(),
+            skipped: HashSet::new(),
+            unsure: None,
+            failing: None,
+            noted: false,
+            damage: None,
+            gather_until: None,
+            not_before: None,
+            watch_at: shared.now() + WATCH,
+            ages_due: shared.now() + shared.options.ages_interval,
+            // What is loaded is in the file, or was read when it was loaded.
+            ages_saved: latest_read(shared),
+        }
+    }
+
+    pub(super) fn step(&mut self, context: &mut Context, now: Instant) -> Turn {
+        context.promoted(&Ok(()));
+        if self.held.is_lent() {
+            return match context.closing && !self.has_work(context) {
+                true => self.leave(context, now),
+                // Its return is a command.
+                false => Turn::Next(Next::Wait(None)),
+            };
+        }
+        if let Err(fault) = self.see_to_file(context, now) {
+            return self.fault(context, fault, now);
+        }
+        self.serve(context, now);
+        if self.held.is_lent() || context.doubted {
+            return Turn::Next(Next::Again);
+        }
+        if let Some(until) = self.gather_until {
+            context.shared.rest.about_to_gather();
+            // Whoever was in a hurry before that has told nobody.
+            if now < until && !self.is_pressed(context) {
+                return Turn::Next(Next::Wait(Some(until)));
+            }
+            context.shared.rest.risen();
+            self.gather_until = None;
+        }
+        if self.ages_due(context).is_some_and(|at| at <= now) {
+            return self.save_ages(context, now);
+        }
+        self.take(context);
+        let ops = self.next_batch(context);
+        if ops > 0 && self.is_free(now) {
+            return self.commit(context, ops, now);
+        }
+        if context.closing && ops == 0 && self.damage.is_none() {
+            return self.leave(context, now);
+        }
+        self.rest(context, now)
+    }
+
+    /// What a fault of the file itself leads to.
+    pub(super) fn fault(&mut self, context: &mut Context, fault: Fault, now: Instant) -> Turn {
+        match fault {
+            Fault::Fenced => self.fenced(context),
+            Fault::NotOurs(problem) => {
+                self.damaged(context, problem, now);
+                Turn::Next(Next::Again)
+            }
+            // Met again by whoever needs the file.
+            Fault::Transient(_) => Turn::Next(Next::Again),
+        }
+    }
+
+    /// Everything queued, in an instant.
+    fn take(&mut self, context: &Context) {
+        let mut taken = context.shared.queue.lock().take();
+        match self.backlog.is_empty() {
+            true => self.backlog = taken,
+            false => self.backlog.append(&mut taken),
+        }
+    }
+
+    fn has_work(&self, context: &Context) -> bool {
+        !self.backlog.is_empty() || !context.shared.queue.lock().is_empty() || self.damage.is_some()
+    }
+
+    /// How many operations at the head belong into one batch now.
+    fn next_batch(&self, context: &Context) -> usize {
+        if let Some(failing) = &self.failing {
+            return failing.ops;
+        }
+        let shared = &context.shared;
+        let allowed = if context.closing { Seq::MAX } else { shared.gate.allows() };
+        let allowed = allowed.saturating_sub(shared.waits.durable());
+        let mut bytes = 0;
+        let fitting = self.backlog.iter().take(MAX_OPS).take_while(|queued| {
+            let fits = bytes < MAX_BYTES;
+            bytes += queued.change.bytes();
+            fits
+        });
+        usize::try_from(allowed).unwrap_or(usize::MAX).min(fitting.count())
+    }
+
+    /// Whether a batch may be committed now.
+    fn is_free(&self, now: Instant) -> bool {
+        self.damage.is_none() && self.not_before.is_none_or(|at| at <= now)
+    }
+
+    /// Whether what is queued should be committed without delay.
+    fn is_pressed(&self, context: &Context) -> bool {
+        let shared = &context.shared;
+        let full = |queue: &Queue| queue.load().ops >= MAX_OPS || queue.load().bytes >= MAX_BYTES;
+        let pressed = |queue: &Queue| queue.is_pressed() || full(queue);
+        context.closing
+            || self.failing.is_some()
+            || shared.gate.wanted() > shared.waits.durable()
+            || !shared.writer_line.lock().is_empty()
+            || pressed(&shared.queue.lock())
+    }
+
+    /// Looks after the file: what is doubted is checked, what is damaged replaced, and what
+    /// nobody looked at for a while is looked at.
+    fn see_to_file(&mut self, context: &mut Context, now: Instant) -> Result<(), Fault> {
+        if self.file.is_none() {
+            context.doubted = false;
+            return Ok(());
+        }
+        if self.damage.as_ref().is_some_and(|damage| damage.retry_at <= now) {
+            self.replace(context, now)?;
+        }
+        if std::mem::take(&mut context.doubted) {
+            let checked = if self.damage.is_none() { self.check(context) } else { Ok(()) };
+            context.shared.checked();
+            checked?;
+        }
+        if self.damage.is_none() && self.watch_at <= now {
+            let idle = self.held.get().is_none();
+            self.watch_at = now + if idle { WATCH_IDLE } else { WATCH };
+            self.check_name(context)?;
+            if context.locks.told_epoch().is_some_and(|told| told > self.label.epoch) {
+                // The file says whether that is so.
+                self.held.close();
+                self.reopen(context)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lends the connection to whoever wants it, and reads what was asked for.
+    fn serve(&mut self, context: &mut Context, now: Instant) {
+        while let Some(mut asked) = context.reads.pop_front() {
+            let read = self.reopen(context).map_err(ReadError::from).and_then(|()| {
+                self.held.use_now(now);
+                context.shared.read_bodies(self.held.get(), &asked.entries)
+            });
+            // What cannot be read for the file's sake is read again when that was looked
+            // into, and replaced if it has to be.
+            if read.is_err() && (self.damage.is_some() || !asked.again) {
+                context.doubted = self.damage.is_none();
+                asked.again = true;
+                context.reads.push_front(asked);
+                break;
+            }
+            asked.reply.send(read);
+        }
+        if self.damage.is_none() && context.doubted {
+            return;
+        }
+        let next = context.shared.writer_line.lock().pop();
+        let Some(notify) = next else { return };
+        match self.reopen(context) {
+            Ok(()) => drop(self.held.lend(notify)),
+            Err(fault) => {
+                context.doubted = true;
+                notify(Err(ReadError::from(fault).into()));
+            }
+        }
+    }
+
+    /// Waits for something to do, and closes what has no use meanwhile.
+    fn rest(&mut self, context: &mut Context, now: Instant) -> Turn {
+        let shared = Arc::clone(&context.shared);
+        let retry_at = self.damage.as_ref().map(|damage| damage.retry_at);
+        let not_before = self.not_before.filter(|at| *at > now);
+        if retry_at.is_some() || not_before.is_some() {
+            // Those who wait for a commit have nothing to send for.
+            shared.rest.about_to_gather();
+        } else {
+            shared.rest.about_to_rest();
+            // Whatever was asked for before that has told nobody.
+            if !shared.queue.lock().is_empty() || self.next_batch(context) > 0 {
+                return Turn::Next(Next::Again);
+            }
+        }
+        if !shared.writer_line.lock().is_empty() {
+            return Turn::Next(Next::Again);
+        }
+        let idle = self.close_idle(context, now);
+        let watch_at = self.file.as_ref().map(|_| self.watch_at);
+        let ages_due = self.ages_due(context);
+        Turn::Next(Next::first([retry_at, not_before, idle, watch_at, ages_due]))
+    }
+
+    /// Closes what had no use for a while; says when to look again.
+    fn close_idle(&mut self, context: &mut Context, now: Instant) -> Option<Instant> {
+        let shared = &context.shared;
+        let idle = shared.options.connection_idle;
+        let readers = now.checked_sub(idle).and_then(|before| shared.readers.close_idle(before));
+        let own = self.held.idle_since().map(|since| since + idle);
+        // The one connection of exclusive mode stays.
+        match own {
+            Some(at) if !shared.options.exclusive && at <= now => {
+                self.close_with_log(context);
+                readers
+            }
+            Some(at) if !shared.options.exclusive => Some(readers.map_or(at, |r| r.min(at))),
+            _ => readers,
+        }
+    }
+
+    /// Closes the connection so that the log goes into the file, if the file has its name
+    /// and nobody exchanges it meanwhile.
+    pub(super) fn close_with_log(&mut self, context: &mut Context) {
+        let ours = context.locks.try_batch() && self.check_name(context).is_ok();
+        match ours && self.damage.is_none() {
+            true => self.held.close_with_log(),
+            false => self.held.close(),
+        }
+        context.locks.end();
+        if let Some(file) = &mut self.file {
+            file.log = None;
+        }
+    }
+}

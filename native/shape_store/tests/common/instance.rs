@@ -1,0 +1,164 @@
+//! Another process, as a store sees it: a second store of this one that is not kept off the
+//! file by the first. SQLite tells the connections of both apart.
+
+use std::{
+    any::Any,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use shape_store::{Anchor, Holder, LockFile, Native, Options, Stat, System};
+
+#[derive(Debug)]
+pub struct Instance;
+
+/// The same options for another instance.
+pub fn elsewhere(options: Options) -> Options {
+    Options { system: Arc::new(Instance), ..options }
+}
+
+/// Everything but some functions as the operating system has it.
+macro_rules! native {
+    ($($own:item)*) => {
+        $($own)*
+
+        fn now(&self) -> Instant {
+            Native.now()
+        }
+
+        fn since_epoch(&self) -> Duration {
+            Native.since_epoch()
+        }
+
+        fn random(&self) -> u128 {
+            Native.random()
+        }
+
+        fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+            Native.absolute(path)
+        }
+
+        fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+            Native.resolve(path)
+        }
+
+        fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+            Native.stat(path)
+        }
+
+        fn anchor(&self, path: &Path) -> io::Result<Box<dyn Anchor>> {
+            Native.anchor(path)
+        }
+
+        fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+            Native.read_at(path, offset, buffer)
+        }
+
+        fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+            Native.append(path, bytes)
+        }
+
+        fn lock_file(&self, path: &Path) -> io::Result<Box<dyn LockFile>> {
+            Native.lock_file(path)
+        }
+
+        fn background(&self, work: Box<dyn FnOnce() + Send>) {
+            Native.background(work);
+        }
+    };
+}
+
+impl System for Instance {
+    native! {
+        fn claim(&self, _: &Path, _: Arc<Holder>) -> Result<Box<dyn Any + Send>, Arc<Holder>> {
+            Ok(Box::new(()))
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            Native.rename(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            Native.remove(path)
+        }
+
+        fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+            Native.sync_folder(folder)
+        }
+    }
+}
+
+impl System for Breaking {
+    native! {
+        fn claim(
+            &self,
+            path: &Path,
+            holder: Arc<Holder>,
+        ) -> Result<Box<dyn Any + Send>, Arc<Holder>> {
+            Native.claim(path, holder)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.step(to.display().to_string().ends_with(".replacement"))?;
+            Native.rename(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.step(false)?;
+            Native.remove(path)
+        }
+
+        fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+            self.step(false)?;
+            Native.sync_folder(folder)
+        }
+    }
+}
+
+/// A system in which one step of a replacement does not happen, and none after it until
+/// that is over: as if the process had ended there.
+#[derive(Debug)]
+pub struct Breaking {
+    nth: usize,
+    state: parking_lot::Mutex<Steps>,
+}
+
+#[derive(Default, Debug)]
+struct Steps {
+    begun: bool,
+    done: usize,
+    broken: bool,
+    decided: bool,
+}
+
+impl Breaking {
+    pub fn new(nth: usize) -> Self {
+        Self { nth, state: parking_lot::Mutex::default() }
+    }
+
+    /// From here on steps count.
+    pub fn begin(&self) {
+        self.state.lock().begun = true;
+    }
+
+    /// Whether the new file had been made the database by then.
+    pub fn decided(&self) -> bool {
+        self.state.lock().decided
+    }
+
+    fn step(&self, decides: bool) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if !state.begun || state.broken {
+            return Ok(());
+        }
+        if state.done == self.nth {
+            state.broken = true;
+            return Err(io::Error::other("broken off"));
+        }
+        state.done += 1;
+        state.decided |= decides;
+        Ok(())
+    }
+}

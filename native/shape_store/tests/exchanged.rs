@@ -1,0 +1,430 @@
+//! A file that is not what the store wrote: removed, cut, emptied, put back or exchanged,
+//! under a store that is open, idle, or closing. Whatever is there is moved aside, and
+//! nothing is lost that is in memory or can still be read.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use common::{
+    PATIENCE, Running, file_in, instance::elsewhere, open, path_of, shape, sql, try_open, unsynced,
+};
+use fault_vfs::{Fault, FaultVfs, Kinds, Plan};
+use shape_store::{Event, Options, Outcome, State};
+
+const SHAPES: u32 = 200;
+
+/// What somebody does to a file of this path.
+type Hands<'a> = &'a dyn Fn(&Path);
+
+/// What a store is doing when somebody lays hands on its file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum When {
+    /// Its connection is open.
+    Open,
+    /// Its connection is closed, having had no use.
+    Idle,
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", path.display()))
+}
+
+fn until(what: &str, reached: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !reached() {
+        assert!(Instant::now() < end, "{what} does not come");
+        std::thread::yield_now();
+    }
+}
+
+fn filled(when: When, options: &Options) -> Running {
+    let idle = if when == When::Idle { Duration::from_millis(10) } else { PATIENCE };
+    let store = open(Options { connection_idle: idle, ..options.clone() });
+    (0..SHAPES).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+    store.flush();
+    if when == When::Idle {
+        until("an idle store", || {
+            store.statistics().connections == 0 && !beside(path_of(options), "-wal").exists()
+        });
+    }
+    store
+}
+
+/// Adds a shape that is durable, closes, and finds everything at the next start.
+fn nothing_is_lost(store: Running, options: &Options, context: &str) {
+    let seq = store.add(&shape(SHAPES)).unwrap();
+    assert_eq!(store.outcome(seq), Outcome::Durable, "{context}");
+    (0..=SHAPES).for_each(|n| assert!(has(&store, n), "{context}: {n}"));
+    store.close();
+    everything_is_there(options, context);
+}
+
+fn everything_is_there(options: &Options, context: &str) {
+    sql::assert_sound(path_of(options), context);
+    let store = open(options.clone());
+    assert_eq!(store.opening.quarantined, None, "{context}");
+    assert_eq!(store.count(), SHAPES as usize + 1, "{context}");
+    (0..=SHAPES).for_each(|n| assert!(has(&store, n), "{context}: {n}"));
+}
+
+fn has(store: &Running, n: u32) -> bool {
+    store.whole_body(&shape(n).handle) == Some(shape(n).body)
+}
+
+/// Files that were moved aside.
+fn aside(path: &Path) -> BTreeSet<PathBuf> {
+    let prefix = format!("{}.corrupt-", path.display());
+    let all = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    let name = |path: &PathBuf| path.display().to_string();
+    all.filter(|path| name(path).starts_with(&prefix) && !name(path).ends_with("-wal")).collect()
+}
+
+/// Each in a folder of its own, for both moments and both modes.
+fn lay_hands(name: &str, hands: impl Fn(&Path)) {
+    for when in [When::Open, When::Idle] {
+        for exclusive in [false, true] {
+            // The one connection of exclusive mode stays open.
+            if exclusive && when == When::Idle {
+                continue;
+            }
+            let context = format!("{name}, {when:?}, exclusive={exclusive}");
+            let folder = tempfile::tempdir().unwrap();
+            let options = unsynced(Options { exclusive, ..file_in(&folder) });
+            let store = filled(when, &options);
+            hands(path_of(&options));
+            nothing_is_lost(store, &options, &context);
+        }
+    }
+}
+
+/// The path of a closed file with other shapes, of another database.
+fn another(folder: &Path, shapes: u32) -> PathBuf {
+    let options = unsynced(file_in(folder));
+    let store = open(options.clone());
+    (1000..1000 + shapes).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+    store.close();
+    path_of(&options).to_path_buf()
+}
+
+#[test]
+fn a_file_that_is_removed_is_written_anew() {
+    lay_hands("removed", |path| fs::remove_file(path).unwrap());
+}
+
+#[test]
+fn a_file_that_is_removed_with_its_log_is_written_anew() {
+    lay_hands("removed with its log", |path| {
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(beside(path, suffix));
+        }
+    });
+}
+
+#[test]
+fn a_folder_that_is_removed_is_made_anew() {
+    lay_hands("folder removed", |path| fs::remove_dir_all(path.parent().unwrap()).unwrap());
+}
+
+#[test]
+fn an_empty_file_in_its_place_is_moved_aside() {
+    lay_hands("emptied", |path| {
+        fs::remove_file(path).unwrap();
+        fs::write(path, "").unwrap();
+    });
+}
+
+#[test]
+fn another_database_in_its_place_is_moved_aside_and_kept() {
+    for shapes in [0, 5, 300] {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let theirs = another(elsewhere.path(), shapes);
+        let content = fs::read(&theirs).unwrap();
+        lay_hands(&format!("another of {shapes}"), |path| {
+            let copy = beside(path, ".new");
+            fs::write(&copy, &content).unwrap();
+            fs::rename(copy, path).unwrap();
+        });
+    }
+}
+
+#[test]
+fn what_is_moved_aside_is_as_it_was() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let content = fs::read(another(other.path(), 5)).unwrap();
+    let options = unsynced(file_in(&folder));
+    let path = path_of(&options);
+    let store = filled(When::Idle, &options);
+    fs::remove_file(path).unwrap();
+    fs::write(path, &content).unwrap();
+    let seq = store.complete(&shape(0).handle).unwrap();
+    assert_eq!(store.outcome(seq), Outcome::Durable);
+    let aside: Vec<_> = aside(path).into_iter().collect();
+    assert_eq!(aside.len(), 1);
+    assert_eq!(fs::read(&aside[0]).unwrap(), content);
+    let (reason, quarantined, lost) = store.event(|event| match event {
+        Event::Rebuilt { reason, quarantined, lost, .. } => Some((reason, quarantined, lost)),
+        _ => None,
+    });
+    assert_eq!((quarantined.as_ref(), lost.len()), (aside.first(), 0), "{reason}");
+    let statistics = store.statistics();
+    assert_eq!((statistics.rebuilds, statistics.quarantined, statistics.lost), (1, 1, 0));
+    nothing_is_lost(store, &options, "kept");
+}
+
+/// A copy has the identity of the file, and is behind it.
+#[test]
+fn an_older_copy_in_its_place_is_moved_aside() {
+    for (when, in_place) in
+        [(When::Open, false), (When::Open, true), (When::Idle, false), (When::Idle, true)]
+    {
+        let context = format!("older copy, {when:?}, same inode: {in_place}");
+        let folder = tempfile::tempdir().unwrap();
+        let options = unsynced(file_in(&folder));
+        let path = path_of(&options);
+        let store = open(options.clone());
+        (0..SHAPES / 2).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+        store.close();
+        let copy = fs::read(path).unwrap();
+        let idle = if when == When::Idle { Duration::from_millis(10) } else { PATIENCE };
+        let store = open(Options { connection_idle: idle, ..options.clone() });
+        (SHAPES / 2..SHAPES).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+        store.flush();
+        if when == When::Idle {
+            until("an idle store", || store.statistics().connections == 0);
+        }
+        if !in_place {
+            fs::remove_file(path).unwrap();
+        }
+        fs::write(path, &copy).unwrap();
+        nothing_is_lost(store, &options, &context);
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_is_written_anew() {
+    lay_hands("cut", |path| {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        let len = file.metadata().unwrap().len();
+        file.set_len(len / 2).unwrap();
+    });
+}
+
+#[test]
+fn a_log_that_is_cut_removed_or_exchanged_is_noticed() {
+    let hands: [(&str, Hands<'_>); 5] = [
+        ("cut to nothing", &|log| {
+            fs::File::options().write(true).open(log).unwrap().set_len(0).unwrap();
+        }),
+        ("cut in the middle", &|log| {
+            let file = fs::File::options().write(true).open(log).unwrap();
+            let len = file.metadata().unwrap().len();
+            file.set_len(len / 2).unwrap();
+        }),
+        ("removed", &|log| fs::remove_file(log).unwrap()),
+        ("exchanged", &|log| {
+            fs::remove_file(log).unwrap();
+            fs::write(log, "no log").unwrap();
+        }),
+        ("without its shared memory", &|log| {
+            let path = log.display().to_string();
+            fs::remove_file(path.replace("-wal", "-shm")).unwrap();
+        }),
+    ];
+    for (name, hands) in hands {
+        let folder = tempfile::tempdir().unwrap();
+        let options = unsynced(file_in(&folder));
+        let store = filled(When::Open, &options);
+        hands(&beside(path_of(&options), "-wal"));
+        nothing_is_lost(store, &options, name);
+    }
+}
+
+/// The end of the store is the last chance: what is in memory is gone after it.
+#[test]
+fn what_was_done_to_the_file_is_noticed_when_the_store_closes() {
+    let other = tempfile::tempdir().unwrap();
+    let content = fs::read(another(other.path(), 5)).unwrap();
+    let hands: [(&str, Hands<'_>); 3] = [
+        ("removed", &|path| fs::remove_file(path).unwrap()),
+        ("exchanged", &|path| {
+            fs::remove_file(path).unwrap();
+            fs::write(path, &content).unwrap();
+        }),
+        ("log cut", &|path| {
+            if let Ok(log) = fs::File::options().write(true).open(beside(path, "-wal")) {
+                log.set_len(0).unwrap();
+            }
+        }),
+    ];
+    for (name, hands) in hands {
+        for when in [When::Open, When::Idle] {
+            let folder = tempfile::tempdir().unwrap();
+            let options = unsynced(file_in(&folder));
+            let store = filled(when, &options);
+            let seq = store.add(&shape(SHAPES)).unwrap();
+            assert_eq!(store.outcome(seq), Outcome::Durable);
+            hands(path_of(&options));
+            store.close();
+            everything_is_there(&options, &format!("{name}, {when:?}"));
+        }
+    }
+}
+
+/// Bodies that are not in memory come from the file that has no name any more.
+#[test]
+fn a_file_that_was_removed_is_read_as_long_as_somebody_has_it() {
+    for when in [When::Open, When::Idle] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = unsynced(Options { cache_bytes: 0, ..file_in(&folder) });
+        let store = filled(when, &options);
+        fs::remove_file(path_of(&options)).unwrap();
+        let seq = store.add(&shape(SHAPES)).unwrap();
+        assert_eq!(store.outcome(seq), Outcome::Durable, "{when:?}");
+        let lost = store.event(|event| match event {
+            Event::Rebuilt { lost, .. } => Some(lost.len()),
+            _ => None,
+        });
+        assert_eq!(lost, 0, "{when:?}");
+        nothing_is_lost_but_once(store, &options);
+    }
+}
+
+fn nothing_is_lost_but_once(store: Running, options: &Options) {
+    (0..=SHAPES).for_each(|n| assert!(has(&store, n), "{n}"));
+    store.close();
+    everything_is_there(options, "read by whoever has it");
+}
+
+/// The file has to be replaced, and there is no room for another: it is made at the latest
+/// when the store closes.
+#[test]
+fn a_file_that_cannot_be_written_anew_yet_is_tried_again_also_at_the_end() {
+    let vfs = FaultVfs::unique();
+    vfs.skip_syncs(true);
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { vfs: Some(vfs.name().into()), ..file_in(&folder) };
+    let store = filled(When::Open, &options);
+    let seq = store.add(&shape(SHAPES)).unwrap();
+    assert_eq!(store.outcome(seq), Outcome::Durable);
+    vfs.fail(Plan::nth(1, Fault::Full).kinds(Kinds::WRITE).forever());
+    fs::remove_file(path_of(&options)).unwrap();
+    store.remove(&shape(SHAPES + 7).handle).unwrap_err();
+    store.complete(&shape(3).handle).unwrap();
+    let reason = store.event(|event| match event {
+        Event::RebuildFailed { problem, reason, .. } => Some(format!("{problem}: {reason}")),
+        _ => None,
+    });
+    assert!(reason.contains("gone") && reason.contains("full"), "{reason}");
+    assert_eq!(store.statistics().rebuilding, 1);
+    assert!(store.statistics().faults > 0);
+    store.store.close();
+    vfs.heal();
+    store.closed();
+    everything_is_there(&options, "tried again");
+}
+
+/// At each operation of a replacement the process may end: the next start finds everything.
+#[test]
+fn a_replacement_that_is_broken_off_anywhere_is_finished_by_the_next_start() {
+    let mut broken = 0;
+    for nth in 0.. {
+        let folder = tempfile::tempdir().unwrap();
+        let system = std::sync::Arc::new(common::instance::Breaking::new(nth));
+        let options = unsynced(Options { system: system.clone(), ..file_in(&folder) });
+        let store = filled(When::Open, &options);
+        let seq = store.add(&shape(SHAPES)).unwrap();
+        assert_eq!(store.outcome(seq), Outcome::Durable);
+        fs::write(path_of(&options), "not a database").unwrap();
+        system.begin();
+        store.complete(&shape(1).handle).unwrap();
+        let whole = store.event(|event| match event {
+            Event::Rebuilt { .. } => Some(true),
+            Event::RebuildFailed { .. } => Some(false),
+            _ => None,
+        });
+        // What a process that was killed leaves, in a folder of its own: this one goes on.
+        let left = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), left.path().join(entry.file_name())).unwrap();
+        }
+        let after = unsynced(file_in(&left));
+        let found = open(after.clone());
+        if whole || system.decided() {
+            assert_eq!(found.count(), SHAPES as usize + 1, "broken off at {nth}");
+            (0..=SHAPES).for_each(|n| assert!(has(&found, n), "{n}, broken off at {nth}"));
+        } else {
+            // What was put there is moved aside; the store that goes on has the rest.
+            assert!(found.opening.quarantined.is_some(), "broken off at {nth}");
+        }
+        found.close();
+        store.close();
+        everything_is_there(&options, &format!("went on after {nth}"));
+        if whole {
+            break;
+        }
+        broken += 1;
+    }
+    assert!(broken >= 6, "{broken} points");
+}
+
+/// The folder is removed, and another instance begins a database of its own there before
+/// the first one notices: that one has the file, and the first one's shapes are kept beside
+/// it.
+#[test]
+fn who_comes_to_an_empty_folder_first_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = unsynced(file_in(folder.path().join("below")));
+    let store = filled(When::Open, &options);
+    fs::remove_dir_all(folder.path().join("below")).unwrap();
+    let other = open(elsewhere(options.clone()));
+    assert_eq!((other.opening.standby, other.count()), (false, 0));
+    let seq = other.add(&shape(900)).unwrap();
+    assert_eq!(other.outcome(seq), Outcome::Durable);
+
+    let seq = store.add(&shape(901)).unwrap();
+    assert_eq!(store.outcome(seq), Outcome::Fenced);
+    until("following", || store.entry(&shape(900).handle).is_some());
+    assert_eq!((store.state(), store.count()), (State::Fenced, 1));
+    let seq = other.add(&shape(902)).unwrap();
+    assert_eq!(other.outcome(seq), Outcome::Durable);
+    store.close();
+    other.close();
+    let prefix = format!("{}.orphan-", path_of(&options).display());
+    let mut all = fs::read_dir(folder.path().join("below")).unwrap().map(|e| e.unwrap().path());
+    let orphan = all.find(|path| path.display().to_string().starts_with(&prefix)).unwrap();
+    assert_eq!(sql::stored(&orphan).len(), SHAPES as usize);
+}
+
+/// The path is taken once, before the process goes elsewhere; here a link stands for that.
+#[test]
+fn a_link_in_place_of_the_file_leads_to_it() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let options = unsynced(file_in(&folder));
+    let there = disk.path().join("elsewhere.sqlite");
+    std::os::unix::fs::symlink(&there, path_of(&options)).unwrap();
+    let store = filled(When::Open, &options);
+    assert!(beside(&there, "-wal").exists() && beside(&there, ".lock").exists());
+    fs::remove_file(&there).unwrap();
+    let seq = store.add(&shape(SHAPES)).unwrap();
+    assert_eq!(store.outcome(seq), Outcome::Durable);
+    store.close();
+    everything_is_there(&unsynced(file_in(&folder)), "through a link");
+    let found = try_open(unsynced(Options::new(shape_store::Location::File(there)))).ok().unwrap();
+    assert_eq!(found.count(), SHAPES as usize + 1);
+}
