@@ -60,3 +60,16 @@ fn pending_removals<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
     let handles = store.store.pending_removals();
     handles.iter().map(|handle| binary(env, handle)).collect::<Vec<_>>().encode(env)
 }
+
+/// Names what is not committed in a file beside the database: `{:ok, path, count}`, `nil`
+/// when there is nothing to name, or `{:error, reason}`.
+#[rustler::nif(schedule = "DirtyIo")]
+fn list_pending<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
+    match store.store.list_pending() {
+        Ok(Some((path, count))) => {
+            (atoms::ok(), binary(env, path.as_os_str().as_encoded_bytes()), count).encode(env)
+        }
+        Ok(None) => atoms::nil().encode(env),
+        Err(error) => (atoms::error(), error.to_string()).encode(env),
+    }
+}

@@ -1,6 +1,6 @@
 //! Lookups, lists, and bodies from wherever they are.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use rusqlite::{CachedStatement, Connection};
 
@@ -10,7 +10,8 @@ use crate::{
     body::{Body, Dictionary},
     command::{Bodies, Command, Reply},
     entry::{Digest, Entry, Handle, Oid},
-    error::ReadError,
+    error::{OpenError, ReadError},
+    list::write_list,
     schema::{self, Stored},
     slab::EntryId,
     state::State,
@@ -219,6 +220,23 @@ impl Store {
         let mut handles = self.shared.pending.removed_handles();
         handles.retain(|handle| self.shared.index.by_handle(handle).is_none());
         handles
+    }
+
+    /// Names the adds and removals that are not committed in a file beside the database, and
+    /// says where and how many; none when there are none, or no file.
+    ///
+    /// Touches the disk, which may be why they are not committed.
+    pub fn list_pending(&self) -> Result<Option<(PathBuf, usize)>, OpenError> {
+        let adds = self.pending_entries().into_iter().map(|entry| ("add", entry.handle));
+        let removals = self.pending_removals().into_iter().map(|handle| ("remove", handle));
+        let lines: Vec<_> = adds.chain(removals).collect();
+        if lines.is_empty() || !self.shared.has_file() {
+            return Ok(None);
+        }
+        let count = lines.len();
+        let system = &*self.shared.options.system;
+        let path = write_list(system, self.shared.path(), "not-committed", lines.into_iter())?;
+        Ok(Some((path, count)))
     }
 
     /// Operations queued and not committed.
