@@ -93,6 +93,13 @@ impl Cell {
         if meta & OVERFLOW_BIT == 0 { Look::Vacant } else { look(row, meta, || meta as u32) }
     }
 
+    /// The first eight bytes of an inline handle as a number, in the order of handles.
+    pub(crate) fn prefix(&self) -> Option<u64> {
+        let [row, meta, first] = self.words.read()?;
+        // The words of a cell have bytes in the other order.
+        (row != 0 && meta & OVERFLOW_BIT == 0).then_some(first.swap_bytes())
+    }
+
     /// A consistent copy of the entry, if there is one.
     pub(crate) fn look(&self) -> Look<Entry> {
         self.words.read().map_or(Look::Vacant, decode)

@@ -16,7 +16,7 @@ pub type Handle = SmallVec<[u8; INLINE_HANDLE]>;
 
 /// The first eight bytes of a handle as a number: where two of these differ, they
 /// are in the order of the handles.
-fn prefix(handle: &[u8]) -> u64 {
+pub(crate) fn prefix(handle: &[u8]) -> u64 {
     let bytes = handle.first_chunk().copied().unwrap_or_else(|| {
         let mut padded = [0; 8];
         for (to, from) in padded.iter_mut().zip(handle) {

@@ -23,7 +23,8 @@ use parking_lot::Mutex;
 
 use super::Index;
 use crate::{
-    entry::{Handle, RowId},
+    cell::Cell,
+    entry::{Handle, RowId, prefix},
     slab::EntryId,
     sunk::{Followed, Sunk},
     touch::Stamp,
@@ -94,13 +95,15 @@ impl Index {
             let stamps = stamps.iter().map(|stamp| stamp.load(Relaxed));
             stamps.filter(|stamp| *stamp != 0).for_each(|stamp| lowest.push(stamp));
         }
-        let bound = lowest.highest().unwrap_or(u64::MAX);
+        let all = lowest.highest().is_none();
+        let bound = Stamp::of_number(lowest.highest().unwrap_or(u64::MAX));
         // Only now the handles, of which one is a look at a cell.
         let mut candidates = Lowest::new(keep);
         for (start, stamps) in self.slab.stamps(ids) {
             for (id, stamp) in (start..).zip(stamps) {
-                let stamp = stamp.load(Relaxed);
-                if stamp != 0 && stamp <= bound {
+                let stamp = Stamp::of_number(stamp.load(Relaxed));
+                let wanted = stamp != Stamp::NEVER && stamp <= bound;
+                if wanted && !self.is_beyond(id, stamp, candidates.bound.as_ref()) {
                     // One that has gone, or was read since, is not among them any more.
                     let candidate = self.candidate(id);
                     candidate.into_iter().for_each(|one| candidates.push(one));
@@ -109,11 +112,19 @@ impl Index {
         }
         // Of those with the bound's stamp some may be left out, by their handles.
         let by_handle = candidates.highest().map(|one| one.stamp);
-        let highest = by_handle.or((bound < u64::MAX).then(|| Stamp::of_number(bound)));
+        let highest = by_handle.or((!all).then_some(bound));
         let mut them = candidates.kept;
         them.sort_unstable();
         them.retain(|one| highest.is_none_or(|highest| one.stamp <= highest));
         Candidates { them, highest }
+    }
+
+    /// Whether a cell with this stamp is sure to come after another, by the beginnings of
+    /// their handles: when very many have one stamp, to look at no more of each.
+    fn is_beyond(&self, id: EntryId, stamp: Stamp, bound: Option<&Candidate>) -> bool {
+        let Some(bound) = bound.filter(|bound| bound.stamp == stamp) else { return false };
+        let first = self.slab.get(id).and_then(Cell::prefix);
+        first.is_some_and(|first| first > prefix(&bound.handle))
     }
 
     /// What is in a cell now, if it was ever read.

@@ -180,6 +180,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def pending_handle(_store, _comparable), do: unloaded()
   @spec pending_shapes(store()) :: [{binary(), [integer()]}] | unreadable()
   def pending_shapes(_store), do: unloaded()
+
   @spec list_pending(store()) ::
           {:ok, binary(), pos_integer()} | nil | {:error, String.t()}
   def list_pending(_store), do: unloaded()
