@@ -4,6 +4,8 @@
 //! the end. So they are a little behind after a crash, and the time that a store was not
 //! open does not count: nobody could have read anything.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tracing::warn;
 
@@ -14,11 +16,13 @@ use crate::{clock::Clock, entry::RowId, fault::Fault, schema, shared::Shared, to
 const PIECE_BITS: u32 = 16;
 const AGE_BITS: u32 = 48;
 
-/// Whether last-read times are kept, and how old they are.
+/// How long ago each shape was read, of those that ever were.
 pub(crate) struct Ages {
     /// By the upper bits of the row; each in the order of rows. An item is the lower bits of
     /// a row over its age in microseconds, up to nine years.
     pieces: Vec<(RowId, Vec<u64>)>,
+    /// Where the one after that was which was asked for last.
+    next: AtomicUsize,
 }
 
 impl Ages {
@@ -38,7 +42,7 @@ impl Ages {
             let item = |(row, stamp): &(RowId, Stamp)| row << AGE_BITS | age(*stamp);
             Some((piece_of(rows.first()?.0), rows.iter().map(item).collect()))
         });
-        Self { pieces: pieces.collect() }
+        Self { pieces: pieces.collect(), next: AtomicUsize::new(0) }
     }
 
     /// Puts them in place of those in the file.
@@ -60,7 +64,8 @@ impl Ages {
             let items = items.iter().map(|item| u64::from_le_bytes(*item)).collect();
             Ok((row.get::<_, i64>(0)?.unsigned_abs(), items))
         })?;
-        Ok(Self { pieces: pieces.collect::<rusqlite::Result<_>>()? })
+        let pieces = pieces.collect::<rusqlite::Result<_>>()?;
+        Ok(Self { pieces, next: AtomicUsize::new(0) })
     }
 
     fn of_row(&self, row: RowId) -> Option<u64> {
@@ -68,8 +73,14 @@ impl Ages {
         let piece = self.pieces.binary_search_by_key(&piece_of(row), key).ok()?;
         let (_, items) = self.pieces.get(piece)?;
         let lower = row << AGE_BITS >> AGE_BITS;
-        let item = items.binary_search_by_key(&lower, |item| item >> AGE_BITS).ok()?;
-        Some(items.get(item)? & ((1 << AGE_BITS) - 1))
+        // Rows come in their order, mostly, and so they are here.
+        let next = self.next.load(Relaxed);
+        let place = match items.get(next) {
+            Some(item) if item >> AGE_BITS == lower => next,
+            _ => items.binary_search_by_key(&lower, |item| item >> AGE_BITS).ok()?,
+        };
+        self.next.store(place + 1, Relaxed);
+        Some(items.get(place)? & ((1 << AGE_BITS) - 1))
     }
 }
 

@@ -62,8 +62,12 @@ impl Clock {
     }
 
     pub(crate) fn of_micros(&self, micros: u64) -> i64 {
-        let units = i128::from(micros) * i128::from(self.per_second) / 1_000_000;
-        i64::try_from(units).unwrap_or(i64::MAX)
+        // Once a shape at a start: mostly the units are nanoseconds, and nothing is divided.
+        let whole = u64::from(self.per_second / 1_000_000);
+        let rest = u64::from(self.per_second % 1_000_000);
+        let rest =
+            if rest == 0 { 0 } else { (u128::from(micros) * u128::from(rest) / 1_000_000) as u64 };
+        i64::try_from(micros.saturating_mul(whole).saturating_add(rest)).unwrap_or(i64::MAX)
     }
 
     fn passed(&self) -> i64 {
