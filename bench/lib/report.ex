@@ -19,6 +19,14 @@ defmodule Bench.Report do
     {"relations_100_by_row", "the same, the peer row by row"}
   ]
 
+  @meta [
+    {"touch/16", "touch"},
+    {"validate_shape_handle/16", "validate_shape_handle"},
+    {"lookup_touched/16", "lookup, touch: true"},
+    {"count_by_flags/16", "count_by_flags"},
+    {"shape_counts/16", "all counts"}
+  ]
+
   @together [
     {"mixed_handle_for_shape", "handle_for_shape, 4 writers"},
     {"mixed_shape_for_handle", "shape_for_handle, 4 writers"},
@@ -74,6 +82,10 @@ defmodule Bench.Report do
         section("Calls per second, #{of_processes(processes)}", throughput(by_name, processes))
       end,
       section("Latency, #{of_processes(16)}", latencies(by_name, suffixed(@functions, "/16"))),
+      section("What a request asks of a shape, beside the host's own tables", [
+        bars(by_name, @meta),
+        latencies(by_name, @meta)
+      ]),
       section("Reads beside writes, and on a stalled disk", [
         bars(by_name, @together),
         latencies(by_name, @together)

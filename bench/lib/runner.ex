@@ -10,6 +10,7 @@ defmodule Bench.Runner do
   @workloads [
     Bench.Workloads.Writes,
     Bench.Workloads.Reads,
+    Bench.Workloads.Meta,
     Bench.Workloads.Sizes,
     Bench.Workloads.Mixed,
     Bench.Workloads.Herd,

@@ -35,7 +35,11 @@ defmodule ElectricShapeDb.OptionsTest do
     max_pending_bytes: 0,
     max_pending_bytes: 2 ** 63,
     storage_dir: "",
-    storage_dir: "a\0b"
+    storage_dir: "a\0b",
+    keep_last_read_times: 1,
+    flags: 1,
+    flags: {-1, &Function.identity/1},
+    flags: {1, &Kernel.+/2}
   ]
 
   for {{option, value}, n} <- Enum.with_index(@ill_typed) do

@@ -96,7 +96,7 @@ defmodule ElectricShapeDb.StorableTest do
       body = <<131, 116, 2::32, key::binary, struct::binary, field::binary, part::binary>>
 
       digest = "comparable-#{n}"
-      {:ok, _} = Native.add(store, handle(n), digest, 1, [n], body, false, nil, false)
+      {:ok, _} = Native.add(store, handle(n), digest, 1, [n], 0, body, false, nil, false)
 
       assert {:ok, %{storage: {atom, function, ^fill}}} =
                ShapeDb.shape_for_handle(stack_id, handle(n))
@@ -130,6 +130,6 @@ defmodule ElectricShapeDb.StorableTest do
   # For an add that cannot be made for another reason.
   defp suspicious?(stack_id, bytes) do
     {:ok, store} = Stores.fetch(stack_id)
-    Native.add(store, "", "", 1, [], bytes, false, nil, false) == {:error, :suspicious}
+    Native.add(store, "", "", 1, [], 0, bytes, false, nil, false) == {:error, :suspicious}
   end
 end

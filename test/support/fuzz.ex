@@ -59,7 +59,7 @@ defmodule ElectricShapeDb.Fuzz do
     bytes = :erlang.term_to_binary(term, minor_version: 2)
     # For an add that is not made, for want of a handle.
     suspicious? =
-      Native.add(store, "", "", 1, [], bytes, false, nil, false) == {:error, :suspicious}
+      Native.add(store, "", "", 1, [], 0, bytes, false, nil, false) == {:error, :suspicious}
 
     with false <- suspicious?,
          {:error, {:not_storable, text}} <- Storable.check(struct(URI, path: term), bytes) do

@@ -28,7 +28,7 @@ defmodule ElectricShapeDb.Schedules do
   end
 
   defp call(store, comparable, body) do
-    {:ok, _} = Native.add_large(store, "handle", comparable, 1, [1], body, false, nil, false)
+    {:ok, _} = Native.add_large(store, "handle", comparable, 1, [1], 0, body, false, nil, false)
     :error = Native.handle_for_large(store, body)
     {:ok, _} = Native.handle_for_large(store, comparable)
     :large = Native.shape(store, "handle")

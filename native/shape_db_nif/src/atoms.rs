@@ -9,7 +9,7 @@ rustler::atoms! {
     // changes
     duplicate_handle, duplicate_shape, unknown, full, too_large, handle_length,
     too_many_relations, index_full, suspicious, other,
-    add, remove, snapshot_started, snapshot_complete, reset,
+    add, remove, snapshot_started, snapshot_complete, flags, reset,
     // states
     opening, standby, active, fenced, closing, closed, poisoned,
     // snapshots
@@ -33,6 +33,7 @@ pub(crate) fn operation(operation: Operation) -> Atom {
         Operation::Remove => remove(),
         Operation::SnapshotStarted => snapshot_started(),
         Operation::SnapshotComplete => snapshot_complete(),
+        Operation::Flags => flags(),
         Operation::Reset => reset(),
     }
 }

@@ -13,12 +13,12 @@ use crate::{
 };
 
 /// A place in the line for room. Gone with its process, it makes way.
-struct TicketResource(Mutex<Option<Ticket>>);
+pub(crate) struct TicketResource(Mutex<Option<Ticket>>);
 
 #[rustler::resource_impl]
 impl Resource for TicketResource {}
 
-type TicketArg = Option<ResourceArc<TicketResource>>;
+pub(crate) type TicketArg = Option<ResourceArc<TicketResource>>;
 
 #[derive(NifUnitEnum, Clone, Copy)]
 pub(crate) enum SnapshotArg {
@@ -44,14 +44,14 @@ enum UnknownArg {
 
 /// `{:ok, number} | {:error, reason}`; `{:error, :full}` and `{:error, :standby}`
 /// are for the caller to act on and try again.
-fn answer<'a>(env: Env<'a>, changed: Result<Seq, ChangeError>) -> Term<'a> {
+pub(crate) fn answer<'a>(env: Env<'a>, changed: Result<Seq, ChangeError>) -> Term<'a> {
     match changed {
         Ok(seq) => (atoms::ok(), seq).encode(env),
         Err(error) => (atoms::error(), reason(env, error)).encode(env),
     }
 }
 
-fn reason<'a>(env: Env<'a>, error: ChangeError) -> Term<'a> {
+pub(crate) fn reason<'a>(env: Env<'a>, error: ChangeError) -> Term<'a> {
     match error {
         ChangeError::DuplicateHandle => atoms::duplicate_handle().encode(env),
         ChangeError::DuplicateShape(handle) => {
@@ -71,7 +71,7 @@ fn reason<'a>(env: Env<'a>, error: ChangeError) -> Term<'a> {
 }
 
 /// Runs a change with the ticket, if one came with it.
-fn with_ticket(
+pub(crate) fn with_ticket(
     ticket: &TicketArg,
     log: bool,
     change: impl FnOnce(Request<'_>) -> Result<Seq, ChangeError>,
@@ -91,13 +91,20 @@ fn add<'a>(
     comparable: Binary<'_>,
     hash: u32,
     oids: Items<u32>,
+    flags: u8,
     body: Binary<'_>,
     known: bool,
     ticket: TicketArg,
     log: bool,
 ) -> Term<'a> {
     let (handle, comparable, oids, body) = (&handle, &comparable, &oids.0, &body);
-    add_shape(env, store, Shape { handle, comparable, hash, oids, body, known }, &ticket, log)
+    add_shape(
+        env,
+        store,
+        Shape { handle, comparable, hash, oids, flags, body, known },
+        &ticket,
+        log,
+    )
 }
 
 /// The same for what would keep a normal scheduler too long: to copy, to hash and to
@@ -111,13 +118,20 @@ fn add_large<'a>(
     comparable: Binary<'_>,
     hash: u32,
     oids: Items<u32>,
+    flags: u8,
     body: Binary<'_>,
     known: bool,
     ticket: TicketArg,
     log: bool,
 ) -> Term<'a> {
     let (handle, comparable, oids, body) = (&handle, &comparable, &oids.0, &body);
-    add_shape(env, store, Shape { handle, comparable, hash, oids, body, known }, &ticket, log)
+    add_shape(
+        env,
+        store,
+        Shape { handle, comparable, hash, oids, flags, body, known },
+        &ticket,
+        log,
+    )
 }
 
 /// As the other changes, or `{:error, :suspicious}` for what is not `known` to have nothing
@@ -129,11 +143,11 @@ fn add_shape<'a>(
     ticket: &TicketArg,
     log: bool,
 ) -> Term<'a> {
-    let Shape { handle, comparable, hash, oids, body, known } = shape;
+    let Shape { handle, comparable, hash, oids, flags, body, known } = shape;
     if !known && (is_suspicious(body) || is_suspicious(comparable)) {
         return (atoms::error(), atoms::suspicious()).encode(env);
     }
-    let shape = NewShape { handle, digest: Digest::of(comparable), hash, oids, body };
+    let shape = NewShape { handle, digest: Digest::of(comparable), hash, oids, flags, body };
     answer(env, with_ticket(ticket, log, |request| store.store.add(shape, request)))
 }
 
@@ -143,6 +157,7 @@ struct Shape<'b> {
     comparable: &'b [u8],
     hash: u32,
     oids: &'b [u32],
+    flags: u8,
     body: &'b [u8],
     known: bool,
 }

@@ -16,6 +16,7 @@ mod listing;
 mod logging;
 mod lookups;
 mod messenger;
+mod meta;
 mod owed;
 mod parser;
 mod permits;

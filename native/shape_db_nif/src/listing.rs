@@ -20,7 +20,7 @@ use crate::{
 /// times as much, until they are folded.
 const PIECE_BYTES: usize = 2 << 20;
 
-struct Cursor {
+pub(crate) struct Cursor {
     places: Vec<Place>,
     next: AtomicUsize,
 }
@@ -30,14 +30,14 @@ impl Resource for Cursor {}
 
 impl Cursor {
     /// Where the next piece starts, and that piece.
-    fn piece(&self, len: u16) -> (usize, &[Place]) {
+    pub(crate) fn piece(&self, len: u16) -> (usize, &[Place]) {
         let start = self.next.load(Relaxed).min(self.places.len());
         let end = start.saturating_add(usize::from(len.max(1))).min(self.places.len());
         (start, self.places.get(start..end).unwrap_or_default())
     }
 
     /// All before this place is done with.
-    fn move_to(&self, next: usize) {
+    pub(crate) fn move_to(&self, next: usize) {
         self.next.fetch_max(next, Relaxed);
     }
 }
@@ -48,6 +48,18 @@ fn cursor<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
     readable!(env, store);
     let places = store.store.places();
     ResourceArc::new(Cursor { places, next: AtomicUsize::new(0) }).encode(env)
+}
+
+/// As many cursors, each over a part of the shapes: for as many readers.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn cursors<'a>(env: Env<'a>, store: StoreArg<'_>, parts: u16) -> Term<'a> {
+    readable!(env, store);
+    let places = store.store.places();
+    let part = places.len().div_ceil(usize::from(parts.max(1))).max(1);
+    let cursor = |places: &[Place]| {
+        ResourceArc::new(Cursor { places: places.to_vec(), next: AtomicUsize::new(0) })
+    };
+    places.chunks(part).map(cursor).collect::<Vec<_>>().encode(env)
 }
 
 /// The next `{handle, hash, complete?}`, about `len` of them; `:done` after the

@@ -194,7 +194,7 @@ fn snapshot<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'
 #[rustler::nif]
 fn handle_exists<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
     readable!(env, store);
-    store.store.entry(&handle).is_some().encode(env)
+    store.store.hash_of(&handle).is_some().encode(env)
 }
 
 /// Those of the handles that no shape has, in their order.
@@ -203,7 +203,7 @@ fn unknown_handles<'a>(env: Env<'a>, store: StoreArg<'_>, handles: Items<Binary<
     readable!(env, store);
     let Items(handles) = handles;
     consume(env, handles.len());
-    let unknown = handles.into_iter().filter(|handle| store.store.entry(handle).is_none());
+    let unknown = handles.into_iter().filter(|handle| store.store.hash_of(handle).is_none());
     unknown.collect::<Vec<_>>().encode(env)
 }
 

@@ -9,8 +9,8 @@ use rustler::{
     Reference, Resource, ResourceArc, Term,
 };
 use shape_store::{
-    Digest, Lease, Load, Location, Options, Source, SourceSchema, State, Store, Synchronous,
-    Unverified, Verify,
+    Digest, HostClock, Lease, Load, Location, Options, Source, SourceSchema, State, Store,
+    Synchronous, Unverified, Verify,
 };
 
 use crate::{atoms, events, halt, items::Items, logging, messenger, owed::Owed};
@@ -80,6 +80,9 @@ struct OpenOptions<'a> {
     manual_flush_only: bool,
     max_pending_ops: usize,
     max_pending_bytes: usize,
+    keep_last_read_times: bool,
+    /// What the monotonic clock says, and how many of its units are a second.
+    clock: (i64, u32),
     /// `{path, schema, verify?}`
     sources: Items<(Binary<'a>, u8, bool)>,
 }
@@ -102,6 +105,9 @@ impl OpenOptions<'_> {
         options.readers = self.read_pool_size;
         options.connection_idle = Duration::from_millis(self.connection_idle_timeout);
         options.manual_flush = self.manual_flush_only;
+        options.keep_ages = self.keep_last_read_times;
+        let (now, per_second) = self.clock;
+        options.clock = HostClock { now, per_second };
         options.max_pending = Load { ops: self.max_pending_ops, bytes: self.max_pending_bytes };
         let sources = self.sources.0.iter().map(|(file, schema, verify)| Source {
             path: path(file),

@@ -54,6 +54,7 @@ impl Bench {
             digest: digest(n),
             hash: n,
             oids: &[10_000 + n % 200],
+            flags: 0,
             body: &BODY,
         };
         self.store.add(shape, Request::default()).unwrap();
@@ -126,11 +127,46 @@ fn handles_for_100(bencher: Bencher<'_, '_>, size: u32) {
             digest: digest(n),
             hash: n,
             oids: &[9_999],
+            flags: 0,
             body: &BODY,
         };
         bench.store.add(shape, Request::default()).unwrap();
     }
     bencher.bench_local(|| black_box(bench.store.handles_for_relations(&[9_999], 1000)).unwrap());
+}
+
+#[divan::bench(args = SIZES, sample_count = 100, sample_size = 1000)]
+fn touch(bencher: Bencher<'_, '_>, size: u32) {
+    let bench = Bench::with(size, |_| {});
+    let next = scattered(size);
+    bencher
+        .with_inputs(|| handle(next()))
+        .bench_local_values(|handle| assert!(bench.store.touch(handle.as_bytes(), 1)));
+}
+
+/// In no order of time; the same time for all, as after a start; and each before the one
+/// that was looked at before it.
+#[divan::bench(args = [(1_000_000, "scattered"), (1_000_000, "same"), (1_000_000, "falling"), (200_000, "scattered")], sample_count = 20, sample_size = 1)]
+fn least_recently_read_100(bencher: Bencher<'_, '_>, (size, order): (u32, &str)) {
+    let bench = Bench::with(size, |_| {});
+    for n in 0..size {
+        let time = match order {
+            "same" => 1,
+            "falling" => size - n,
+            _ => n.wrapping_mul(0x9e37_79b1),
+        };
+        assert!(bench.store.touch(handle(n).as_bytes(), i64::from(time)));
+    }
+    bencher.bench_local(|| {
+        let coldest = black_box(bench.store.least_recently_read(100, 0));
+        assert_eq!(coldest.handles.len(), 100);
+    });
+}
+
+#[divan::bench(sample_count = 100, sample_size = 1000)]
+fn count_by_flags(bencher: Bencher<'_, '_>) {
+    let bench = Bench::with(20_000, |_| {});
+    bencher.bench_local(|| black_box(bench.store.count_by_flags(4, 0)));
 }
 
 /// The caller's part of an add: the writer is held.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::{
     body::{Body, Dictionary},
-    entry::{Handle, RowId, Snapshot},
+    entry::{Entry, Handle, RowId, Snapshot},
     fault::{Fault, is_refusal},
     file::Label,
     index::Index,
@@ -153,9 +153,13 @@ struct Run<'a> {
 impl Run<'_> {
     fn apply(&mut self, offset: usize, queued: &Queued) -> Result<(), Fault> {
         let done = match &queued.change {
-            Change::Add { row, id, body } => self.add(*row, *id, body, queued.log),
+            Change::Add { row, id, flags, body } => self.add(*row, *id, *flags, body, queued.log),
             Change::Remove { row, handle } => self.remove(*row, handle, queued.log),
             Change::Snapshot { row, id, snapshot } => self.mark(*row, *id, *snapshot, queued.log),
+            Change::Flags(rows) => rows.iter().try_for_each(|(row, flags)| self.flag(*row, *flags)),
+            Change::FlagsVersion(version) => {
+                schema::write_meta(self.tx, schema::FLAGS_VERSION, &**version)
+            }
             Change::Reset { below } => self.reset(*below),
             Change::Unknown { .. } => Ok(()),
         };
@@ -174,7 +178,14 @@ impl Run<'_> {
         }
     }
 
-    fn add(&mut self, row: RowId, id: EntryId, body: &Body, log: bool) -> rusqlite::Result<()> {
+    fn add(
+        &mut self,
+        row: RowId,
+        id: EntryId,
+        flags: u8,
+        body: &Body,
+        log: bool,
+    ) -> rusqlite::Result<()> {
         let position = &mut self.batch.label.position;
         position.next_row = position.next_row.max(row + 1);
         let entry = self.batch.index.get(id).filter(|entry| entry.row == row);
@@ -185,6 +196,7 @@ impl Run<'_> {
         };
         // The row is the shape as it was added. What was marked since comes with
         // its own operation, so the file is never ahead of the durable number.
+        let entry = Entry { flags, ..entry };
         self.insert.shape(&entry, Snapshot::None)?;
         let body = self.batch.dictionary.unpack(body, &mut self.buffer);
         if let Err(error) = self.insert.body(&entry, body) {
@@ -220,6 +232,12 @@ impl Run<'_> {
         if log && let Some(entry) = self.batch.index.get(id).filter(|entry| entry.row == row) {
             self.log(log, snapshot.into(), &entry.handle);
         }
+        Ok(())
+    }
+
+    fn flag(&mut self, row: RowId, flags: u8) -> rusqlite::Result<()> {
+        self.tx.prepare_cached(schema::FLAG_SHAPE)?.execute(params![row as i64, flags])?;
+        self.changed.push(row);
         Ok(())
     }
 

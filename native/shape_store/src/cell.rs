@@ -2,12 +2,14 @@
 //!
 //! Its words are under a sequence lock, and only filling and vacating replace them:
 //! a reader that is told that they were being replaced can say "nothing here", which
-//! was true at some moment of its look. The one field that changes while a shape
-//! lives, its snapshot, is part of a single word.
+//! was true at some moment of its look. The fields that change while a shape lives, its
+//! snapshot and its flags, are part of a single word. When it was last read stands beside
+//! the cell; see `touch.rs`.
 
 use crate::{
-    entry::{Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, Oid, Oids, Snapshot},
+    entry::{Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, Oid, Oids, RowId, Snapshot},
     seqlock::SeqLock,
+    touch::{Mark, Stamp},
 };
 
 const WORDS: usize = 11;
@@ -22,7 +24,8 @@ const DIGEST: usize = 7;
 const SNAPSHOT_SHIFT: u32 = 32;
 const HANDLE_LEN_SHIFT: u32 = 40;
 const OID_COUNT_SHIFT: u32 = 48;
-const OVERFLOW_BIT: u64 = 1 << 56;
+const OVERFLOW_BIT: u64 = 1 << 55;
+const FLAGS_SHIFT: u32 = 56;
 
 /// 96 bytes, vacant when zeroed.
 #[cfg_attr(not(loom), derive(bytemuck::Zeroable))]
@@ -48,17 +51,72 @@ pub(crate) enum Look<T> {
     Vacant,
     Inline(T),
     /// An entry whose handle or oids did not fit: the overflow map has it whole,
-    /// under this row id, but for the snapshot.
+    /// under this row id, but for what changes.
     Overflow {
         row: u64,
         snapshot: Snapshot,
+        flags: u8,
     },
 }
 
+/// A handle as the words of a cell have it: to compare with those takes less than to make
+/// an entry of them.
+pub(crate) struct Name {
+    words: [u64; OIDS - HANDLE],
+    len: u64,
+}
+
+impl Name {
+    /// None for one that is longer than fits a cell.
+    pub(crate) fn of(handle: &[u8]) -> Option<Self> {
+        let mut bytes = [0; INLINE_HANDLE];
+        bytes.get_mut(..handle.len())?.copy_from_slice(handle);
+        let words = bytemuck::cast::<_, [u64; OIDS - HANDLE]>(bytes).map(u64::from_le);
+        Some(Self { words, len: handle.len() as u64 })
+    }
+}
+
 impl Cell {
+    /// The host's hash of the entry, if it has this handle or is not inline.
+    pub(crate) fn look_named(&self, name: &Name) -> Look<u32> {
+        let Some([row, meta, words @ ..]) = self.words.read::<OIDS>() else { return Look::Vacant };
+        let is_named = words == name.words && meta >> HANDLE_LEN_SHIFT & 0xff == name.len;
+        if meta & OVERFLOW_BIT == 0 && !is_named {
+            return Look::Vacant;
+        }
+        look(row, meta, || meta as u32)
+    }
+
+    /// The same for a handle that no inline entry has.
+    pub(crate) fn look_long(&self) -> Look<u32> {
+        let Some([row, meta]) = self.words.read() else { return Look::Vacant };
+        if meta & OVERFLOW_BIT == 0 { Look::Vacant } else { look(row, meta, || meta as u32) }
+    }
+
+    /// The first eight bytes of an inline handle as a number, in the order of handles.
+    pub(crate) fn prefix(&self) -> Option<u64> {
+        let [row, meta, first] = self.words.read()?;
+        // The words of a cell have bytes in the other order.
+        (row != 0 && meta & OVERFLOW_BIT == 0).then_some(first.swap_bytes())
+    }
+
     /// A consistent copy of the entry, if there is one.
     pub(crate) fn look(&self) -> Look<Entry> {
         self.words.read().map_or(Look::Vacant, decode)
+    }
+
+    /// The same, and when it was last read.
+    pub(crate) fn look_at(&self, mark: Mark<'_>) -> (Look<Entry>, Stamp) {
+        match self.words.read_with(|| mark.stamp()) {
+            Some((words, stamp)) => (decode(words), stamp),
+            None => (Look::Vacant, Stamp::NEVER),
+        }
+    }
+
+    /// The row of the entry and when it was last read, if there is one.
+    pub(crate) fn row_at(&self, mark: Mark<'_>) -> Option<(RowId, Stamp)> {
+        let ([row], stamp) = self.words.read_with(|| mark.stamp())?;
+        (row != 0).then_some((row, stamp))
     }
 
     /// The handle of the entry, if it reads this table or is not inline.
@@ -71,14 +129,14 @@ impl Cell {
         (self.words.peek(ROW) != 0).then(|| snapshot(self.words.peek(META)))
     }
 
-    /// Fills the cell. Mutator only.
-    pub(crate) fn fill(&self, entry: &Entry) {
-        self.words.write(&encode(entry));
+    /// Fills the cell, and says when the entry was last read. Mutator only.
+    pub(crate) fn fill(&self, entry: &Entry, mark: Mark<'_>, stamp: Stamp) {
+        self.words.write_with(&encode(entry), || mark.reset(stamp));
     }
 
     /// Vacates the cell. Mutator only.
-    pub(crate) fn vacate(&self) {
-        self.words.write(&[0; WORDS]);
+    pub(crate) fn vacate(&self, mark: Mark<'_>) {
+        self.words.write_with(&[0; WORDS], || mark.reset(Stamp::NEVER));
     }
 
     /// Sets the snapshot of the entry that is there. Mutator only.
@@ -89,11 +147,31 @@ impl Cell {
             meta & !(0xff << SNAPSHOT_SHIFT) | (snapshot as u64) << SNAPSHOT_SHIFT
         });
     }
+
+    /// Sets the flags of the entry that is there, and gives those there were. Mutator only.
+    pub(crate) fn set_flags(&self, flags: u8) -> u8 {
+        let before = self.flags();
+        self.words
+            .update(META, |meta| meta & !(0xff << FLAGS_SHIFT) | u64::from(flags) << FLAGS_SHIFT);
+        before
+    }
+
+    /// The flags of the entry that is there. Mutator only.
+    pub(crate) fn flags(&self) -> u8 {
+        flags(self.words.peek(META))
+    }
+
+    /// The row of the entry that is there, or 0. Mutator only.
+    pub(crate) fn row(&self) -> RowId {
+        self.words.peek(ROW)
+    }
 }
 
 fn encode(entry: &Entry) -> [u64; WORDS] {
     let mut words = [0u64; WORDS];
-    let mut meta = u64::from(entry.hash) | (entry.snapshot as u64) << SNAPSHOT_SHIFT;
+    let mut meta = u64::from(entry.hash)
+        | (entry.snapshot as u64) << SNAPSHOT_SHIFT
+        | u64::from(entry.flags) << FLAGS_SHIFT;
     let [row, meta_word, rest @ ..] = &mut words;
     *row = entry.row;
     let (handle, rest) = rest.split_at_mut(OIDS - HANDLE);
@@ -123,6 +201,7 @@ fn decode(words: [u64; WORDS]) -> Look<Entry> {
         digest: Digest(unpack_bytes([d0, d1, d2, d3])),
         hash: meta as u32,
         snapshot: snapshot(meta),
+        flags: flags(meta),
         oids: unpack_oids(meta, oids),
     })
 }
@@ -139,7 +218,7 @@ fn look<T>(row: u64, meta: u64, inline: impl FnOnce() -> T) -> Look<T> {
     if row == 0 {
         Look::Vacant
     } else if meta & OVERFLOW_BIT != 0 {
-        Look::Overflow { row, snapshot: snapshot(meta) }
+        Look::Overflow { row, snapshot: snapshot(meta), flags: flags(meta) }
     } else {
         Look::Inline(inline())
     }
@@ -149,13 +228,17 @@ fn snapshot(meta: u64) -> Snapshot {
     Snapshot::from_number(meta >> SNAPSHOT_SHIFT & 0xff)
 }
 
+fn flags(meta: u64) -> u8 {
+    (meta >> FLAGS_SHIFT) as u8
+}
+
 fn unpack_handle(meta: u64, words: [u64; OIDS - HANDLE]) -> Handle {
     let len = (meta >> HANDLE_LEN_SHIFT & 0xff) as usize;
     Handle::from_buf_and_len(unpack_bytes(words), len.min(INLINE_HANDLE))
 }
 
 fn unpack_oids(meta: u64, word: u64) -> Oids {
-    let count = (meta >> OID_COUNT_SHIFT & 0xff) as usize;
+    let count = (meta >> OID_COUNT_SHIFT & 0x7f) as usize;
     Oids::from_buf_and_len([word as u32, (word >> 32) as u32], count.min(INLINE_OIDS))
 }
 
@@ -189,8 +272,14 @@ mod tests {
             digest: Digest([n; 32]),
             hash: u32::from_le_bytes([n; 4]),
             snapshot: Snapshot::None,
+            flags: n,
             oids: Oids::from_slice(&[u32::from_le_bytes([n; 4]); INLINE_OIDS]),
         }
+    }
+
+    /// A mark that nobody looks at.
+    fn marked<T>(fill: impl FnOnce(Mark<'_>) -> T) -> T {
+        fill(Mark::new(&Default::default(), &Default::default()))
     }
 
     fn zeroed() -> Cell {
@@ -205,7 +294,7 @@ mod tests {
             let mut filled = entry(9);
             filled.handle.truncate(handle);
             filled.oids.truncate(oids);
-            cell.fill(&filled);
+            marked(|mark| cell.fill(&filled, mark, Stamp::NEVER));
             assert!(matches!(cell.look(), Look::Inline(found) if found == filled));
             let oid = entry(9).oids[0];
             match cell.look_for(oid) {
@@ -218,13 +307,20 @@ mod tests {
             filled.snapshot = Snapshot::Complete;
             assert!(matches!(cell.look(), Look::Inline(found) if found == filled));
             assert_eq!(cell.snapshot(), Some(Snapshot::Complete));
-            cell.vacate();
+            assert_eq!(cell.set_flags(0xa5), 9);
+            filled.flags = 0xa5;
+            assert!(matches!(cell.look(), Look::Inline(found) if found == filled));
+            assert_eq!((cell.flags(), cell.row()), (0xa5, filled.row));
+            marked(|mark| cell.vacate(mark));
             assert_eq!(cell.snapshot(), None);
             assert!(matches!(cell.look(), Look::Vacant));
         }
         let large = Entry { handle: Handle::from_slice(&[1; INLINE_HANDLE + 1]), ..entry(3) };
-        cell.fill(&large);
-        assert!(matches!(cell.look(), Look::Overflow { row: 4, snapshot: Snapshot::None }));
+        marked(|mark| cell.fill(&large, mark, Stamp::NEVER));
+        assert!(matches!(
+            cell.look(),
+            Look::Overflow { row: 4, snapshot: Snapshot::None, flags: 3 }
+        ));
         assert!(matches!(cell.look_for(0), Look::Overflow { row: 4, .. }));
     }
 
@@ -248,9 +344,9 @@ mod tests {
                 });
             }
             for round in 0..rounds {
-                cell.fill(&entry((round % 250) as u8));
+                marked(|mark| cell.fill(&entry((round % 250) as u8), mark, Stamp::NEVER));
                 cell.set_snapshot(Snapshot::Started);
-                cell.vacate();
+                marked(|mark| cell.vacate(mark));
             }
         });
     }

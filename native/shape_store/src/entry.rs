@@ -16,7 +16,7 @@ pub type Handle = SmallVec<[u8; INLINE_HANDLE]>;
 
 /// The first eight bytes of a handle as a number: where two of these differ, they
 /// are in the order of the handles.
-fn prefix(handle: &[u8]) -> u64 {
+pub(crate) fn prefix(handle: &[u8]) -> u64 {
     let bytes = handle.first_chunk().copied().unwrap_or_else(|| {
         let mut padded = [0; 8];
         for (to, from) in padded.iter_mut().zip(handle) {
@@ -125,6 +125,8 @@ pub struct Entry {
     pub hash: u32,
     /// How far its first snapshot has come.
     pub snapshot: Snapshot,
+    /// Eight bits that are the host's.
+    pub flags: u8,
     /// The tables it reads, without repetition, ascending.
     pub oids: Oids,
 }
@@ -134,6 +136,15 @@ impl Entry {
     pub(crate) fn fits_inline(&self) -> bool {
         self.handle.len() <= INLINE_HANDLE && self.oids.len() <= INLINE_OIDS
     }
+}
+
+/// The same, and when somebody last read the shape's data.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Meta {
+    /// What the index knows of it.
+    pub entry: Entry,
+    /// On the host's clock; none when nobody did since it was added.
+    pub read: Option<i64>,
 }
 
 #[cfg(all(test, not(loom)))]

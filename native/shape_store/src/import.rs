@@ -134,6 +134,7 @@ struct Old {
     comparable: Vec<u8>,
     hash: u32,
     snapshot: Snapshot,
+    flags: u8,
     oids: Oids,
 }
 
@@ -145,6 +146,7 @@ impl Old {
             digest,
             hash: self.hash,
             snapshot: self.snapshot,
+            flags: self.flags,
             oids: self.oids.clone(),
         }
     }
@@ -168,13 +170,18 @@ impl Importer<'_> {
                 comparable: row.get_ref(2).ok()?.as_blob().ok()?.to_vec(),
                 hash: row.get(3).ok()?,
                 snapshot: if complete == 0 { Snapshot::None } else { Snapshot::Complete },
+                flags: 0,
             })
         })
     }
 
     fn run_five(&mut self, old: &Connection) -> Result<(), Failure> {
+        if let Some(version) = schema::read_flags_version(old)? {
+            schema::write_meta(self.tx, schema::FLAGS_VERSION, version)?;
+        }
         let sql = "SELECT s.handle, b.shape, s.comparable, s.hash, s.snapshot, s.relations, \
-                   s.id, b.checksum FROM shapes s JOIN bodies b ON b.id = s.id ORDER BY s.id";
+                   s.id, b.checksum, s.flags \
+                   FROM shapes s JOIN bodies b ON b.id = s.id ORDER BY s.id";
         self.run(old, sql, |row, handle| {
             let (id, stored) = (row.get_ref(6).ok()?, row.get_ref(7).ok()?);
             let (id, stored) = (id.as_i64().ok()?, stored.as_i64().ok()?);
@@ -185,6 +192,7 @@ impl Importer<'_> {
                 comparable: row.get_ref(2).ok()?.as_blob().ok()?.to_vec(),
                 hash: row.get(3).ok()?,
                 snapshot: Snapshot::from_number(snapshot.unsigned_abs()),
+                flags: row.get_ref(8).ok()?.as_i64().ok()? as u8,
                 oids: schema::unpack_oids(row.get_ref(5).ok()?.as_blob().ok()?),
             };
             let digest = Digest(<[u8; 32]>::try_from(old.comparable.as_slice()).ok()?);

@@ -9,7 +9,9 @@
 //! with the filling the entry is there in every lookup at once. A removal
 //! vacates the cell first, and is done everywhere at once in the same way.
 
+mod coldest;
 mod filling;
+mod meta;
 
 use std::{
     collections::HashMap,
@@ -23,13 +25,16 @@ use std::{
 use foldhash::quality::RandomState;
 use parking_lot::RwLock;
 
+use self::coldest::Coldest;
 pub(crate) use self::filling::{Filled, Filling};
 use crate::{
     cell::Look,
-    entry::{Digest, Entry, Handle, MAX_HANDLE, Oid, RowId, Snapshot, sort_handles},
+    entry::{Digest, Entry, Handle, MAX_HANDLE, Meta, Oid, RowId, Snapshot, sort_handles},
+    flags::Flags,
     relations::{Pair, Relations},
     slab::{EntryId, FreeIds, Slab},
     table::Table,
+    touch::Stamp,
 };
 
 pub(crate) struct Index {
@@ -42,6 +47,9 @@ pub(crate) struct Index {
     /// Quick rather than safe from collisions made on purpose: handles are the host's.
     handle_hasher: RandomState,
     count: AtomicUsize,
+    /// How many have which flags.
+    pub(crate) flags: Flags,
+    coldest: Coldest,
 }
 
 /// Why an entry was not inserted.
@@ -65,19 +73,14 @@ impl Index {
             overflow: RwLock::default(),
             handle_hasher: RandomState::default(),
             count: AtomicUsize::new(0),
+            flags: Flags::new(),
+            coldest: Coldest::new(),
         }
     }
 
     /// The entry of a cell, if it is filled.
     pub(crate) fn get(&self, id: EntryId) -> Option<Entry> {
-        match self.slab.get(id)?.look() {
-            Look::Vacant => None,
-            Look::Inline(entry) => Some(entry),
-            Look::Overflow { row, snapshot } => {
-                let whole = self.overflow.read().get(&row).map(Arc::clone)?;
-                Some(Entry { snapshot, ..(*whole).clone() })
-            }
-        }
+        self.whole(self.slab.get(id)?.look())
     }
 
     /// The snapshot of a cell's entry.
@@ -139,12 +142,23 @@ impl Index {
         }
     }
 
-    /// Puts an entry in, unless its handle or an equal shape is there. `before`
-    /// runs when that is settled and nobody can find it yet.
+    /// Puts an entry in that was never read, unless its handle or an equal shape is
+    /// there. `before` runs when that is settled and nobody can find it yet.
     pub(crate) fn insert(
         &self,
         free: &mut FreeIds,
         entry: &Entry,
+        before: impl FnOnce(EntryId),
+    ) -> Result<EntryId, Refusal> {
+        self.insert_read(free, entry, Stamp::NEVER, before)
+    }
+
+    /// The same for an entry that was last read at this time.
+    pub(crate) fn insert_read(
+        &self,
+        free: &mut FreeIds,
+        entry: &Entry,
+        read: Stamp,
         before: impl FnOnce(EntryId),
     ) -> Result<EntryId, Refusal> {
         if let Some((id, there)) = self.by_handle(&entry.handle) {
@@ -153,7 +167,7 @@ impl Index {
         if let Some((_, there)) = self.by_digest(&entry.digest) {
             return Err(Refusal::Shape(there));
         }
-        let (id, cell) = self.slab.allocate(free).ok_or(Refusal::NoRoom)?;
+        let (id, cell, mark) = self.slab.allocate(free).ok_or(Refusal::NoRoom)?;
         if !entry.fits_inline() {
             self.overflow.write().insert(entry.row, Arc::new(entry.clone()));
         }
@@ -161,15 +175,20 @@ impl Index {
         self.by_handle.insert(self.hash_handle(&entry.handle), id);
         self.by_digest.insert(hash_digest(&entry.digest), id);
         before(id);
-        cell.fill(entry);
+        cell.fill(entry, mark, read);
         self.count.fetch_add(1, Relaxed);
+        self.flags.came(entry.flags);
+        if read != Stamp::NEVER {
+            self.coldest.sunk.note(id);
+        }
         Ok(id)
     }
 
     /// Takes the entry of this id out.
     pub(crate) fn remove(&self, free: &mut FreeIds, id: EntryId, entry: &Entry) {
-        let Some(cell) = self.slab.get(id) else { return };
-        cell.vacate();
+        let Some((cell, mark)) = self.slab.slot(id) else { return };
+        self.flags.went(cell.flags());
+        cell.vacate(mark);
         self.count.fetch_sub(1, Relaxed);
         self.by_digest.remove(hash_digest(&entry.digest), id);
         self.by_handle.remove(self.hash_handle(&entry.handle), id);
@@ -227,6 +246,7 @@ mod tests {
             digest: Digest::of(&row.to_le_bytes()),
             hash: row as u32,
             snapshot: Snapshot::None,
+            flags: 0,
             oids: Oids::from_slice(&[1, 2 + row as u32 % 2]),
         }
     }

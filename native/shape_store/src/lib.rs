@@ -18,14 +18,17 @@
 //! |---|---|
 //! | `store.rs`, `ticket.rs`, `options.rs`, `event.rs`, `error.rs`, `statistics.rs` | the public face |
 //! | `index.rs`, `cell.rs`, `seqlock.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
+//! | `touch.rs`, `sunk.rs`, `index/`, `flags.rs`, `clock.rs` | what the host keeps of each shape: when it was read, which it is in eight bits |
 //! | `queue.rs`, `waits.rs`, `pending.rs`, `body.rs`, `bodies.rs` | what is on its way, who waits for it, what bodies are and where |
 //! | `writer.rs`, `writer/`, `batch.rs`, `shared.rs` | the thread, its transaction, and what it shares with callers |
-//! | `database.rs`, `schema.rs`, `load.rs`, `rows.rs`, `import.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
+//! | `database.rs`, `schema.rs`, `load.rs`, `rows.rs`, `import.rs`, `ages.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
 
+mod ages;
 mod batch;
 mod bodies;
 mod body;
 mod cell;
+mod clock;
 mod command;
 mod connection;
 mod database;
@@ -34,6 +37,7 @@ mod error;
 mod event;
 mod fault;
 mod file;
+mod flags;
 mod gate;
 mod import;
 mod index;
@@ -58,20 +62,23 @@ mod slab;
 mod state;
 mod statistics;
 mod store;
+mod sunk;
 mod sync;
 mod system;
 mod table;
 mod ticket;
+mod touch;
 mod waits;
 mod wake;
 mod wording;
 mod writer;
 
 pub use body::{Body, Dictionary};
+pub use clock::HostClock;
 pub use command::Bodies;
 pub use entry::{
-    Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId,
-    Snapshot,
+    Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, MAX_HANDLE, MAX_OIDS, Meta, Oid, Oids,
+    RowId, Snapshot,
 };
 pub use error::{ChangeError, NotWritable, OpenError, ReadError};
 pub use event::{Event, Events};
@@ -82,7 +89,7 @@ pub use queue::{Load, Operation, Seq};
 pub use schema::{SCHEMA_VERSION, STATEMENTS};
 pub use state::State;
 pub use statistics::Statistics;
-pub use store::{Found, NewShape, Place, Request, Store, WeakStore};
+pub use store::{Coldest, Found, NewShape, Place, Request, Store, WeakStore};
 pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};
 pub use ticket::Ticket;
 pub use waits::{Outcome, WaitId, Waiting};

@@ -5,10 +5,12 @@ use std::{collections::HashMap, panic::resume_unwind, thread};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use tracing::error;
 
 use crate::{
+    ages::LastRead,
+    clock::Clock,
     entry::{Entry, RowId, Snapshot},
     index::{Filled, Filling, Index, Refusal},
     queue::Queue,
@@ -25,6 +27,9 @@ const PIECES_AHEAD: usize = 16;
 pub(crate) struct Loader<'a> {
     index: &'a Index,
     queue: &'a Mutex<Queue>,
+    clock: &'a Clock,
+    /// Whether the file says when shapes were last read.
+    ages: bool,
 }
 
 /// How far a standby has read, and which entry each row is.
@@ -42,7 +47,8 @@ impl Followed {
 impl<'a> Loader<'a> {
     /// Into the index of this store.
     pub(crate) fn of(shared: &'a Shared) -> Self {
-        Self { index: &shared.index, queue: &shared.queue }
+        let ages = shared.options.keep_ages;
+        Self { index: &shared.index, queue: &shared.queue, clock: &shared.clock, ages }
     }
 
     /// Reads every row into an empty index, with the help of a `second` connection if
@@ -55,10 +61,12 @@ impl<'a> Loader<'a> {
         // One transaction: the position has to belong to the rows.
         let tx = conn.unchecked_transaction()?;
         let position = schema::read_position(&tx)?;
-        if !self.fill(|pieces| rows::read_all(&tx, position, second, pieces))? {
+        self.read_flags_version(&tx)?;
+        let read = LastRead::kept(&tx, self.clock, self.ages);
+        if !self.fill(&read, |pieces| rows::read_all(&tx, position, second, pieces))? {
             // One by one, which tells what is wrong with which.
             self.clear();
-            self.insert_from(&tx, 1, |_, _| {})?;
+            self.insert_from(&tx, 1, &read, |_, _| {})?;
         }
         tx.finish()?;
         self.start_rows_at(position.next_row);
@@ -71,35 +79,39 @@ impl<'a> Loader<'a> {
     pub(crate) fn load_to_follow(&self, conn: &Connection) -> rusqlite::Result<Followed> {
         let tx = conn.unchecked_transaction()?;
         let position = schema::read_position(&tx)?;
+        self.read_flags_version(&tx)?;
         let mut gone = self.rows();
+        // What comes to those that were followed before was read elsewhere, just now.
+        let read = LastRead::kept(&tx, self.clock, self.ages && gone.is_empty());
         let mut rows = HashMap::new();
         let mut new = Vec::new();
-        let mut read = tx.prepare_cached(schema::READ_SHAPES_FROM)?;
-        let mut stored = read.query(params![1])?;
+        let mut statement = tx.prepare_cached(schema::READ_SHAPES_FROM)?;
+        let mut stored = statement.query(params![1])?;
         while let Some(row) = stored.next()? {
             let entry = schema::read_entry(row)?;
             // The same row may be another shape: one this store added and never
             // committed before the other took over.
             let same = |id: &EntryId| {
                 let there = self.index.get(*id);
-                there.is_some_and(|there| Entry { snapshot: entry.snapshot, ..there } == entry)
+                let Entry { snapshot, flags, .. } = entry;
+                there.is_some_and(|there| Entry { snapshot, flags, ..there } == entry)
             };
             match gone.get(&entry.row).copied().filter(same) {
                 Some(id) => {
                     gone.remove(&entry.row);
                     rows.insert(entry.row, id);
-                    self.set_snapshot(id, entry.snapshot);
+                    self.change(id, entry.snapshot, entry.flags);
                 }
                 None => new.push(entry),
             }
         }
         drop(stored);
-        drop(read);
+        drop(statement);
         tx.finish()?;
         // What is gone first: it may have had the handle of something new.
         gone.into_values().for_each(|id| self.remove(id));
         for piece in new.chunks(PIECE) {
-            self.insert_piece(piece, |row, id| {
+            self.insert_piece(piece, &read, |row, id| {
                 rows.insert(row, id);
             });
         }
@@ -117,12 +129,16 @@ impl<'a> Loader<'a> {
             *seen = self.load_to_follow(conn)?;
             return Ok(());
         };
-        let mut read = tx.prepare_cached(schema::READ_SNAPSHOT)?;
+        self.read_flags_version(&tx)?;
+        let mut read = tx.prepare_cached(schema::READ_CHANGING)?;
         for row in changed {
             // A row that is new since comes with the insertions below.
             let Some(id) = seen.rows.get(&row).copied() else { continue };
-            match read.query_row(params![row as i64], |r| r.get::<_, i64>(0)) {
-                Ok(number) => self.set_snapshot(id, Snapshot::from_number(number.unsigned_abs())),
+            let changing = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+            match read.query_row(params![row as i64], changing) {
+                Ok((number, flags)) => {
+                    self.change(id, Snapshot::from_number(number.unsigned_abs()), flags as u8);
+                }
                 Err(rusqlite::Error::QueryReturnedNoRows) => {
                     self.remove(id);
                     seen.rows.remove(&row);
@@ -131,7 +147,8 @@ impl<'a> Loader<'a> {
             }
         }
         drop(read);
-        self.insert_from(&tx, seen.position.next_row, |row, id| {
+        let now = LastRead::now(self.clock);
+        self.insert_from(&tx, seen.position.next_row, &now, |row, id| {
             seen.rows.insert(row, id);
         })?;
         tx.finish()?;
@@ -145,6 +162,7 @@ impl<'a> Loader<'a> {
         &self,
         conn: &Connection,
         first: RowId,
+        last_read: &LastRead<'_>,
         mut inserted: impl FnMut(RowId, EntryId),
     ) -> rusqlite::Result<()> {
         let mut read = conn.prepare_cached(schema::READ_SHAPES_FROM)?;
@@ -157,7 +175,7 @@ impl<'a> Loader<'a> {
                 piece.push(schema::read_entry(row)?);
             }
             if last || piece.len() == PIECE {
-                self.insert_piece(&piece, &mut inserted);
+                self.insert_piece(&piece, last_read, &mut inserted);
                 piece.clear();
             }
             if last {
@@ -170,11 +188,12 @@ impl<'a> Loader<'a> {
     /// when two rows have one handle or one digest, or there are too many.
     fn fill(
         &self,
+        last_read: &LastRead<'_>,
         read_all: impl FnOnce(&Sender<Vec<Entry>>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<bool> {
         let filled = thread::scope(|scope| {
             let (send, receive) = crossbeam_channel::bounded(PIECES_AHEAD);
-            let filling = scope.spawn(move || self.fill_in(&receive));
+            let filling = scope.spawn(move || self.fill_in(&receive, last_read));
             // The other end hears of the last piece even when reading fails.
             let read = read_all(&send);
             drop(send);
@@ -188,21 +207,27 @@ impl<'a> Loader<'a> {
         Ok(all)
     }
 
-    fn fill_in(&self, pieces: &Receiver<Vec<Entry>>) -> Option<Filled> {
+    fn fill_in(&self, pieces: &Receiver<Vec<Entry>>, last_read: &LastRead<'_>) -> Option<Filled> {
         let mut filling = Filling::new(self.index);
         for piece in pieces {
             let mut queue = self.queue.lock();
             for entry in &piece {
-                filling.push(&mut queue.free, entry)?;
+                filling.push(&mut queue.free, entry, last_read.of(entry.row))?;
             }
         }
         filling.finish()
     }
 
-    fn insert_piece(&self, piece: &[Entry], mut inserted: impl FnMut(RowId, EntryId)) {
+    fn insert_piece(
+        &self,
+        piece: &[Entry],
+        last_read: &LastRead<'_>,
+        mut inserted: impl FnMut(RowId, EntryId),
+    ) {
         let mut queue = self.queue.lock();
         for entry in piece {
-            match self.index.insert(&mut queue.free, entry, |_| {}) {
+            let read = last_read.of(entry.row);
+            match self.index.insert_read(&mut queue.free, entry, read, |_| {}) {
                 Ok(id) => inserted(entry.row, id),
                 // Followed as far as here before an error.
                 Err(Refusal::Handle(id, there)) if there.row == entry.row => {
@@ -220,8 +245,18 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn set_snapshot(&self, id: EntryId, snapshot: Snapshot) {
-        self.index.set_snapshot(&mut self.queue.lock().free, id, snapshot);
+    /// Makes what changes of an entry what the file says. That it was started may be known
+    /// in memory alone, and stays.
+    fn change(&self, id: EntryId, snapshot: Snapshot, flags: u8) {
+        let free = &mut self.queue.lock().free;
+        let there = self.index.snapshot(free, id).unwrap_or(Snapshot::None);
+        self.index.set_snapshot(free, id, snapshot.max(there.min(Snapshot::Started)));
+        self.index.set_flags(free, id, flags);
+    }
+
+    fn read_flags_version(&self, tx: &Connection) -> rusqlite::Result<()> {
+        self.index.flags.set_version(schema::read_flags_version(tx)?);
+        Ok(())
     }
 
     fn remove(&self, id: EntryId) {

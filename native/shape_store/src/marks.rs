@@ -51,8 +51,14 @@ pub(crate) fn note_in_use(conn: &Connection, options: &Options) -> rusqlite::Res
 
 /// Notes that the file needs no check, once it is on the disk: what earlier checkpoints
 /// wrote may not be, with `synchronous=OFF`. A checkpoint syncs the file only when it has
-/// something to write, hence the note before it.
-pub(crate) fn note_clean(conn: &Connection, epoch: i64, options: &Options) -> Result<(), Fault> {
+/// something to write, hence the note before it, and what else there is to write after that.
+pub(crate) fn note_clean(
+    conn: &Connection,
+    epoch: i64,
+    options: &Options,
+    before: impl FnOnce(),
+) -> Result<(), Fault> {
+    let mut before = Some(before);
     let full = connection::synchronous(options, Synchronous::Full);
     conn.pragma_update(None, "synchronous", full)?;
     for clean in [0, 1] {
@@ -63,6 +69,7 @@ pub(crate) fn note_clean(conn: &Connection, epoch: i64, options: &Options) -> Re
         schema::write_meta(&tx, "clean", clean)?;
         tx.commit()?;
         conn.query_row("PRAGMA main.wal_checkpoint", [], |_| Ok(()))?;
+        before.take().into_iter().for_each(|before| before());
     }
     Ok(())
 }

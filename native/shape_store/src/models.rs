@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::atomic::Ordering::{Acquire, Relaxed, Release},
+};
 
 use loom::{
     model::Builder,
@@ -14,7 +17,9 @@ use loom::{
 use crate::{
     queue::Seq,
     seqlock::SeqLock,
-    sync::Mutex,
+    sunk::Sunk,
+    sync::{AtomicU32, AtomicU64, Mutex},
+    touch::{Mark, Stamp},
     waits::{Outcome, Waiting, Waits},
     wake::Wake,
 };
@@ -48,6 +53,100 @@ fn a_read_of_a_sequence_lock_is_whole_and_never_goes_back() {
         }
         mutator.join().unwrap();
         assert_eq!(words.read(), Some([2, 2]));
+    });
+}
+
+/// A cell passes from shape to shape under the hands of somebody who marks the first: the
+/// second is never marked by that, and who reads it with its mark gets its own.
+#[test]
+fn a_mark_never_meets_the_next_shape_of_a_cell() {
+    const OF_FIRST: i64 = 7;
+    const OF_SECOND: i64 = 5;
+    struct Slot {
+        words: SeqLock<1>,
+        stamp: AtomicU64,
+        holds: AtomicU32,
+    }
+    impl Slot {
+        fn mark(&self) -> Mark<'_> {
+            Mark::new(&self.stamp, &self.holds)
+        }
+
+        fn fill(&self, shape: u64) {
+            self.words.write_with(&[shape], || self.mark().reset(Stamp::NEVER));
+        }
+
+        fn touch(&self, shape: u64, time: i64) {
+            let held = self.mark().hold();
+            if self.words.read() == Some([shape]) {
+                held.touch(Stamp::at(time));
+            }
+        }
+    }
+    check(|| {
+        let words = SeqLock::new();
+        let slot = Arc::new(Slot { words, stamp: AtomicU64::new(0), holds: AtomicU32::new(0) });
+        slot.fill(1);
+        let toucher = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || slot.touch(1, OF_FIRST))
+        };
+        let reader = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || match slot.words.read_with(|| slot.mark().stamp()) {
+                Some(([1], stamp)) => assert_ne!(stamp.time(), Some(OF_SECOND)),
+                Some(([2], stamp)) => assert_ne!(stamp.time(), Some(OF_FIRST)),
+                _ => {}
+            })
+        };
+        slot.words.write_with(&[0], || slot.mark().reset(Stamp::NEVER));
+        // One that is held is left for another.
+        if !slot.mark().is_held() {
+            slot.fill(2);
+            slot.touch(2, OF_SECOND);
+        }
+        toucher.join().unwrap();
+        reader.join().unwrap();
+        if slot.words.read() == Some([2]) {
+            assert_eq!(slot.mark().stamp().time(), Some(OF_SECOND));
+        }
+    });
+}
+
+/// Who looks at a stamp that sinks sees it sunk, or is told, if who sank it has returned.
+#[test]
+fn a_stamp_that_sinks_is_seen_or_told() {
+    check(|| {
+        let stamp = Arc::new(AtomicU64::new(9));
+        let sunk = Arc::new(Sunk::new());
+        let returned = Arc::new(AtomicU64::new(0));
+        let sinker = {
+            let (stamp, sunk, returned) =
+                (Arc::clone(&stamp), Arc::clone(&sunk), Arc::clone(&returned));
+            thread::spawn(move || {
+                stamp.swap(3, Relaxed);
+                sunk.note(1);
+                returned.store(1, Release);
+            })
+        };
+        let other = {
+            let sunk = Arc::clone(&sunk);
+            thread::spawn(move || sunk.note(2))
+        };
+        let mut followed = sunk.follow();
+        let seen = stamp.load(Relaxed);
+        let had_returned = returned.load(Acquire) == 1;
+        let told = sunk.since(&mut followed).unwrap();
+        if had_returned {
+            assert!(seen == 3 || told.contains(&1), "neither seen nor told");
+        }
+        if told.contains(&1) {
+            assert_eq!(stamp.load(Relaxed), 3);
+        }
+        sinker.join().unwrap();
+        other.join().unwrap();
+        let later = sunk.since(&mut followed).unwrap();
+        assert!(seen == 3 || told.contains(&1) != later.contains(&1), "told twice, or never");
     });
 }
 

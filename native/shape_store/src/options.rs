@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
+    clock::HostClock,
     queue::Load,
     system::{Native, System},
 };
@@ -78,6 +79,12 @@ pub struct Options {
     pub presence_timeout: Duration,
     /// How often a standby looks for changes of the writer.
     pub follow_interval: Duration,
+    /// The clock of the times at which shapes are read.
+    pub clock: HostClock,
+    /// Whether the file says when shapes were last read.
+    pub keep_ages: bool,
+    /// How often that is written, besides at the end.
+    pub ages_interval: Duration,
     /// Files to take over when ours does not exist: the first that is there.
     pub sources: Vec<Source>,
     /// The SQLite VFS to use instead of the platform's default.
@@ -104,6 +111,9 @@ impl Options {
             lease_timeout: Duration::from_secs(5),
             presence_timeout: Duration::from_secs(60),
             follow_interval: Duration::from_millis(40),
+            clock: HostClock::default(),
+            keep_ages: true,
+            ages_interval: Duration::from_secs(300),
             sources: Vec::new(),
             vfs: None,
             stack: String::new(),

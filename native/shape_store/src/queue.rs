@@ -29,6 +29,8 @@ pub(crate) enum Change {
     Add {
         row: RowId,
         id: EntryId,
+        /// As it was added with; what was set since comes with its own change.
+        flags: u8,
         body: Body,
     },
     Remove {
@@ -40,6 +42,10 @@ pub(crate) enum Change {
         id: EntryId,
         snapshot: Snapshot,
     },
+    /// The flags of some rows.
+    Flags(Box<[(RowId, u8)]>),
+    /// What all flags mean from here on.
+    FlagsVersion(Box<str>),
     /// All rows below this one go.
     Reset {
         below: RowId,
@@ -63,6 +69,8 @@ pub enum Operation {
     SnapshotStarted,
     /// A snapshot finished.
     SnapshotComplete,
+    /// Flags set.
+    Flags,
     /// Everything removed.
     Reset,
 }
@@ -75,6 +83,7 @@ impl Operation {
             Self::Remove => "remove",
             Self::SnapshotStarted => "snapshot_started",
             Self::SnapshotComplete => "snapshot_complete",
+            Self::Flags => "flags",
             Self::Reset => "reset",
         }
     }
@@ -95,6 +104,7 @@ impl Change {
             Self::Add { .. } => Operation::Add,
             Self::Remove { .. } => Operation::Remove,
             Self::Snapshot { snapshot, .. } => (*snapshot).into(),
+            Self::Flags(_) | Self::FlagsVersion(_) => Operation::Flags,
             Self::Reset { .. } => Operation::Reset,
             Self::Unknown { operation, .. } => *operation,
         }
@@ -109,7 +119,7 @@ impl Change {
             }
             Self::Remove { handle, .. } => Handle::from_slice(handle),
             Self::Unknown { handle, .. } => Handle::from_slice(handle),
-            Self::Reset { .. } => Handle::new(),
+            Self::Flags(_) | Self::FlagsVersion(_) | Self::Reset { .. } => Handle::new(),
         }
     }
 
@@ -119,7 +129,8 @@ impl Change {
                 Self::Add { body, .. } => body.len(),
                 Self::Remove { handle, .. } => handle.len(),
                 Self::Unknown { handle, .. } => handle.len(),
-                Self::Snapshot { .. } | Self::Reset { .. } => 0,
+                Self::Flags(rows) => size_of_val::<[(RowId, u8)]>(rows),
+                Self::FlagsVersion(_) | Self::Snapshot { .. } | Self::Reset { .. } => 0,
             }
     }
 }

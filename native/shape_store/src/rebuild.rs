@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::{
+    ages::Ages,
     body::Body,
     connection,
     entry::Entry,
@@ -86,6 +87,12 @@ fn fill(
     schema::write_meta(&tx, "epoch", label.epoch)?;
     schema::write_meta(&tx, "stack", &shared.options.stack)?;
     schema::write_meta(&tx, "clean", 0)?;
+    if let Some(version) = shared.index.flags.version() {
+        schema::write_meta(&tx, schema::FLAGS_VERSION, version)?;
+    }
+    if shared.options.keep_ages {
+        Ages::of(shared).write(&tx)?;
+    }
     schema::write_meta(&tx, "unsettled", shared.options.max_pending.ops as i64)?;
     tx.execute(
         "UPDATE main.changes SET batch = ?1, next_row = ?2",

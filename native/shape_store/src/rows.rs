@@ -116,6 +116,7 @@ mod tests {
                 digest: Digest::of(&row.to_le_bytes()),
                 hash: 0,
                 snapshot: Snapshot::Complete,
+                flags: 0,
                 oids: Oids::new(),
             };
             schema::Insert::new(&tx)?.shape(&entry, Snapshot::Complete)?;

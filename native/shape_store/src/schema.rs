@@ -23,11 +23,13 @@ pub(crate) const CHANGES_KEPT: u64 = 256;
 /// `changes.rows` is the id of each row that the batch changed or removed in
 /// eight bytes, little-endian; a zero stands for "anything may have changed".
 /// `changes.next_row` is the first row id not given by the end of the batch.
+/// `ages` is described in `ages.rs`.
 /// `bodies.checksum` is that of the whole shape; see [`checksum`].
 ///
 /// In `meta`: `identity`, drawn when the database is made; `epoch`, how often it changed its
 /// writer; `stack`, whose it is; `clean`, 1 when it was closed and needs no check; `unsettled`,
-/// how many row ids its writer may have given beyond those that `changes` tells of.
+/// how many row ids its writer may have given beyond those that `changes` tells of;
+/// `flags_version`, what the flags mean, if somebody said.
 const TABLES: &str = "
     CREATE TABLE main.shapes (
         id INTEGER PRIMARY KEY,
@@ -35,8 +37,10 @@ const TABLES: &str = "
         comparable BLOB NOT NULL,
         hash INTEGER NOT NULL,
         snapshot INTEGER NOT NULL,
-        relations BLOB NOT NULL
+        relations BLOB NOT NULL,
+        flags INTEGER NOT NULL
     ) STRICT;
+    CREATE TABLE main.ages (piece INTEGER PRIMARY KEY, items BLOB NOT NULL) STRICT;
     CREATE TABLE main.bodies (
         id INTEGER PRIMARY KEY,
         checksum INTEGER NOT NULL,
@@ -56,11 +60,12 @@ const TABLES: &str = "
 /// A body of a kilobyte in a page of four would leave a quarter of it empty.
 pub(crate) const PAGE_SIZE: u32 = 16_384;
 
-pub(crate) const INSERT_SHAPE: &str = "INSERT INTO main.shapes VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+pub(crate) const INSERT_SHAPE: &str = "INSERT INTO main.shapes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 pub(crate) const INSERT_BODY: &str = "INSERT INTO main.bodies VALUES (?1, ?2, ?3)";
 pub(crate) const DELETE_SHAPE: &str = "DELETE FROM main.shapes WHERE id = ?1";
 pub(crate) const DELETE_BODY: &str = "DELETE FROM main.bodies WHERE id = ?1";
 pub(crate) const MARK_SHAPE: &str = "UPDATE main.shapes SET snapshot = ?2 WHERE id = ?1";
+pub(crate) const FLAG_SHAPE: &str = "UPDATE main.shapes SET flags = ?2 WHERE id = ?1";
 pub(crate) const DELETE_SHAPES_BELOW: &str = "DELETE FROM main.shapes WHERE id < ?1";
 pub(crate) const DELETE_BODIES_BELOW: &str = "DELETE FROM main.bodies WHERE id < ?1";
 pub(crate) const INSERT_CHANGES: &str = "INSERT INTO main.changes VALUES (?1, ?2, ?3)";
@@ -68,10 +73,10 @@ pub(crate) const PRUNE_CHANGES: &str = "DELETE FROM main.changes WHERE batch <= 
 pub(crate) const READ_META: &str = "SELECT value FROM main.meta WHERE key = ?1";
 pub(crate) const WRITE_META: &str = "INSERT OR REPLACE INTO main.meta VALUES (?1, ?2)";
 pub(crate) const READ_BODY: &str = "SELECT checksum, shape FROM main.bodies WHERE id = ?1";
-pub(crate) const READ_SHAPES_FROM: &str = "SELECT id, handle, comparable, hash, snapshot, relations FROM main.shapes WHERE id >= ?1 ORDER BY id";
+pub(crate) const READ_SHAPES_FROM: &str = "SELECT id, handle, comparable, hash, snapshot, relations, flags FROM main.shapes WHERE id >= ?1 ORDER BY id";
 pub(crate) const FIRST_SHAPE: &str = "SELECT coalesce(min(id), 0) FROM main.shapes";
 pub(crate) const LAST_SHAPE: &str = "SELECT coalesce(max(id), 0) FROM main.shapes";
-pub(crate) const READ_SNAPSHOT: &str = "SELECT snapshot FROM main.shapes WHERE id = ?1";
+pub(crate) const READ_CHANGING: &str = "SELECT snapshot, flags FROM main.shapes WHERE id = ?1";
 pub(crate) const READ_CHANGES: &str =
     "SELECT batch, next_row, rows FROM main.changes WHERE batch > ?1 ORDER BY batch";
 /// The next row id is beyond every row, even in a file that lost some changes.
@@ -96,6 +101,13 @@ pub(crate) const SKIP_ROWS: &str =
 pub(crate) const DELETE_BODILESS: &str =
     "DELETE FROM main.shapes WHERE id NOT IN (SELECT id FROM main.bodies)";
 
+pub(crate) const DELETE_AGES: &str = "DELETE FROM main.ages";
+pub(crate) const INSERT_AGES: &str = "INSERT INTO main.ages VALUES (?1, ?2)";
+pub(crate) const READ_AGES: &str = "SELECT piece, items FROM main.ages ORDER BY piece";
+
+/// The key in `meta` of what the flags in the file mean.
+pub(crate) const FLAGS_VERSION: &str = "flags_version";
+
 /// Every statement the store runs on its tables, with a name, as `explain` shows
 /// them.
 pub const STATEMENTS: &[(&str, &str)] = &[
@@ -104,6 +116,7 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("delete_shape", DELETE_SHAPE),
     ("delete_body", DELETE_BODY),
     ("mark_shape", MARK_SHAPE),
+    ("flag_shape", FLAG_SHAPE),
     ("delete_shapes_below", DELETE_SHAPES_BELOW),
     ("delete_bodies_below", DELETE_BODIES_BELOW),
     ("insert_changes", INSERT_CHANGES),
@@ -114,12 +127,15 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("read_shapes_from", READ_SHAPES_FROM),
     ("first_shape", FIRST_SHAPE),
     ("last_shape", LAST_SHAPE),
-    ("read_snapshot", READ_SNAPSHOT),
+    ("read_changing", READ_CHANGING),
     ("read_changes", READ_CHANGES),
     ("delete_bodiless", DELETE_BODILESS),
     ("read_last_change", READ_LAST_CHANGE),
     ("read_label", READ_LABEL),
     ("skip_rows", SKIP_ROWS),
+    ("delete_ages", DELETE_AGES),
+    ("insert_ages", INSERT_AGES),
+    ("read_ages", READ_AGES),
 ];
 
 /// Which database a file holds: drawn once, and the same in a copy of it.
@@ -172,6 +188,11 @@ pub(crate) fn read_meta_bytes(conn: &Connection, key: &str) -> rusqlite::Result<
     read.query_row([key], |row| Ok(row.get_ref(0)?.as_bytes()?.to_vec())).optional()
 }
 
+pub(crate) fn read_flags_version(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let bytes = read_meta_bytes(conn, FLAGS_VERSION)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
 pub(crate) fn write_meta(
     conn: &Connection,
     key: &str,
@@ -201,6 +222,7 @@ impl<'a> Insert<'a> {
             entry.hash,
             snapshot as u8,
             relations.as_slice(),
+            entry.flags,
         ];
         self.shape.execute(values).map(drop)
     }
@@ -269,6 +291,7 @@ pub(crate) fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         hash: row.get(3)?,
         snapshot: Snapshot::from_number(unsigned(row, 4)?),
         oids: unpack_oids(row.get_ref(5)?.as_blob()?),
+        flags: unsigned(row, 6)? as u8,
     })
 }
 

@@ -20,25 +20,42 @@ pub(crate) struct SeqLock<const N: usize> {
 impl<const N: usize> SeqLock<N> {
     /// The first `M` words, unless they were being replaced.
     pub(crate) fn read<const M: usize>(&self) -> Option<[u64; M]> {
+        self.read_with(|| ()).map(|(words, ())| words)
+    }
+
+    /// The same with something beside the words that [`SeqLock::write_with`] replaces with
+    /// them: what is read belongs to the words.
+    pub(crate) fn read_with<T, const M: usize>(
+        &self,
+        beside: impl FnOnce() -> T,
+    ) -> Option<([u64; M], T)> {
         const { assert!(M <= N) };
-        // Pairs with the Release store that ends `write`.
+        // Pairs with the Release store that ends `write_with`.
         let before = self.version.load(Acquire);
         if before & 1 == 1 {
             return None;
         }
         let words = std::array::from_fn(|i| self.word(i).load(Relaxed));
+        let beside = beside();
         // Orders the loads above before the second look at the version; pairs
-        // with the Release fence in `write`.
+        // with the Release fence in `write_with`.
         fence(Acquire);
-        (self.version.load(Relaxed) == before).then_some(words)
+        (self.version.load(Relaxed) == before).then_some((words, beside))
     }
 
     /// Replaces the words. Mutator only.
+    #[cfg(loom)]
     pub(crate) fn write(&self, words: &[u64; N]) {
+        self.write_with(words, || ());
+    }
+
+    /// The same, and something beside them. Mutator only.
+    pub(crate) fn write_with(&self, words: &[u64; N], beside: impl FnOnce()) {
         let version = self.version.load(Relaxed);
         self.version.store(version.wrapping_add(1), Relaxed);
         // No word may be seen before the odd version is.
         fence(Release);
+        beside();
         for (slot, word) in self.words.iter().zip(words) {
             slot.store(*word, Relaxed);
         }

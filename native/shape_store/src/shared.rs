@@ -19,6 +19,7 @@ use crate::{
     Notify,
     bodies::Bodies,
     body::Dictionary,
+    clock::Clock,
     command::Command,
     connection::MEMORY,
     error::ReadError,
@@ -43,6 +44,7 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) index: Index,
+    pub(crate) clock: Clock,
     pub(crate) pending: Pending,
     pub(crate) bodies: Bodies,
     /// What packs the bodies that were read.
@@ -89,6 +91,7 @@ impl Shared {
         );
         Self {
             index: Index::new(),
+            clock: Clock::new(Arc::clone(&options.system), options.clock),
             pending: Pending::new(),
             bodies: Bodies::new(options.cache_bytes),
             dictionary: Arc::default(),

@@ -2,7 +2,11 @@
 
 use std::sync::OnceLock;
 
-use crate::cell::{self, Cell};
+use crate::{
+    cell::{self, Cell},
+    sync::{AtomicU32, AtomicU64},
+    touch::Mark,
+};
 
 /// The position of an entry's cell. Reused after the entry is gone.
 pub(crate) type EntryId = u32;
@@ -14,7 +18,36 @@ const SEGMENTS: usize = (u32::BITS - FIRST_BITS) as usize;
 /// third 128. A new one is zeroed memory that the system gives page by page as
 /// cells are filled.
 pub(crate) struct Slab {
-    segments: [OnceLock<Box<[Cell]>>; SEGMENTS],
+    segments: [OnceLock<Segment>; SEGMENTS],
+}
+
+/// The marks are apart from the cells: a touch writes to no memory that a lookup reads, and
+/// a look at all of them reads nothing else.
+struct Segment {
+    cells: Box<[Cell]>,
+    stamps: Box<[AtomicU64]>,
+    holds: Box<[AtomicU32]>,
+}
+
+impl Segment {
+    fn new(len: usize) -> Self {
+        Self { cells: cell::vacant(len), stamps: zeroed(len), holds: zeroed(len) }
+    }
+
+    fn slot(&self, offset: usize) -> Option<(&Cell, Mark<'_>)> {
+        let (stamp, holds) = (self.stamps.get(offset)?, self.holds.get(offset)?);
+        Some((self.cells.get(offset)?, Mark::new(stamp, holds)))
+    }
+}
+
+#[cfg(not(loom))]
+fn zeroed<T: bytemuck::Zeroable>(len: usize) -> Box<[T]> {
+    bytemuck::allocation::zeroed_slice_box(len)
+}
+
+#[cfg(loom)]
+fn zeroed<T: Default>(len: usize) -> Box<[T]> {
+    (0..len).map(|_| T::default()).collect()
 }
 
 /// Which ids are free. Holding it mutably is what makes somebody the mutator:
@@ -33,12 +66,31 @@ impl Slab {
     /// The cell of `id`, if its segment was ever needed.
     pub(crate) fn get(&self, id: EntryId) -> Option<&Cell> {
         let (segment, offset) = locate(id);
-        self.segments.get(segment)?.get()?.get(offset)
+        self.segments.get(segment)?.get()?.cells.get(offset)
+    }
+
+    /// The same with its mark.
+    pub(crate) fn slot(&self, id: EntryId) -> Option<(&Cell, Mark<'_>)> {
+        let (segment, offset) = locate(id);
+        self.segments.get(segment)?.get()?.slot(offset)
+    }
+
+    /// The stamps of these ids, in pieces, each with its first id.
+    pub(crate) fn stamps(
+        &self,
+        ids: std::ops::Range<EntryId>,
+    ) -> impl Iterator<Item = (EntryId, &[AtomicU64])> {
+        let segments = self.segments.iter().map_while(OnceLock::get).enumerate();
+        segments.map_while(move |(segment, there)| {
+            let start = start_of(segment);
+            let wanted = (ids.end as usize).checked_sub(start).filter(|left| *left > 0)?;
+            Some((start as EntryId, there.stamps.get(..wanted).unwrap_or(&there.stamps)))
+        })
     }
 
     /// The cell of a fresh or freed id, or `None` when 2^31 are in use.
-    pub(crate) fn allocate(&self, free: &mut FreeIds) -> Option<(EntryId, &Cell)> {
-        let id = match free.freed.pop() {
+    pub(crate) fn allocate(&self, free: &mut FreeIds) -> Option<(EntryId, &Cell, Mark<'_>)> {
+        let id = match self.freed(free) {
             Some(id) => id,
             None if free.next < u32::MAX / 2 => {
                 free.next += 1;
@@ -47,13 +99,30 @@ impl Slab {
             None => return None,
         };
         let (segment, offset) = locate(id);
-        let cells = self.segments.get(segment)?.get_or_init(|| cell::vacant(segment_len(segment)));
-        Some((id, cells.get(offset)?))
+        let there = self.segments.get(segment)?;
+        let (cell, mark) = there.get_or_init(|| Segment::new(segment_len(segment))).slot(offset)?;
+        Some((id, cell, mark))
+    }
+
+    /// A freed id whose cell nobody holds; one that is held comes to its turn later.
+    fn freed(&self, free: &mut FreeIds) -> Option<EntryId> {
+        let id = *free.freed.last()?;
+        if self.slot(id).is_some_and(|(_, mark)| mark.is_held()) {
+            let last = free.freed.len() - 1;
+            free.freed.swap(0, last);
+            return None;
+        }
+        free.freed.pop()
     }
 
     /// Bytes of the segments that exist.
     pub(crate) fn bytes(&self) -> usize {
-        self.segments.iter().filter_map(OnceLock::get).map(|s| size_of_val::<[Cell]>(s)).sum()
+        let bytes = |segment: &Segment| {
+            size_of_val::<[Cell]>(&segment.cells)
+                + size_of_val::<[AtomicU64]>(&segment.stamps)
+                + size_of_val::<[AtomicU32]>(&segment.holds)
+        };
+        self.segments.iter().filter_map(OnceLock::get).map(bytes).sum()
     }
 }
 
@@ -75,8 +144,11 @@ fn segment_len(segment: usize) -> usize {
 
 fn locate(id: EntryId) -> (usize, usize) {
     let segment = (u32::BITS - (id >> FIRST_BITS).leading_zeros()) as usize;
-    let start = if segment == 0 { 0 } else { segment_len(segment) };
-    (segment, id as usize - start)
+    (segment, id as usize - start_of(segment))
+}
+
+fn start_of(segment: usize) -> usize {
+    if segment == 0 { 0 } else { segment_len(segment) }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! A store, as its callers see it.
 
 mod changes;
+mod flags;
 mod lookups;
+mod meta;
 mod waiting;
 
 use std::{
@@ -12,6 +14,7 @@ use std::{
 pub use self::{
     changes::{NewShape, Request},
     lookups::{Found, Place},
+    meta::Coldest,
 };
 use crate::{
     Notify,

@@ -7,6 +7,7 @@
 //! is at any time is one value: opening, the writer ([`Writing`]) or a follower
 //! ([`Following`]). All that belongs to a role is made when it begins, and goes with it.
 
+mod ages;
 mod closing;
 mod commit;
 mod context;

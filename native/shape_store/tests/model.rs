@@ -18,17 +18,40 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::{Running, Shape, file_in, named, open, unsynced};
 use proptest::prelude::*;
-use shape_store::{ChangeError, Location, Operation, Options, Request, Snapshot};
+use shape_store::{
+    ChangeError, HostClock, Location, NewShape, Operation, Options, Request, Snapshot,
+};
 
 const HANDLES: usize = 9;
 const SHAPES: u32 = 9;
 const OIDS: u32 = 8;
 
+/// When shapes are read: few times, so that some are the same.
+const TIMES: std::ops::Range<i64> = -6..6;
+
+/// What the host's clock says at each opening. It counts in seconds.
+const NOW: i64 = 1_000_000;
+
+/// What is in memory alone until the store closes in order.
+#[derive(Clone, Debug)]
+struct Known {
+    shape: Shape,
+    snapshot: Snapshot,
+    /// As it is in the file, when everything is.
+    persisted: Snapshot,
+    flags: u8,
+    read: Option<i64>,
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Add { handle: usize, shape: u32 },
     Remove(usize),
-    Mark(usize, bool),
+    Mark { handle: usize, done: bool, persist: bool },
+    Touch(usize, i64),
+    SetRead(usize, i64),
+    SetFlags(usize, u8),
+    SetManyFlags(u8),
     NoteUnknown(usize),
     RemoveIncomplete,
     Reset,
@@ -41,7 +64,12 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (0..HANDLES, 0..SHAPES).prop_map(|(handle, shape)| Step::Add { handle, shape }),
         6 => (0..HANDLES).prop_map(Step::Remove),
-        6 => (0..HANDLES, any::<bool>()).prop_map(|(handle, done)| Step::Mark(handle, done)),
+        6 => (0..HANDLES, any::<bool>(), any::<bool>())
+            .prop_map(|(handle, done, persist)| Step::Mark { handle, done, persist }),
+        8 => (0..HANDLES, TIMES).prop_map(|(handle, time)| Step::Touch(handle, time)),
+        3 => (0..HANDLES, TIMES).prop_map(|(handle, time)| Step::SetRead(handle, time)),
+        4 => (0..HANDLES, any::<u8>()).prop_map(|(handle, flags)| Step::SetFlags(handle, flags)),
+        1 => any::<u8>().prop_map(Step::SetManyFlags),
         1 => (0..HANDLES).prop_map(Step::NoteUnknown),
         1 => Just(Step::RemoveIncomplete),
         1 => Just(Step::Reset),
@@ -72,7 +100,7 @@ fn shape(handle: &[u8], n: u32) -> Shape {
 /// What must be true of the store.
 #[derive(Default)]
 struct Model {
-    shapes: BTreeMap<Vec<u8>, (Shape, Snapshot)>,
+    shapes: BTreeMap<Vec<u8>, Known>,
     /// What is queued since the last flush, if nothing of it can be committed.
     queued: Option<Queued>,
 }
@@ -126,11 +154,13 @@ impl Run {
             Step::Add { handle: h, shape: s } => {
                 let new = shape(&handle(h), s);
                 let taken = model.shapes.contains_key(&new.handle);
-                let equal = model.shapes.values().find(|(other, _)| other.digest == new.digest);
-                match (store.add(&new), taken, equal) {
+                let equal = model.shapes.values().find(|other| other.shape.digest == new.digest);
+                let request = Request::default();
+                let added = store.store.add(NewShape { flags: s as u8, ..new.to_add() }, request);
+                match (added, taken, equal) {
                     (Err(ChangeError::DuplicateHandle), true, _) => {}
-                    (Err(ChangeError::DuplicateShape(there)), false, Some((other, _))) => {
-                        assert_eq!(there.as_slice(), other.handle);
+                    (Err(ChangeError::DuplicateShape(there)), false, Some(other)) => {
+                        assert_eq!(there.as_slice(), other.shape.handle);
                     }
                     (Ok(seq), false, None) => {
                         assert_eq!(seq, store.last());
@@ -138,7 +168,12 @@ impl Run {
                             queued.diff += 1;
                             queued.added.insert(new.handle.clone());
                         });
-                        model.shapes.insert(new.handle.clone(), (new, Snapshot::None));
+                        let none = Snapshot::None;
+                        let (shape, flags) = (new, s as u8);
+                        let handle = shape.handle.clone();
+                        let known =
+                            Known { shape, snapshot: none, persisted: none, flags, read: None };
+                        model.shapes.insert(handle, known);
                     }
                     other => panic!("{step:?} gave {other:?}"),
                 }
@@ -148,17 +183,56 @@ impl Run {
                 (Err(ChangeError::Unknown), None) => {}
                 other => panic!("{step:?} gave {other:?}"),
             },
-            Step::Mark(h, done) => {
+            Step::Mark { handle: h, done: false, persist: false } => {
+                let marked = store.mark_in_memory(&handle(h), Snapshot::Started);
+                match (marked, model.shapes.get_mut(&handle(h))) {
+                    (Ok(()), Some(known)) => known.snapshot = known.snapshot.max(Snapshot::Started),
+                    (Err(ChangeError::Unknown), None) => {}
+                    other => panic!("{step:?} gave {other:?}"),
+                }
+            }
+            Step::Mark { handle: h, done, .. } => {
                 let to = if done { Snapshot::Complete } else { Snapshot::Started };
                 let marked = store.mark(&handle(h), to, Request::default());
                 match (marked, model.shapes.get_mut(&handle(h))) {
-                    (Ok(_), Some((_, snapshot))) => {
-                        *snapshot = to.max(*snapshot);
+                    (Ok(_), Some(known)) => {
+                        known.snapshot = to.max(known.snapshot);
+                        known.persisted = known.snapshot;
                         model.queue(paused, |_| {});
                     }
                     (Err(ChangeError::Unknown), None) => {}
                     other => panic!("{step:?} gave {other:?}"),
                 }
+            }
+            Step::Touch(h, time) => {
+                let known = model.shapes.get_mut(&handle(h));
+                assert_eq!(store.touch(&handle(h), time), known.is_some());
+                known.into_iter().for_each(|known| known.read = known.read.max(Some(time)));
+            }
+            Step::SetRead(h, time) => {
+                let known = model.shapes.get_mut(&handle(h));
+                assert_eq!(store.set_last_read(&handle(h), time), known.is_some());
+                known.into_iter().for_each(|known| known.read = Some(time));
+            }
+            Step::SetFlags(h, flags) => {
+                let set = store.set_flags(&handle(h), flags, Request::default());
+                match (set, model.shapes.get_mut(&handle(h))) {
+                    (Ok(_), Some(known)) => {
+                        known.flags = flags;
+                        model.queue(paused, |_| {});
+                    }
+                    (Err(ChangeError::Unknown), None) => {}
+                    other => panic!("{step:?} gave {other:?}"),
+                }
+            }
+            Step::SetManyFlags(flags) => {
+                let all: Vec<_> = (0..HANDLES).map(handle).collect();
+                let all: Vec<_> = all.iter().map(|handle| (handle.as_slice(), flags)).collect();
+                store.set_many_flags(&all).unwrap();
+                if model.shapes.values().any(|known| known.flags != flags) {
+                    model.queue(paused, |_| {});
+                }
+                model.shapes.values_mut().for_each(|known| known.flags = flags);
             }
             Step::NoteUnknown(h) => {
                 store.note_unknown(Operation::Remove, &handle(h), Request::default()).unwrap();
@@ -169,7 +243,7 @@ impl Run {
                 let expected: Vec<_> = model
                     .shapes
                     .iter()
-                    .filter(|(_, (_, snapshot))| *snapshot != Snapshot::Complete)
+                    .filter(|(_, known)| known.snapshot != Snapshot::Complete)
                     .map(|(handle, _)| handle.clone())
                     .collect();
                 assert!(removed.iter().map(|h| h.to_vec()).eq(expected.iter().cloned()));
@@ -200,34 +274,79 @@ impl Run {
                 assert_eq!(self.store.opening.shapes, self.model.shapes.len());
                 self.model.queued = Some(Queued::default());
                 self.paused = self.options.manual_flush;
+                self.reopened();
             }
         }
         self.agree();
     }
 
+    /// The file has ages, of the clock at the end; the store has times, of the clock when it
+    /// opened. Both clocks went on for some seconds at most.
+    fn reopened(&mut self) {
+        for (handle, known) in &mut self.model.shapes {
+            known.snapshot = known.persisted;
+            let read = self.store.meta(handle).unwrap().read.unwrap();
+            let expected = known.read.unwrap_or(NOW);
+            assert!((expected - 120..=expected + 120).contains(&read), "{read}: not {expected}");
+            known.read = Some(read);
+        }
+    }
+
+    fn meta_agrees(&self) {
+        let (store, shapes) = (&self.store, &self.model.shapes);
+        for handle in (0..HANDLES).map(handle) {
+            let meta = store.meta(&handle);
+            let known = shapes.get(&handle);
+            let found = meta.as_ref().map(|meta| (meta.read, meta.entry.flags));
+            assert_eq!(found, known.map(|known| (known.read, known.flags)));
+            if let Some(known) = known {
+                assert_eq!(store.lookup(&known.shape.digest, None), meta);
+            }
+        }
+        let mut read: Vec<_> =
+            shapes.iter().filter_map(|(handle, known)| Some((known.read?, handle))).collect();
+        read.sort();
+        for n in [0, 1, 3, HANDLES + 1] {
+            let coldest = store.least_recently_read(n, NOW);
+            let expected = &read[..n.min(read.len())];
+            assert!(
+                coldest.handles.iter().map(|h| h.to_vec()).eq(expected.iter().map(|e| e.1.clone()))
+            );
+            assert_eq!(coldest.last_read, expected.last().map(|e| e.0));
+        }
+        for (mask, value) in [(0, 0), (1, 1), (1, 0), (128, 128), (3, 1), (255, 7), (4, 1)] {
+            let with = shapes.iter().filter(|(_, known)| known.flags & mask == value);
+            let expected: Vec<_> = with.map(|(handle, _)| handle.clone()).collect();
+            assert_eq!(store.count_by_flags(mask, value), expected.len());
+            let found = store.handles_by_flags(mask, value);
+            assert!(found.iter().map(|h| h.to_vec()).eq(expected));
+        }
+    }
+
     fn agree(&self) {
+        self.meta_agrees();
         let (store, shapes) = (&self.store, &self.model.shapes);
         assert_eq!(store.count(), shapes.len());
         for handle in (0..HANDLES).map(handle) {
             let entry = store.entry(&handle);
             assert_eq!(entry.is_some(), shapes.contains_key(&handle));
-            if let (Some(entry), Some((shape, snapshot))) = (entry, shapes.get(&handle)) {
-                assert!(shape.is(&entry), "{entry:?} is not {shape:?}");
-                assert_eq!(entry.snapshot, *snapshot);
+            if let (Some(entry), Some(known)) = (entry, shapes.get(&handle)) {
+                assert!(known.shape.is(&entry), "{entry:?} is not {known:?}");
+                assert_eq!(entry.snapshot, known.snapshot);
             }
-            let body = shapes.get(&handle).map(|(shape, _)| shape.body.clone());
+            let body = shapes.get(&handle).map(|known| known.shape.body.clone());
             assert_eq!(store.whole_body(&handle), body);
         }
         for n in 0..SHAPES {
             let digest = shape(b"", n).digest;
-            let there = shapes.values().find(|(shape, _)| shape.digest == digest);
+            let there = shapes.values().find(|known| known.shape.digest == digest);
             let found = store.handle_for(&digest).map(|handle| handle.to_vec());
-            assert_eq!(found, there.map(|(shape, _)| shape.handle.clone()));
+            assert_eq!(found, there.map(|known| known.shape.handle.clone()));
         }
         for oids in [vec![], vec![3], vec![0, 5], (0..OIDS).collect()] {
             let reads = |shape: &Shape| shape.oids.iter().any(|oid| oids.contains(oid));
-            let expected: Vec<_> =
-                shapes.values().filter(|(s, _)| reads(s)).map(|(s, _)| s.handle.clone()).collect();
+            let of_them = shapes.values().map(|known| &known.shape).filter(|shape| reads(shape));
+            let expected: Vec<_> = of_them.map(|shape| shape.handle.clone()).collect();
             let found = store.handles_for_relations(&oids, usize::MAX).unwrap();
             assert!(found.iter().map(|h| h.to_vec()).eq(expected));
         }
@@ -261,6 +380,7 @@ impl Run {
 fn run(mut options: Options, steps: &[Step], manual: bool, cache: usize) {
     options.manual_flush = manual;
     options.cache_bytes = cache;
+    options.clock = HostClock { now: NOW, per_second: 1 };
     if options.location != Location::Memory {
         options = unsynced(options);
     }

@@ -123,9 +123,9 @@ fn a_row_that_repeats_one_before_it_is_left_out() {
     (0..5).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
     store.close();
     let repeat = "
-        INSERT INTO shapes SELECT 11, handle, zeroblob(32), 0, 2, relations FROM shapes WHERE id = 1;
-        INSERT INTO shapes SELECT 12, x'aa', comparable, 0, 2, relations FROM shapes WHERE id = 2;
-        INSERT INTO shapes SELECT 13, x'aa', zeroblob(32), 0, 2, x'05000000' FROM shapes WHERE id = 3;";
+        INSERT INTO shapes SELECT 11, handle, zeroblob(32), 0, 2, relations, 0 FROM shapes WHERE id = 1;
+        INSERT INTO shapes SELECT 12, x'aa', comparable, 0, 2, relations, 0 FROM shapes WHERE id = 2;
+        INSERT INTO shapes SELECT 13, x'aa', zeroblob(32), 0, 2, x'05000000', 0 FROM shapes WHERE id = 3;";
     sql::execute(path_of(&options), repeat);
     let store = open(options);
     assert_eq!((store.opening.shapes, store.count(), store.places().len()), (6, 6, 6));

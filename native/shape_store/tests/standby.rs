@@ -18,6 +18,10 @@ mod common;
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::atomic::{
+        AtomicBool,
+        Ordering::{Acquire, Release},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,7 +30,7 @@ use common::{
     unsynced,
 };
 use crossbeam_channel::unbounded;
-use shape_store::{ChangeError, Event, NotWritable, Options, Outcome, State};
+use shape_store::{ChangeError, Event, HostClock, NotWritable, Options, Outcome, Snapshot, State};
 
 /// How soon a standby must show what the writer committed; ten times what is
 /// promised, for busy machines.
@@ -246,4 +250,51 @@ fn a_writer_that_is_promoted_stays_what_it_is() {
     let path = path_of(&file_in(&folder)).to_path_buf();
     store.close();
     assert!(sql::stored(&path).is_empty());
+}
+
+/// Taking over makes no entry vanish for who looks for it, and forgets no time of reading.
+/// What came with it counts as read when it came.
+#[test]
+fn a_standby_keeps_what_it_knows_when_it_takes_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut other = Other::start(folder.path());
+    (0..200).for_each(|n| drop(other.tell(&format!("add {n}"))));
+    let clock = HostClock { now: 5_000, per_second: 1_000 };
+    let store = open(Options { clock, ..file_in(&folder) });
+    let read = |n| store.meta(&shape(n).handle).unwrap().read;
+    // Loaded: read at that moment, though the other one never read it.
+    assert!((5_000..65_000).contains(&read(0).unwrap()));
+    (0..100).for_each(|n| assert!(store.set_last_read(&shape(n).handle, i64::from(n))));
+    store.mark_in_memory(&shape(5).handle, Snapshot::Started).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for seed in 0..2 {
+            let (store, done) = (&store.store, &done);
+            scope.spawn(move || {
+                let mut chance = common::rng::Rng(seed);
+                while !done.load(Acquire) {
+                    let n = chance.below(200) as u32;
+                    let there = shape(n);
+                    assert!(there.is(&store.meta(&there.handle).expect("it is there").entry));
+                    assert!(store.lookup(&there.digest, None).is_some());
+                    if n >= 100 {
+                        assert!(store.touch(&there.handle, 70_000 + i64::from(n)));
+                    }
+                }
+            });
+        }
+        (200..210).for_each(|n| drop(other.tell(&format!("add {n}"))));
+        follows("the last add", || store.entry(&shape(209).handle).is_some());
+        other.tell("complete 7");
+        promote(&store).unwrap();
+        (210..215).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+        done.store(true, Release);
+    });
+    assert!((0..100).all(|n| read(n) == Some(i64::from(n))));
+    assert!((200..210).all(|n| (5_000..65_000).contains(&read(n).unwrap())));
+    assert!((210..215).all(|n| read(n).is_none()));
+    assert_eq!(store.entry(&shape(5).handle).unwrap().snapshot, Snapshot::Started);
+    assert_eq!(store.entry(&shape(7).handle).unwrap().snapshot, Snapshot::Complete);
+    other.close();
+    store.close();
 }

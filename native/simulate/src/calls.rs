@@ -129,6 +129,7 @@ impl World {
             digest,
             hash: shape as u32,
             oids: &oids,
+            flags: 0,
             body: &body,
         };
         let added = self.call(number, |store| {
@@ -184,8 +185,14 @@ impl World {
                 return None;
             }
             let digest = Digest::of(handle.as_bytes());
-            let new =
-                NewShape { handle: handle.as_bytes(), digest, hash: 0, oids: &[], body: b"x" };
+            let new = NewShape {
+                handle: handle.as_bytes(),
+                digest,
+                hash: 0,
+                oids: &[],
+                flags: 0,
+                body: b"x",
+            };
             Some((state, store.add(new, Request::default())))
         });
         match answer.flatten() {

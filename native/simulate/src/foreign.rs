@@ -48,6 +48,7 @@ pub(crate) fn prepare() {
                 digest: Digest::of(handle.as_bytes()),
                 hash: number,
                 oids: &[number],
+                flags: 0,
                 body: &body_of(&handle),
             };
             store.add(shape, Request::default()).expect("the other's store takes a shape");

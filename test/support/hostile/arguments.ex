@@ -13,8 +13,8 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     verified: [:store, :digests],
     not_verified: [:store, :bytes],
     promote: [:store, :ref],
-    add: [:store, :handle, :bytes, :number, :oids, :body, :flag, :ticket, :flag],
-    add_large: [:store, :handle, :bytes, :number, :oids, :body, :flag, :ticket, :flag],
+    add: [:store, :handle, :bytes, :number, :oids, :flags, :body, :flag, :ticket, :flag],
+    add_large: [:store, :handle, :bytes, :number, :oids, :flags, :body, :flag, :ticket, :flag],
     take_back: [:owed],
     remove: [:store, :handle, :ticket, :flag],
     mark: [:store, :handle, :snapshot, :ticket, :flag],
@@ -37,6 +37,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     handles_for_relations: [:store, :oids],
     all_handles_for_relations: [:store, :oids],
     cursor: [:store],
+    cursors: [:store, :number],
     next_meta: [:store, :cursor, :number],
     next_shapes: [:store, :cursor, :number, :permit],
     ask_shapes: [:store, :cursor, :number, :flag, :ref],
@@ -46,6 +47,20 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     give_permit_back: [:permit],
     limit_permits: [:number],
     pending_change: [:store, :handle],
+    touch: [:store, :handle, :time],
+    set_last_read: [:store, :handle, :time],
+    validate: [:store, :handle, :number],
+    validate_shape: [:store, :handle, :bytes],
+    meta: [:store, :handle],
+    lookup: [:store, :bytes, :time],
+    next_whole_meta: [:store, :cursor, :number],
+    least_recently_used: [:store, :number, :time],
+    mark_in_memory: [:store, :handle, :snapshot],
+    set_flags: [:store, :handle, :flags, :ticket],
+    set_many_flags: [:store, :flagged],
+    count_by_flags: [:store, :flags, :flags],
+    handles_by_flags: [:store, :flags, :flags],
+    set_flags_version: [:store, :bytes],
     pending_body: [:store, :handle],
     pending_handle: [:store, :bytes],
     ask_reader: [:store, :ref],
@@ -128,6 +143,9 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   defp proper(:digests, _pool), do: some(fn -> Enum.random([nil, :rand.bytes(32), ""]) end)
   defp proper(:number, _pool), do: Enum.random([0, 1, 2, 50, :rand.uniform(10_000)])
   defp proper(:oids, _pool), do: some(fn -> oid(:rand.uniform(20)) end)
+  defp proper(:flags, _pool), do: :rand.uniform(256) - 1
+  defp proper(:flagged, pool), do: some(fn -> {proper(:handle, pool), proper(:flags, pool)} end)
+  defp proper(:time, _pool), do: Enum.random([nil, 0, System.monotonic_time() | @integers])
   defp proper(:flag, _pool), do: Enum.random([true, false])
   defp proper(:snapshot, _pool), do: Enum.random([:started, :complete])
 
@@ -159,6 +177,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     sizes
     |> Map.new(&{&1, Enum.random([1, 10, 1_000, 1_000_000])})
     |> Map.merge(%{synchronous: Enum.random([:off, :normal, :full]), sources: []})
+    |> Map.merge(%{keep_last_read_times: Enum.random([true, false]), clock: {0, 1_000_000_000}})
     |> Map.merge(%{exclusive_mode: path == ":memory:", manual_flush_only: false, path: path})
   end
 

@@ -37,7 +37,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @type handle :: String.t()
   @type shape :: Shapes.shape()
   @type relation :: {non_neg_integer(), {String.t(), String.t()}}
-  @type durable :: [durability: Options.durability()]
+  @type durability :: {:durability, Options.durability()}
+  @type durable :: [durability()]
+  @type flags :: byte()
+
+  @typedoc "All that is known of a shape, but for its definition."
+  @type meta :: %{
+          handle: handle(),
+          hash: non_neg_integer(),
+          snapshot_started?: boolean(),
+          snapshot_complete?: boolean(),
+          last_read_time: integer() | nil,
+          flags: flags()
+        }
 
   # Shapes that are read in one go, and share what they have in common.
   @shapes_at_once 512
@@ -69,8 +81,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   `{:error, :duplicate_handle}` when the handle is taken, and
   `{:error, {:duplicate_shape, handle}}` when an equal shape is there under
   another. Of several callers with one handle or one shape exactly one succeeds.
+
+  `flags: 0..255` are the shape's flags; without them they are what the stack's option
+  `flags` says, or 0.
   """
-  @spec add_shape(stack_id(), shape(), handle(), durable()) ::
+  @spec add_shape(stack_id(), shape(), handle(), [durability() | {:flags, flags()}]) ::
           {:ok, non_neg_integer()} | {:error, term()}
   def add_shape(stack_id, shape, handle, opts \\ [])
 
@@ -105,11 +120,43 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def remove_shape(stack_id, handle, _opts),
     do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
-  @doc "Notes that the first snapshot of a shape is being written; `:error` when there is none."
-  @spec mark_snapshot_started(stack_id(), handle(), durable()) :: :ok | :error | {:error, term()}
+  @doc """
+  Notes that the first snapshot of a shape is being written; `:error` when there is none.
+
+  With `persist: false` in memory alone, which costs SQLite nothing and is forgotten
+  when the stack stops. What has to be known after a restart is whether it is complete.
+  """
+  @spec mark_snapshot_started(stack_id(), handle(), [{:persist, boolean()} | durability()]) ::
+          :ok | :error | {:error, term()}
   def mark_snapshot_started(stack_id, handle, opts \\ []) do
-    mark(stack_id, handle, :started, opts)
+    case pop_persist(opts) do
+      {true, opts} ->
+        mark(stack_id, handle, :started, opts)
+
+      {false, []} ->
+        mark_in_memory(stack_id, handle, :started)
+
+      {_persist, _opts} ->
+        raise ArgumentError,
+              "option :persist is true, or false and the only one, in #{inspect(opts)}"
+    end
   end
+
+  # What is no list of options is refused where the others are.
+  defp pop_persist(opts) do
+    if Keyword.keyword?(opts), do: Keyword.pop(opts, :persist, true), else: {true, opts}
+  end
+
+  defp mark_in_memory(stack_id, handle, snapshot)
+       when is_stack_id(stack_id) and is_handle(handle) do
+    with {:ok, store} <- Stores.fetch(stack_id),
+         {:error, :unknown} <- Native.mark_in_memory(store, handle, snapshot) do
+      :error
+    end
+  end
+
+  defp mark_in_memory(stack_id, handle, _snapshot),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
   @doc """
   Notes that the first snapshot of a shape is written; `:error` when there is none.
@@ -137,7 +184,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def reset(stack_id) when is_stack_id(stack_id) do
     with {:ok, store} <- Stores.fetch(stack_id),
          :ok <- Borrowed.check(store, "the removal of everything"),
-         {:ok, seq} <- as_writer(store, &Native.reset/1) do
+         {:ok, seq} <- as_writer(stack_id, store, &Native.reset/1) do
       flushed(store, seq)
     end
   end
@@ -155,8 +202,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
           {:ok, [handle()], non_neg_integer()} | {:error, term()}
   def validate_existing_shapes(stack_id) when is_stack_id(stack_id) do
     with {:ok, store} <- Stores.fetch(stack_id),
-         :ok <- Writes.promote(store),
-         {:ok, removed, seq} <- as_writer(store, &Native.remove_incomplete/1),
+         :ok <- promote(stack_id, store),
+         {:ok, removed, seq} <- as_writer(stack_id, store, &Native.remove_incomplete/1),
          :ok <- flushed(store, seq),
          {:ok, count} <- count_shapes(stack_id) do
       {:ok, removed, count}
@@ -236,6 +283,229 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   def snapshot_complete?(stack_id, handle),
     do: Arguments.refuse!(stack_id: stack_id, handle: handle)
+
+  # --- what a request asks of a shape, and leaves there
+
+  @doc "As `handle_exists?/2`; false when the stack is not running."
+  @spec has_shape_handle?(stack_id(), handle()) :: boolean()
+  def has_shape_handle?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
+    case Stores.get(stack_id) do
+      {store, _options, _about} -> Native.handle_exists(store, handle) == true
+      nil -> false
+    end
+  end
+
+  def has_shape_handle?(stack_id, handle),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle)
+
+  @doc """
+  Whether the shape that has this handle is the one with this hash, as the host computes
+  it, or is equal to this one. `:error` also when there is none.
+  """
+  @spec validate_shape_handle(stack_id(), handle(), non_neg_integer() | shape()) :: :ok | :error
+  def validate_shape_handle(stack_id, handle, hash)
+      when is_stack_id(stack_id) and is_handle(handle) and hash in 0..0xFFFFFFFF do
+    case Stores.get(stack_id) do
+      {store, _options, _about} -> ok_or_error(Native.validate(store, handle, hash))
+      nil -> :error
+    end
+  end
+
+  def validate_shape_handle(stack_id, handle, shape)
+      when is_stack_id(stack_id) and is_handle(handle) and is_shape(shape) do
+    case Stores.get(stack_id) do
+      {store, _options, _about} ->
+        {comparable, _hash} = Shapes.comparable(shape)
+        ok_or_error(Native.validate_shape(store, handle, comparable))
+
+      nil ->
+        :error
+    end
+  end
+
+  def validate_shape_handle(stack_id, handle, hash_or_shape),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle, hash_or_shape: hash_or_shape)
+
+  defp ok_or_error(:ok), do: :ok
+  defp ok_or_error(_error_or_unreadable), do: :error
+
+  @doc """
+  All that a request for a shape needs, in one call. With `touch: true` the shape was
+  read now, which `last_read_time` then says.
+  """
+  @spec lookup(stack_id(), shape(), touch: boolean()) :: {:ok, meta()} | :error
+  def lookup(stack_id, shape, opts \\ [])
+
+  def lookup(stack_id, shape, opts) when is_stack_id(stack_id) and is_shape(shape) do
+    now = if touch?(opts), do: System.monotonic_time()
+
+    case Stores.get(stack_id) do
+      {store, _options, _about} ->
+        {comparable, _hash} = Shapes.comparable(shape)
+
+        case Native.lookup(store, comparable, now) do
+          {_, _, _, _, _} = meta -> {:ok, meta(meta)}
+          _none_or_unreadable -> :error
+        end
+
+      nil ->
+        :error
+    end
+  end
+
+  def lookup(stack_id, shape, _opts),
+    do: Arguments.refuse!(stack_id: stack_id, shape: shape)
+
+  defp touch?([]), do: false
+  defp touch?(touch: touch) when is_boolean(touch), do: touch
+
+  defp touch?(other) do
+    raise ArgumentError, "the one option is :touch, true or false, not #{inspect(other)}"
+  end
+
+  defp meta({handle, hash, snapshot, last_read_time, flags}) do
+    %{
+      handle: handle,
+      hash: hash,
+      snapshot_started?: snapshot != :none,
+      snapshot_complete?: snapshot == :complete,
+      last_read_time: last_read_time,
+      flags: flags
+    }
+  end
+
+  @doc "Notes that a shape was read now; false when there is none."
+  @spec touch(stack_id(), handle()) :: boolean()
+  def touch(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
+    case Stores.get(stack_id) do
+      {store, _options, _about} -> Native.touch(store, handle, :erlang.monotonic_time())
+      nil -> false
+    end
+  end
+
+  def touch(stack_id, handle), do: Arguments.refuse!(stack_id: stack_id, handle: handle)
+
+  @doc """
+  Says when a shape was last read, in native monotonic time, be it earlier or later than
+  what was known; false when there is none.
+  """
+  @spec update_last_read_time(stack_id(), handle(), integer()) :: boolean()
+  def update_last_read_time(stack_id, handle, monotonic_native)
+      when is_stack_id(stack_id) and is_handle(handle) and is_integer(monotonic_native) and
+             monotonic_native in -0x8000000000000000..0x7FFFFFFFFFFFFFFF do
+    case Stores.get(stack_id) do
+      {store, _options, _about} -> Native.set_last_read(store, handle, monotonic_native)
+      nil -> false
+    end
+  end
+
+  def update_last_read_time(stack_id, handle, time),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle, monotonic_native: time)
+
+  @doc """
+  When a shape was last read, in native monotonic time. `nil` until it is read for the
+  first time, and when there is none. A shape that was there when the store opened, or
+  that came with another instance, was read then.
+  """
+  @spec last_read_time(stack_id(), handle()) :: integer() | nil
+  def last_read_time(stack_id, handle), do: of_meta(stack_id, handle, 3)
+
+  @doc "Whether a shape was ever read; see `last_read_time/2`."
+  @spec shape_has_been_activated?(stack_id(), handle()) :: boolean()
+  def shape_has_been_activated?(stack_id, handle), do: last_read_time(stack_id, handle) != nil
+
+  @doc """
+  The handles of the `n` shapes that were read longest ago, least recent first, by handle
+  where that is the same time, and the minutes since the last of these was read. Shapes
+  that were never read are left out. `{[], 0}` when there are none.
+
+  The answer is that of one moment, however many shapes are read meanwhile. It looks at
+  all shapes, on a dirty scheduler.
+  """
+  @spec least_recently_used(stack_id(), non_neg_integer()) :: {[handle()], number()}
+  def least_recently_used(stack_id, n)
+      when is_stack_id(stack_id) and is_integer(n) and n >= 0 do
+    now = System.monotonic_time()
+
+    with {store, _options, _about} <- Stores.get(stack_id),
+         {[_ | _] = handles, last_read} <-
+           Native.least_recently_used(store, min(n, 0xFFFFFFFF), now) do
+      # It may have been read after we looked at the clock.
+      {handles, max(now - last_read, 0) / System.convert_time_unit(60, :second, :native)}
+    else
+      _none_or_unreadable -> {[], 0}
+    end
+  end
+
+  def least_recently_used(stack_id, n), do: Arguments.refuse!(stack_id: stack_id, n: n)
+
+  # --- flags
+
+  @doc "The flags of a shape, eight bits that are the host's; `nil` when there is none."
+  @spec flags(stack_id(), handle()) :: flags() | nil
+  def flags(stack_id, handle), do: of_meta(stack_id, handle, 4)
+
+  defp of_meta(stack_id, handle, element) when is_stack_id(stack_id) and is_handle(handle) do
+    with {store, _options, _about} <- Stores.get(stack_id),
+         {_, _, _, _, _} = meta <- Native.meta(store, handle) do
+      elem(meta, element)
+    else
+      _none_or_unreadable -> nil
+    end
+  end
+
+  defp of_meta(stack_id, handle, _element),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle)
+
+  @doc "Sets all flags of a shape; `:error` when there is none."
+  @spec set_flags(stack_id(), handle(), flags(), durable()) :: :ok | :error | {:error, term()}
+  def set_flags(stack_id, handle, flags, opts \\ [])
+
+  def set_flags(stack_id, handle, flags, opts)
+      when is_stack_id(stack_id) and is_handle(handle) and flags in 0..255 do
+    with {:error, :unknown} <-
+           Writes.run(stack_id, 0, opts, &Native.set_flags(&1, handle, flags, &2)) do
+      :error
+    end
+  end
+
+  def set_flags(stack_id, handle, flags, _opts),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle, flags: flags)
+
+  @doc """
+  How many shapes have flags that are `value` under `mask`. For a mask of one bit a look
+  at a counter, and not much more for others. 0 when the stack is not running.
+  """
+  @spec count_by_flags(stack_id(), flags(), flags()) :: non_neg_integer()
+  def count_by_flags(stack_id, mask, value)
+      when is_stack_id(stack_id) and mask in 0..255 and value in 0..255 do
+    with {store, _options, _about} <- Stores.get(stack_id),
+         count when is_integer(count) <- Native.count_by_flags(store, mask, value) do
+      count
+    else
+      _unreadable -> 0
+    end
+  end
+
+  def count_by_flags(stack_id, mask, value),
+    do: Arguments.refuse!(stack_id: stack_id, mask: mask, value: value)
+
+  @doc "The handles of these shapes, sorted. Looks at all, on a dirty scheduler."
+  @spec handles_by_flags(stack_id(), flags(), flags()) :: [handle()]
+  def handles_by_flags(stack_id, mask, value)
+      when is_stack_id(stack_id) and mask in 0..255 and value in 0..255 do
+    with {store, _options, _about} <- Stores.get(stack_id),
+         handles when is_list(handles) <- Native.handles_by_flags(store, mask, value) do
+      handles
+    else
+      _unreadable -> []
+    end
+  end
+
+  def handles_by_flags(stack_id, mask, value),
+    do: Arguments.refuse!(stack_id: stack_id, mask: mask, value: value)
+
+  # --- counting
 
   @doc "How many shapes there are."
   @spec count_shapes(stack_id()) :: {:ok, non_neg_integer()} | {:error, term()}
@@ -368,6 +638,25 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     case answer(Native.next_meta(store, cursor, @metas_at_once), stack_id, :reduce_shape_meta) do
       :done -> acc
       metas -> fold_meta(store, cursor, stack_id, :lists.foldl(fun, acc, metas), fun)
+    end
+  end
+
+  @doc "As `reduce_shape_meta/3`, over all that is known of each shape, as `lookup/3` gives it."
+  @spec reduce_meta(stack_id(), acc, (meta(), acc -> acc)) :: acc when acc: term()
+  def reduce_meta(stack_id, acc, fun) when is_stack_id(stack_id) and is_function(fun, 2) do
+    store = Stores.fetch!(stack_id, :reduce_meta)
+    cursor = answer(Native.cursor(store), stack_id, :reduce_meta)
+    fold_whole_meta(store, cursor, acc, fun)
+  end
+
+  defp fold_whole_meta(store, cursor, acc, fun) do
+    case Native.next_whole_meta(store, cursor, @metas_at_once) do
+      :done ->
+        acc
+
+      metas ->
+        acc = Enum.reduce(metas, acc, fn meta, acc -> fun.(meta(meta), acc) end)
+        fold_whole_meta(store, cursor, acc, fun)
     end
   end
 
@@ -553,10 +842,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   # --- helpers
 
   # What must be written by the writer of the file, which a standby becomes.
-  defp as_writer(store, change) do
+  defp as_writer(stack_id, store, change) do
     with {:error, :standby} <- change.(store),
-         :ok <- Writes.promote(store) do
+         :ok <- promote(stack_id, store) do
       change.(store)
+    end
+  end
+
+  defp promote(stack_id, store) do
+    case Stores.get(stack_id) do
+      {^store, options, _about} -> Writes.promote(stack_id, store, options)
+      _another_or_none -> {:error, Stores.not_running(stack_id)}
     end
   end
 

@@ -15,6 +15,7 @@ use crate::{
     relations::{self, Pair},
     slab::FreeIds,
     table::{Arrays, Gathered},
+    touch::Stamp,
 };
 
 pub(crate) struct Filling<'a> {
@@ -37,15 +38,16 @@ impl<'a> Filling<'a> {
         Self { index, by_handle, by_digest, pairs: Vec::new() }
     }
 
-    /// Fills a cell, if there is one. No lookup finds the entry before
+    /// Fills a cell, if there is one, with an entry that was last read at this time. No lookup finds the entry before
     /// [`Index::install`].
-    pub(crate) fn push(&mut self, free: &mut FreeIds, entry: &Entry) -> Option<()> {
-        let (id, cell) = self.index.slab.allocate(free)?;
+    pub(crate) fn push(&mut self, free: &mut FreeIds, entry: &Entry, read: Stamp) -> Option<()> {
+        let (id, cell, mark) = self.index.slab.allocate(free)?;
         if !entry.fits_inline() {
             self.index.overflow.write().insert(entry.row, Arc::new(entry.clone()));
         }
-        cell.fill(entry);
+        cell.fill(entry, mark, read);
         self.index.count.fetch_add(1, Relaxed);
+        self.index.flags.came(entry.flags);
         self.by_handle.push(self.index.hash_handle(&entry.handle), id);
         self.by_digest.push(hash_digest(&entry.digest), id);
         self.pairs.extend(relations::pairs(&entry.oids, id));

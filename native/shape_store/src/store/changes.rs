@@ -25,6 +25,8 @@ pub struct NewShape<'a> {
     pub hash: u32,
     /// The tables it reads, in any order.
     pub oids: &'a [Oid],
+    /// Eight bits that are the host's.
+    pub flags: u8,
     /// The shape, serialised.
     pub body: &'a [u8],
 }
@@ -57,6 +59,7 @@ impl Store {
             digest: shape.digest,
             hash: shape.hash,
             snapshot: Snapshot::None,
+            flags: shape.flags,
             oids,
         };
         // Copied before the lock is taken.
@@ -69,7 +72,7 @@ impl Store {
                 shared.pending.added(entry.row, id, Body::clone(&body));
             })?;
             queue.next_row += 1;
-            Ok(Change::Add { row: entry.row, id, body })
+            Ok(Change::Add { row: entry.row, id, flags: entry.flags, body })
         })
     }
 
@@ -178,7 +181,7 @@ impl Store {
         Ok(())
     }
 
-    fn change_known(
+    pub(super) fn change_known(
         &self,
         handle: &[u8],
         request: Request<'_>,

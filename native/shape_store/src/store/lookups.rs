@@ -29,7 +29,7 @@ pub enum Found {
 /// A shape as a list found it: its handle, and where it was then.
 #[derive(Clone, Debug)]
 pub struct Place {
-    id: EntryId,
+    pub(super) id: EntryId,
     /// Its name.
     pub handle: Handle,
     /// The first of the tables it reads, or 0.

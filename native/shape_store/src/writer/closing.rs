@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use rusqlite::Connection;
 use tracing::warn;
 
-use super::{Turn, context::Context, writing::Writing};
+use super::{Turn, ages::save_last, context::Context, writing::Writing};
 use crate::{
     connection::{keep_log_on_close, open_to_write},
     fault::{Fault, Passing},
@@ -47,13 +48,17 @@ impl Writing {
         self.check_log(context)?;
         let options = &context.shared.options;
         let path = context.shared.path();
+        let epoch = self.label.epoch;
+        let leave = |conn: &Connection| {
+            note_clean(conn, epoch, options, || save_last(conn, &context.shared, epoch))
+        };
         match self.held.get() {
-            Some(conn) => note_clean(conn, self.label.epoch, options),
+            Some(conn) => leave(conn),
             None => {
                 let open = || open_to_write(path, options);
                 let opened = open_labelled(&*options.system, path, open)?;
                 keep_log_on_close(&opened.conn, true)?;
-                note_clean(&opened.conn, self.label.epoch, options)
+                leave(&opened.conn)
             }
         }
     }

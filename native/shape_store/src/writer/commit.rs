@@ -115,7 +115,10 @@ impl Writing {
                     shared.bodies.forget(row);
                 }
                 Change::Unknown { operation, handle } => unknown.push((operation, handle)),
-                Change::Snapshot { .. } | Change::Reset { .. } => {}
+                Change::Snapshot { .. }
+                | Change::Flags(_)
+                | Change::FlagsVersion(_)
+                | Change::Reset { .. } => {}
             }
         }
         shared.queue.lock().release(&done);

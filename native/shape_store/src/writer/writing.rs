@@ -13,12 +13,14 @@ use super::{
     replacement::Damage,
 };
 use crate::{
+    ages::latest_read,
     batch::{MAX_BYTES, MAX_OPS, Written},
     entry::RowId,
     error::ReadError,
     fault::Fault,
     file::Label,
     queue::{Queue, Queued, Seq},
+    touch::Stamp,
 };
 
 /// How often a writer that does nothing looks whether its file is there, and its own; and
@@ -48,6 +50,9 @@ pub(super) struct Writing {
     /// Nothing is committed before this.
     pub(super) not_before: Option<Instant>,
     watch_at: Instant,
+    /// When to save when shapes were last read, and what was read last by then.
+    pub(super) ages_due: Instant,
+    pub(super) ages_saved: Stamp,
 }
 
 impl Writing {
@@ -78,6 +83,9 @@ impl Writing {
             gather_until: None,
             not_before: None,
             watch_at: shared.now() + WATCH,
+            ages_due: shared.now() + shared.options.ages_interval,
+            // What is loaded is in the file, or was read when it was loaded.
+            ages_saved: latest_read(shared),
         }
     }
 
@@ -105,6 +113,9 @@ impl Writing {
             }
             context.shared.rest.risen();
             self.gather_until = None;
+        }
+        if self.ages_due(context).is_some_and(|at| at <= now) {
+            return self.save_ages(context, now);
         }
         self.take(context);
         let ops = self.next_batch(context);
@@ -255,9 +266,10 @@ impl Writing {
             return Turn::Next(Next::Again);
         }
         let idle = self.close_idle(context, now);
-        // What is damaged needs no watch.
+        // What is damaged needs no watch, and takes no ages.
         let watch_at = self.file.as_ref().map(|_| self.watch_at).filter(|_| self.damage.is_none());
-        Turn::Next(Next::first([retry_at, not_before, idle, watch_at]))
+        let ages_due = self.ages_due(context).filter(|_| self.damage.is_none());
+        Turn::Next(Next::first([retry_at, not_before, idle, watch_at, ages_due]))
     }
 
     /// Closes what had no use for a while; says when to look again.

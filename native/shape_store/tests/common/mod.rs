@@ -74,6 +74,7 @@ impl Shape {
             digest: self.digest,
             hash: self.hash,
             snapshot: Snapshot::None,
+            flags: 0,
             oids: self.oids.as_slice().into(),
         }
     }
@@ -84,6 +85,7 @@ impl Shape {
             digest: self.digest,
             hash: self.hash,
             oids: &self.oids,
+            flags: 0,
             body: &self.body,
         }
     }

@@ -43,6 +43,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments do
   defp valid?(:handles, value), do: Enumerable.impl_for(value) != nil
   defp valid?(:shape, value), do: is_shape(value)
   defp valid?(:hash, value), do: is_integer(value) and value in 0..0xFFFFFFFF
+  defp valid?(:hash_or_shape, value), do: is_shape(value) or valid?(:hash, value)
+  defp valid?(flags, value) when flags in [:flags, :mask, :value], do: value in 0..255
+  defp valid?(:n, value), do: is_integer(value) and value >= 0
+
+  defp valid?(:monotonic_native, value),
+    do: is_integer(value) and value in -0x8000000000000000..0x7FFFFFFFFFFFFFFF
+
   defp valid?(:relations, value), do: list_of?(value, &relation?/1)
   defp valid?(:timeout, value), do: is_timeout(value)
   defp valid?(:fun, value), do: is_function(value, 1)
@@ -81,6 +88,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments do
   defp words(:handles), do: "an enumerable of binaries"
   defp words(:shape), do: "an Electric.Shapes.Shape"
   defp words(:hash), do: "a whole number below 2^32"
+  defp words(:hash_or_shape), do: "a whole number below 2^32 or an Electric.Shapes.Shape"
+  defp words(flags) when flags in [:flags, :mask, :value], do: "a whole number from 0 to 255"
+  defp words(:n), do: "a whole number"
+  defp words(:monotonic_native), do: "a whole number of 64 bits"
   defp words(:relations), do: "a list of {oid, relation} with oids below 2^32"
   defp words(:timeout), do: ":infinity or milliseconds up to #{@longest}"
   defp words(:fun), do: "a function of one argument"

@@ -50,12 +50,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
           binary(),
           integer(),
           [integer()],
+          byte(),
           binary(),
           boolean(),
           reference() | nil,
           boolean()
         ) :: changed()
-  def add(_store, _handle, _comparable, _hash, _oids, _body, _known, _ticket, _log),
+  def add(_store, _handle, _comparable, _hash, _oids, _flags, _body, _known, _ticket, _log),
     do: unloaded()
 
   @spec add_large(
@@ -64,12 +65,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
           binary(),
           integer(),
           [integer()],
+          byte(),
           binary(),
           boolean(),
           reference() | nil,
           boolean()
         ) :: changed()
-  def add_large(_store, _handle, _comparable, _hash, _oids, _body, _known, _ticket, _log),
+  def add_large(_store, _handle, _comparable, _hash, _oids, _flags, _body, _known, _ticket, _log),
     do: unloaded()
 
   @spec remove(store(), binary(), reference() | nil, boolean()) :: changed()
@@ -141,10 +143,50 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   @spec unknown_handles(store(), [binary()]) :: [binary()] | unreadable()
   def unknown_handles(_store, _handles), do: unloaded()
 
+  # What the host keeps of each shape
+
+  @type meta ::
+          {binary(), integer(), :none | :started | :complete, integer() | nil, byte()}
+
+  @spec touch(store(), binary(), integer()) :: boolean()
+  def touch(_store, _handle, _now), do: unloaded()
+  @spec set_last_read(store(), binary(), integer()) :: boolean()
+  def set_last_read(_store, _handle, _time), do: unloaded()
+  @spec validate(store(), binary(), integer()) :: :ok | :error | unreadable()
+  def validate(_store, _handle, _hash), do: unloaded()
+  @spec validate_shape(store(), binary(), binary()) :: :ok | :error | unreadable()
+  def validate_shape(_store, _handle, _comparable), do: unloaded()
+  @spec meta(store(), binary()) :: meta() | :error | unreadable()
+  def meta(_store, _handle), do: unloaded()
+  @spec lookup(store(), binary(), integer() | nil) :: meta() | :error | unreadable()
+  def lookup(_store, _comparable, _now), do: unloaded()
+  @spec next_whole_meta(store(), reference(), pos_integer()) :: [meta()] | :done
+  def next_whole_meta(_store, _cursor, _len), do: unloaded()
+
+  @spec least_recently_used(store(), non_neg_integer(), integer()) ::
+          {[binary()], integer() | nil} | unreadable()
+  def least_recently_used(_store, _n, _now), do: unloaded()
+  @spec mark_in_memory(store(), binary(), :started | :complete) :: :ok | {:error, term()}
+  def mark_in_memory(_store, _handle, _snapshot), do: unloaded()
+  @spec set_flags(store(), binary(), byte(), reference() | nil) :: changed()
+  def set_flags(_store, _handle, _flags, _ticket), do: unloaded()
+  @spec set_many_flags(store(), [{binary(), byte()}]) :: changed()
+  def set_many_flags(_store, _flags), do: unloaded()
+  @spec count_by_flags(store(), byte(), byte()) :: non_neg_integer() | unreadable()
+  def count_by_flags(_store, _mask, _value), do: unloaded()
+  @spec handles_by_flags(store(), byte(), byte()) :: [binary()] | unreadable()
+  def handles_by_flags(_store, _mask, _value), do: unloaded()
+  @spec flags_version(store()) :: String.t() | nil
+  def flags_version(_store), do: unloaded()
+  @spec set_flags_version(store(), String.t()) :: changed()
+  def set_flags_version(_store, _version), do: unloaded()
+
   # Listing
 
   @spec cursor(store()) :: reference() | unreadable()
   def cursor(_store), do: unloaded()
+  @spec cursors(store(), pos_integer()) :: [reference()] | unreadable()
+  def cursors(_store, _parts), do: unloaded()
 
   @spec next_meta(store(), reference(), pos_integer()) ::
           [{binary(), integer(), boolean()}] | :done | unreadable()

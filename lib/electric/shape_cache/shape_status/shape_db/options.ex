@@ -44,6 +44,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
       {5_000, {0, @longest},
        "Milliseconds a caller waits for room in a full queue before it " <>
          "gets `{:error, :overloaded}`."},
+    keep_last_read_times:
+      {true, :boolean,
+       "Whether the file says when shapes were last read, so that a restart does not forget " <>
+         "which are cold. Without it, all that are there at the start were read then."},
+    flags:
+      {nil, :flags,
+       "What the eight flags of a shape are: `{version, fun}`, a whole number or a string, and a " <>
+         "function of a shape that gives 0..255. Where the file was written under another " <>
+         "version, or was taken over from schema 4, all flags are computed anew when the " <>
+         "store becomes the writer."},
     enable_stats?:
       {false, :boolean, "Accepted for hosts that pass it, and ignored: statistics cost nothing."},
     enable_memory_stats?: {false, :boolean, "Accepted for hosts that pass it, and ignored."}
@@ -78,8 +88,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
           durability: durability(),
           max_pending_ops: pos_integer(),
           max_pending_bytes: pos_integer(),
-          pending_timeout: non_neg_integer()
+          pending_timeout: non_neg_integer(),
+          keep_last_read_times: boolean(),
+          flags: flags() | nil
         }
+
+  @type flags :: {version :: non_neg_integer() | String.t(), (shape :: struct() -> byte())}
 
   # Callers hand the whole list of a stack around, in which these stand too.
   @elsewhere [:stack_id, :shape_db_opts]
@@ -168,10 +182,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
   defp valid?(:durability, {:sync, ms}), do: valid?({0, @longest}, ms)
   defp valid?(:durability, value), do: value in [:buffered, :sync]
 
+  defp valid?(:flags, {version, fun}) when is_function(fun, 1),
+    do: (is_integer(version) and version >= 0) or (is_binary(version) and String.valid?(version))
+
+  defp valid?(:flags, _value), do: false
+
   defp words(:path), do: "a path"
   defp words(:boolean), do: "true or false"
   defp words({least, most}) when is_integer(least), do: "a whole number from #{least} to #{most}"
   defp words({:one_of, values}), do: "one of #{Enum.map_join(values, ", ", &inspect/1)}"
+  defp words(:flags), do: "{version, function of a shape}"
 
   defp words(:durability),
     do: ":buffered, :sync or {:sync, milliseconds} with up to #{@longest} of them"

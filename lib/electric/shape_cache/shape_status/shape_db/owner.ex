@@ -7,6 +7,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
   use GenServer
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Flags
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
@@ -95,13 +96,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
       :connection_idle_timeout,
       :manual_flush_only,
       :max_pending_ops,
-      :max_pending_bytes
+      :max_pending_bytes,
+      :keep_last_read_times
     ])
     |> Map.merge(%{
       path: path,
       stack_id: stack_id,
       synchronous: Map.fetch!(@synchronous, options.synchronous),
-      sources: sources
+      sources: sources,
+      clock: {System.monotonic_time(), System.convert_time_unit(1, :second, :native)}
     })
   end
 
@@ -111,9 +114,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
         with :ok <- verify(state.store, rows, parent), do: await_opened(state, start, parent)
 
       {:shape_db, :opened, opened} ->
-        about = %{path: start.path, dropped: Reporter.dropped(state.reporter)}
-        :ok = Stores.put(state.stack_id, state.store, start.options, about)
-        {:ok, tell(state, :opened, Map.put(opened, :passed_over, start.passed_over))}
+        state = tell(state, :opened, Map.put(opened, :passed_over, start.passed_over))
+        renewing = Flags.start_renewal(state.stack_id, state.store, start.options)
+        await_flags(state, start, parent, renewing)
 
       {:shape_db, :open_failed, reason} ->
         {:stop, reason}
@@ -140,6 +143,30 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
 
   defp tell(state, event, details) do
     %{state | reporter: Reporter.tell(state.reporter, event, details)}
+  end
+
+  # Nobody finds the store before its flags mean what the host says.
+  defp await_flags(state, start, _parent, :current) do
+    about = %{path: start.path, dropped: Reporter.dropped(state.reporter)}
+    :ok = Stores.put(state.stack_id, state.store, start.options, about)
+    {:ok, state}
+  end
+
+  defp await_flags(state, start, parent, {renewer, monitor} = renewing) do
+    receive do
+      {:DOWN, ^monitor, :process, ^renewer, _reason} ->
+        await_flags(state, start, parent, :current)
+
+      {:shape_db, :poisoned, reason} ->
+        {:stop, {:poisoned, reason}}
+
+      {:shape_db, event, details} ->
+        state |> tell(event, details) |> await_flags(start, parent, renewing)
+
+      {:EXIT, ^parent, reason} ->
+        Process.exit(renewer, :kill)
+        {:stop, reason}
+    end
   end
 
   @impl GenServer

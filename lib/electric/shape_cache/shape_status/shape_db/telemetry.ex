@@ -28,6 +28,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry do
   | `[:electric, :shape_db, :store, :rebuilt]` | `shapes`, `lost` | `path` of the one before, `reason`, `lost_handles`, `list` |
   | `[:electric, :shape_db, :store, :rebuild_failed]` | `retry_in_ms` | `problem`, `reason` |
   | `[:electric, :shape_db, :shape, :lost]` | `count` | `handle`, `reason` |
+  | `[:electric, :shape_db, :store, :flags]` | `shapes`, `failed`, `duration_ms` | `version` |
   | `[:electric, :shape_db, :store, :promoted]` | `epoch` | |
   | `[:electric, :shape_db, :store, :fenced]` | `epoch`, `operations` | `list` |
   | `[:electric, :shape_db, :store, :poisoned]` | `count` | `reason` |

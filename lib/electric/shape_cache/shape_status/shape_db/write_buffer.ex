@@ -17,6 +17,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Borrowed
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Flags
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Owner
@@ -241,16 +242,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   # Used by `ShapeDb`, which has the comparable serialised.
   def add(stack_id, handle, shape, {comparable, hash}, oids, opts) do
     body = Shapes.body(shape)
+    {flags, opts} = Flags.take(opts, stack_id, shape)
     log = Writes.log?()
 
     # On a dirty scheduler what is long to hash and to copy.
     native =
       if byte_size(comparable) + byte_size(body) > @large or length(oids) > @many_oids,
-        do: &Native.add_large/9,
-        else: &Native.add/9
+        do: &Native.add_large/10,
+        else: &Native.add/10
 
     Writes.run(stack_id, byte_size(body), opts, fn store, ticket ->
-      add = &native.(store, handle, comparable, hash, oids, body, &1, ticket, log)
+      add = &native.(store, handle, comparable, hash, oids, flags, body, &1, ticket, log)
 
       with {:error, :suspicious} <- add.(false),
            :ok <- Storable.check(shape, comparable) do

@@ -5,6 +5,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Borrowed
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Flags
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
@@ -37,7 +38,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
         durability = durability || options.durability
 
         with :ok <- may_wait(store, durability),
-             {:ok, seq} <- attempt(store, options, bytes, try, nil) do
+             {:ok, seq} <- attempt({stack_id, store, options}, bytes, try, nil) do
           acknowledge(store, stack_id, seq, durability)
         end
 
@@ -66,37 +67,37 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
   defp checked!(:ok, mode), do: mode
   defp checked!({:error, reason}, _mode), do: raise(ArgumentError, reason)
 
-  defp attempt(store, options, bytes, try, ticket) do
+  defp attempt({stack_id, store, options} = stack, bytes, try, ticket) do
     case try.(store, ticket) do
       {:ok, _seq} = done ->
         done
 
       {:error, :full} ->
-        wait_for_room(store, options, bytes, try)
+        wait_for_room(stack, bytes, try)
 
       {:error, :standby} ->
-        with :ok <- promote(store), do: attempt(store, options, bytes, try, ticket)
+        with :ok <- promote(stack_id, store, options), do: attempt(stack, bytes, try, ticket)
 
       {:error, reason} ->
         {:error, reason}
     end
   end
 
-  defp wait_for_room(store, options, bytes, try) do
+  defp wait_for_room({_stack_id, store, options} = stack, bytes, try) do
     ref = make_ref()
 
     with :ok <- Borrowed.check(store, "room in the full queue") do
       case Native.wait_for_room(store, bytes, ref) do
-        :room -> attempt(store, options, bytes, try, nil)
-        {:wait, ticket} -> await_room(store, options, bytes, try, {ref, ticket})
+        :room -> attempt(stack, bytes, try, nil)
+        {:wait, ticket} -> await_room(stack, options, bytes, try, {ref, ticket})
       end
     end
   end
 
-  defp await_room(store, options, bytes, try, {ref, ticket}) do
+  defp await_room(stack, options, bytes, try, {ref, ticket}) do
     case Waits.await(ref, options.pending_timeout, fn -> Native.give_up(ticket) end) do
       {:ok, :room} ->
-        result = attempt(store, options, bytes, try, ticket)
+        result = attempt(stack, bytes, try, ticket)
         # A change that was refused did not use it: it goes to the next.
         Native.give_up(ticket)
         result
@@ -106,15 +107,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
     end
   end
 
-  @doc "Makes the store the writer of its file, with all that another one wrote."
-  @spec promote(Native.store(), timeout()) :: :ok | {:error, term()}
-  def promote(store, timeout \\ @promote_timeout) do
+  @doc """
+  Makes the store the writer of its file, with all that another one wrote, and its
+  flags what the options say.
+  """
+  @spec promote(String.t(), Native.store(), Options.t(), timeout()) :: :ok | {:error, term()}
+  def promote(stack_id, store, options, timeout \\ @promote_timeout) do
     ref = make_ref()
 
     with :ok <- Borrowed.check(store, "becoming the writer of the file") do
       owed = Native.promote(store, ref)
 
       case Waits.await(ref, timeout, fn -> Native.take_back(owed) end) do
+        {:ok, :ok} -> Flags.renew(stack_id, store, options)
         {:ok, result} -> result
         :timeout -> {:error, :timeout}
       end

@@ -1,0 +1,151 @@
+//! When entries were last read, and what of them the host keeps in flags.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Index, Meta, hash_digest};
+use crate::{
+    cell::{Cell, Look, Name},
+    entry::{Digest, Entry, RowId},
+    slab::{EntryId, FreeIds},
+    touch::{Held, Stamp},
+};
+
+impl Index {
+    /// All there is to know of the entry of a cell.
+    pub(crate) fn meta(&self, id: EntryId) -> Option<Meta> {
+        let (cell, mark) = self.slab.slot(id)?;
+        let (look, stamp) = cell.look_at(mark);
+        Some(Meta { entry: self.whole(look)?, read: stamp.time() })
+    }
+
+    pub(crate) fn meta_by_handle(&self, handle: &[u8]) -> Option<Meta> {
+        self.by_handle.find(self.hash_handle(handle), |id| {
+            self.meta(id).filter(|meta| meta.entry.handle.as_slice() == handle)
+        })
+    }
+
+    pub(crate) fn meta_by_digest(&self, digest: &Digest) -> Option<Meta> {
+        self.by_digest.find(hash_digest(digest), |id| {
+            self.meta(id).filter(|meta| meta.entry.digest == *digest)
+        })
+    }
+
+    /// The same, having noted that it was read.
+    pub(crate) fn touch_by_digest(&self, digest: &Digest, stamp: Stamp) -> Option<Meta> {
+        self.by_digest.find(hash_digest(digest), |id| {
+            let (entry, held) = self.hold(id)?;
+            let entry = (entry.digest == *digest).then_some(entry)?;
+            let read = self.touch_held(id, &held, stamp).time();
+            Some(Meta { entry, read })
+        })
+    }
+
+    /// Notes that the entry with this handle was read; false when there is none.
+    pub(crate) fn touch(&self, handle: &[u8], stamp: Stamp) -> bool {
+        self.held_by_handle(handle, |id, held| {
+            self.touch_held(id, held, stamp);
+        })
+    }
+
+    /// Says when the entry with this handle was last read; false when there is none.
+    pub(crate) fn set_read(&self, handle: &[u8], stamp: Stamp) -> bool {
+        self.held_by_handle(handle, |id, held| {
+            let before = held.set(stamp);
+            if before == Stamp::NEVER || stamp < before {
+                self.coldest.sunk.note(id);
+            }
+        })
+    }
+
+    /// Gives what the mark is afterwards.
+    fn touch_held(&self, id: EntryId, held: &Held<'_>, stamp: Stamp) -> Stamp {
+        let before = held.touch(stamp);
+        if before == Stamp::NEVER {
+            self.coldest.sunk.note(id);
+        }
+        before.max(stamp)
+    }
+
+    fn held_by_handle(&self, handle: &[u8], mark: impl Fn(EntryId, &Held<'_>)) -> bool {
+        let name = Name::of(handle);
+        let found = self.by_handle.find(self.hash_handle(handle), |id| {
+            let (cell, at) = self.slab.slot(id)?;
+            // Held from before the look: it may be marked.
+            let held = at.hold();
+            self.hash_in(cell, handle, &name)?;
+            mark(id, &held);
+            Some(())
+        });
+        found.is_some()
+    }
+
+    /// The host's hash of the entry with this handle.
+    pub(crate) fn hash_of(&self, handle: &[u8]) -> Option<u32> {
+        let name = Name::of(handle);
+        let hash = self.hash_handle(handle);
+        self.by_handle.find(hash, |id| self.hash_in(self.slab.get(id)?, handle, &name))
+    }
+
+    /// The host's hash of the entry of a cell, if it has this handle.
+    fn hash_in(&self, cell: &Cell, handle: &[u8], name: &Option<Name>) -> Option<u32> {
+        let look = match name {
+            Some(name) => cell.look_named(name),
+            None => cell.look_long(),
+        };
+        match look {
+            Look::Vacant => None,
+            Look::Inline(hash) => Some(hash),
+            Look::Overflow { row, .. } => {
+                let overflow = self.overflow.read();
+                let entry = overflow.get(&row)?;
+                (entry.handle.as_slice() == handle).then_some(entry.hash)
+            }
+        }
+    }
+
+    /// The entry of a cell, held from before the look: it may be marked.
+    fn hold(&self, id: EntryId) -> Option<(Entry, Held<'_>)> {
+        let (cell, mark) = self.slab.slot(id)?;
+        let held = mark.hold();
+        Some((self.whole(cell.look())?, held))
+    }
+
+    /// The entry that a look gave, with what the overflow map has of it.
+    pub(super) fn whole(&self, look: Look<Entry>) -> Option<Entry> {
+        match look {
+            Look::Vacant => None,
+            Look::Inline(entry) => Some(entry),
+            Look::Overflow { row, snapshot, flags } => {
+                let whole = self.overflow.read().get(&row).map(std::sync::Arc::clone)?;
+                Some(Entry { snapshot, flags, ..(*whole).clone() })
+            }
+        }
+    }
+
+    /// Sets the flags of the entry of this id, and gives those there were.
+    pub(crate) fn set_flags(&self, _free: &mut FreeIds, id: EntryId, flags: u8) -> Option<u8> {
+        let cell = self.slab.get(id).filter(|cell| cell.row() != 0)?;
+        let before = cell.set_flags(flags);
+        self.flags.went(before);
+        self.flags.came(flags);
+        Some(before)
+    }
+
+    /// When one of these was last read.
+    pub(crate) fn latest_read(&self, ids: std::ops::Range<EntryId>) -> Stamp {
+        let pieces = self.slab.stamps(ids).flat_map(|(_, stamps)| stamps);
+        Stamp::latest(pieces.map(|stamp| stamp.load(Relaxed)))
+    }
+
+    /// The row of each entry among these ids that was ever read, and when it was last.
+    pub(crate) fn read_rows(
+        &self,
+        ids: std::ops::Range<EntryId>,
+    ) -> impl Iterator<Item = (RowId, Stamp)> {
+        let rows = ids.filter_map(|id| {
+            let (cell, mark) = self.slab.slot(id)?;
+            cell.row_at(mark)
+        });
+        rows.filter(|(_, stamp)| *stamp != Stamp::NEVER)
+    }
+}

@@ -1,0 +1,216 @@
+//! Shapes that are read while others come and go: a mark meets the shape it is meant for,
+//! and those read longest ago are those of one moment.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::{
+    collections::HashSet,
+    sync::atomic::{
+        AtomicBool, AtomicI64, AtomicU32,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+    thread,
+};
+
+use common::{Running, Shape, named, open, rng::Rng, shape};
+use shape_store::{Location, NewShape, Options, Request};
+
+fn store() -> Running {
+    open(Options::new(Location::Memory))
+}
+
+/// Sets it when it goes, also by a failure of the test: the threads that wait for it end.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Release);
+    }
+}
+
+/// A few cells pass from shape to shape under the hands of 16 threads that read them. Each
+/// shape has a time of its own, by which it shows whether it was marked for another.
+#[test]
+fn a_touch_never_marks_another_shape() {
+    const SHAPES: u32 = 15_000;
+    let store = store();
+    let newest = AtomicU32::new(0);
+    let done = AtomicBool::new(false);
+    let of = |n: u32| match n % 3 {
+        // Some do not fit a cell.
+        0 => named(format!("{n}-{}", "x".repeat(60)).as_bytes(), n),
+        _ => shape(n),
+    };
+    let (store, newest, done) = (&store, &newest, &done);
+    thread::scope(|scope| {
+        for seed in 0..16 {
+            scope.spawn(move || {
+                let mut chance = Rng(seed);
+                while !done.load(Acquire) {
+                    let n = newest.load(Relaxed) + chance.below(3) as u32;
+                    let n = n.saturating_sub(1);
+                    let touched = of(n);
+                    let time = i64::from(n);
+                    match chance.below(4) {
+                        0 => _ = store.set_last_read(&touched.handle, time),
+                        1 => {
+                            if let Some(found) = store.lookup(&touched.digest, Some(time)) {
+                                assert!(touched.is(&found.entry));
+                                assert_eq!(found.read, Some(time));
+                            }
+                        }
+                        _ => _ = store.touch(&touched.handle, time),
+                    }
+                    if let Some(meta) = store.meta(&touched.handle) {
+                        assert!(touched.is(&meta.entry));
+                        assert!(meta.read.is_none_or(|read| read == time), "{n}: {:?}", meta.read);
+                    }
+                }
+            });
+        }
+        let _ending = Ending(done);
+        for n in 0..SHAPES {
+            store.add(&of(n)).unwrap();
+            newest.store(n, Relaxed);
+            if n >= 2 {
+                let gone = of(n - 2);
+                let read = store.meta(&gone.handle).unwrap().read;
+                assert!(read.is_none_or(|read| read == i64::from(n - 2)));
+                store.remove(&gone.handle).unwrap();
+            }
+        }
+    });
+    assert_eq!(store.count(), 2);
+}
+
+/// The coldest shape is read, then the one that is the coldest by then, over and over,
+/// while others that are warm are read all the time. At every moment the coldest ones are
+/// shapes that follow each other in this circle.
+#[test]
+fn the_least_recently_read_are_those_of_one_moment() {
+    const COLD: i64 = 500;
+    const WANTED: usize = 40;
+    let store = store();
+    let name = |n: i64| Shape { handle: format!("{n:04}").into_bytes(), ..shape(n as u32) };
+    (0..COLD + 100).for_each(|n| assert!(store.add(&name(n)).is_ok()));
+    let now = AtomicI64::new(0);
+    (0..COLD).for_each(|n| assert!(store.touch(&name(n).handle, now.fetch_add(1, Relaxed))));
+    let done = AtomicBool::new(false);
+    let (store, now, done) = (&store, &now, &done);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut turn = 0;
+            while !done.load(Acquire) {
+                store.touch(&name(turn % COLD).handle, now.fetch_add(1, Relaxed));
+                turn += 1;
+            }
+        });
+        scope.spawn(move || {
+            let mut chance = Rng(1);
+            while !done.load(Acquire) {
+                // Far from cold, whichever way they move.
+                let warm = COLD + chance.below(100) as i64;
+                let time = i64::MAX / 2 + chance.below(1_000) as i64;
+                store.set_last_read(&name(warm).handle, time);
+            }
+        });
+        let _ending = Ending(done);
+        for round in 0..2_000 {
+            let coldest = store.least_recently_read(WANTED, 0);
+            let numbers = coldest
+                .handles
+                .iter()
+                .map(|handle| std::str::from_utf8(handle).unwrap().parse::<i64>().unwrap());
+            let numbers: Vec<_> = numbers.collect();
+            let first = numbers[0];
+            let expected = (0..WANTED as i64).map(|n| (first + n) % COLD);
+            assert!(numbers.iter().copied().eq(expected), "round {round}: {numbers:?}");
+        }
+    });
+}
+
+/// At every moment one of two shapes is cold: each is made so before the other is read. A
+/// look that missed the one before it sank and the other after it rose would find neither.
+#[test]
+fn a_shape_that_becomes_cold_during_a_look_is_not_missed() {
+    const OTHERS: u32 = 3_000;
+    let store = store();
+    (0..OTHERS).for_each(|n| {
+        store.add(&shape(n)).unwrap();
+        assert!(store.touch(&shape(n).handle, 1_000 + i64::from(n)));
+    });
+    let [left, right] = [0, OTHERS - 1].map(|n| shape(n).handle);
+    assert!(store.set_last_read(&left, -1));
+    let done = AtomicBool::new(false);
+    let (store, done, left, right) = (&store, &done, &left, &right);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut now = 10_000;
+            while !done.load(Acquire) {
+                for (sinks, rises) in [(right, left), (left, right)] {
+                    store.set_last_read(sinks, -1);
+                    now += 1;
+                    store.touch(rises, now);
+                }
+            }
+        });
+        let _ending = Ending(done);
+        for round in 0..5_000 {
+            let coldest = store.least_recently_read(1, 0).handles;
+            let found = coldest[0].as_slice();
+            assert!(found == left || found == right, "round {round}: {found:?}");
+        }
+    });
+}
+
+/// Shapes are expired, added and read at once: none is expired twice or before it is read,
+/// and the counts are right in the end.
+#[test]
+fn expiry_beside_adds() {
+    const ADDERS: u32 = 3;
+    const EACH: u32 = 8_000;
+    let store = store();
+    let now = AtomicI64::new(1);
+    let adding = AtomicU32::new(ADDERS);
+    let (store, now, adding) = (&store, &now, &adding);
+    let expired = thread::scope(|scope| {
+        for adder in 0..ADDERS {
+            scope.spawn(move || {
+                for n in adder * EACH..(adder + 1) * EACH {
+                    let new = shape(n);
+                    let flagged = NewShape { flags: (n % 4) as u8, ..new.to_add() };
+                    store.store.add(flagged, Request::default()).unwrap();
+                    assert_eq!(store.meta(&new.handle).unwrap().read, None);
+                    store.touch(&new.handle, now.fetch_add(1, Relaxed));
+                    drop(store.set_flags(&new.handle, (n % 8) as u8, Request::default()));
+                }
+                adding.fetch_sub(1, Release);
+            });
+        }
+        let mut expired = HashSet::new();
+        while adding.load(Acquire) > 0 {
+            for handle in store.least_recently_read(50, now.load(Relaxed)).handles {
+                assert!(expired.insert(handle.clone()), "expired twice");
+                store.remove(&handle).unwrap();
+            }
+        }
+        expired.len()
+    });
+    assert_eq!(store.count() + expired, (ADDERS * EACH) as usize);
+    let places = store.places();
+    for bit in 0..8 {
+        let with =
+            places.iter().filter(|place| store.entry_at(place).unwrap().flags >> bit & 1 == 1);
+        assert_eq!(store.count_by_flags(1 << bit, 1 << bit), with.count());
+    }
+    assert_eq!(store.count_by_flags(0, 0), places.len());
+}
