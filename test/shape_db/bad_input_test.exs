@@ -79,6 +79,19 @@ defmodule ElectricShapeDb.BadInputTest do
       list_shapes!: [:stack_id],
       reduce_shapes: [:stack_id, :any, :reducer],
       reduce_shape_meta: [:stack_id, :any, :reducer],
+      reduce_meta: [:stack_id, :any, :reducer],
+      has_shape_handle?: [:stack_id, :handle],
+      validate_shape_handle: [:stack_id, :handle, :hash_or_shape],
+      lookup: [:stack_id, :shape, :opts],
+      touch: [:stack_id, :handle],
+      update_last_read_time: [:stack_id, :handle, :monotonic_native],
+      last_read_time: [:stack_id, :handle],
+      shape_has_been_activated?: [:stack_id, :handle],
+      least_recently_used: [:stack_id, :n],
+      flags: [:stack_id, :handle],
+      set_flags: [:stack_id, :handle, :flags, :opts],
+      count_by_flags: [:stack_id, :mask, :value],
+      handles_by_flags: [:stack_id, :mask, :value],
       pending_buffer_size: [:stack_id],
       statistics: [:stack_id],
       explain: [:stack_id]
@@ -132,6 +145,13 @@ defmodule ElectricShapeDb.BadInputTest do
   defp ill(:handle), do: @binaries
   defp ill(:handles), do: [nil, :handles, 42, "handle", {"a"}, <<1::3>>]
   defp ill(:hash), do: [nil, -1, 0x100000000, 2 ** 70, 1.5, "1", [1]]
+  defp ill(:hash_or_shape), do: [nil, -1, 0x100000000, "1", %{}, URI.parse("/")]
+  defp ill(:n), do: [nil, -1, 1.5, "1", :all, [1]]
+  defp ill(:monotonic_native), do: [nil, 1.5, 2 ** 63, -(2 ** 63) - 1, "1"]
+
+  defp ill(flags) when flags in [:flags, :mask, :value],
+    do: [nil, -1, 256, 2 ** 70, 1.5, "1", [1]]
+
   defp ill(:timeout), do: @times
   defp ill(:reducer), do: [(&Function.identity/1) | @functions_of_none]
   defp ill(fun) when fun in [:fun, :mapper], do: [(&Kernel.max/2) | @functions_of_none]
@@ -172,6 +192,11 @@ defmodule ElectricShapeDb.BadInputTest do
   defp good(:handles, _stack_id), do: [handle(1)]
   defp good(:shape, _stack_id), do: shape(1)
   defp good(:hash, _stack_id), do: 1
+
+  defp good(number, _stack_id)
+       when number in [:hash_or_shape, :n, :monotonic_native, :flags, :mask, :value],
+       do: 1
+
   defp good(:timeout, _stack_id), do: 1_000
   defp good(:reducer, _stack_id), do: &Kernel.max/2
   defp good(fun, _stack_id) when fun in [:fun, :mapper], do: &Function.identity/1

@@ -80,7 +80,7 @@ defmodule ElectricShapeDb.WaitsTest do
       Holder.release!(holder)
       flush!(context.stack_id)
       # What would come to the waiter has gone the same way as this by now.
-      assert Writes.promote(store(context.stack_id)) == :ok
+      assert promote(context.stack_id) == :ok
       send(waiter.pid, :go)
       assert {_result, []} = Task.await(waiter, 30_000)
     end
@@ -91,7 +91,7 @@ defmodule ElectricShapeDb.WaitsTest do
 
     for n <- 1..2_000 do
       timeout = rem(n, 2)
-      _ = Writes.promote(store(stack_id), timeout)
+      _ = promote(stack_id, timeout)
       add!(stack_id, shape(n), handle(n))
       _ = catch_exit_of(fn -> WriteBuffer.flush_sync(stack_id, timeout) end)
 
@@ -100,7 +100,7 @@ defmodule ElectricShapeDb.WaitsTest do
     end
 
     flush!(stack_id)
-    assert Writes.promote(store(stack_id)) == :ok
+    assert promote(stack_id) == :ok
     assert Process.info(self(), :messages) == {:messages, []}
   end
 
@@ -115,7 +115,7 @@ defmodule ElectricShapeDb.WaitsTest do
     assert Waits.await(ref, 0, fn -> Native.take_back(owed) end) == :timeout
     refute Native.take_back(owed)
     Holder.release!(holder)
-    assert Writes.promote(store(stack_id)) == :ok
+    assert promote(stack_id) == :ok
     assert Process.info(self(), :messages) == {:messages, []}
   end
 
@@ -283,5 +283,10 @@ defmodule ElectricShapeDb.WaitsTest do
     monitor = Process.monitor(owner)
     Process.exit(owner, :kill)
     assert_receive {:DOWN, ^monitor, :process, ^owner, :killed}
+  end
+
+  defp promote(stack_id, timeout \\ 60_000) do
+    {store, options, _about} = Stores.get(stack_id)
+    Writes.promote(stack_id, store, options, timeout)
   end
 end

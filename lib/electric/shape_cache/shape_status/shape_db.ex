@@ -649,6 +649,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     fold_whole_meta(store, cursor, acc, fun)
   end
 
+  def reduce_meta(stack_id, _acc, fun),
+    do: Arguments.refuse!(stack_id: stack_id, reducer: fun)
+
   defp fold_whole_meta(store, cursor, acc, fun) do
     case Native.next_whole_meta(store, cursor, @metas_at_once) do
       :done ->
