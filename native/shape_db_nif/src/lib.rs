@@ -18,6 +18,7 @@ mod lookups;
 mod messenger;
 mod parser;
 mod resource;
+mod terms;
 mod waiting;
 
 rustler::init!("Elixir.Electric.ShapeCache.ShapeStatus.ShapeDb.Native");

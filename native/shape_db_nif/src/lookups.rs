@@ -11,6 +11,7 @@ use crate::{
     items::Items,
     messenger::Caller,
     resource::{StoreArg, binary},
+    terms::COPIED,
 };
 
 /// A body up to this size is parsed on a normal scheduler, in about 40 µs.
@@ -61,22 +62,32 @@ fn handle_for<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: Binary<'_>) -> 
 #[rustler::nif]
 fn shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
     readable!(env, store);
-    match store.store.body(&handle) {
-        Some(Found::Warm(body)) => {
+    let Some(entry) = store.store.entry(&handle) else { return atoms::error().encode(env) };
+    let row = entry.row;
+    if let Some(kept) = store.terms.get(&store.store, row) {
+        consume(env, kept.len / COPIED);
+        return (atoms::ok(), kept.copy(env)).encode(env);
+    }
+    let table = entry.oids.first().copied().unwrap_or_default();
+    match store.store.body_of(entry) {
+        Found::Warm(body) => {
             let mut buffer = Vec::new();
             let bytes = store.store.dictionary().unpack(&body, &mut buffer);
             let parsed = (bytes.len() <= SMALL_BODY).then(|| {
                 // Parsing takes about 4 ns a byte.
                 consume(env, bytes.len() / 25);
-                env.binary_to_term(bytes)
+                let kept = store.terms.keep(&store.store, row, table, bytes);
+                kept.map(|kept| kept.copy(env)).or_else(|| Some(env.binary_to_term(bytes)?.0))
             });
             match parsed.flatten() {
-                Some((shape, _size)) => (atoms::ok(), shape).encode(env),
+                Some(shape) => (atoms::ok(), shape).encode(env),
                 None => (atoms::body(), binary(env, bytes)).encode(env),
             }
         }
-        Some(Found::Cold(_)) => atoms::cold().encode(env),
-        None => atoms::error().encode(env),
+        Found::Cold(_) => {
+            store.terms.missed(&store.store, row);
+            atoms::cold().encode(env)
+        }
     }
 }
 

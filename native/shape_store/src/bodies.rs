@@ -46,8 +46,26 @@ impl Bodies {
         self.cache.insert(row, body);
     }
 
+    /// The same for a body that was asked for. The cache takes what it is not asked for a
+    /// second time for the first to go, and there are more that nobody ever asked for: those
+    /// that were added.
+    pub(crate) fn keep_wanted(&self, row: RowId, body: Body) {
+        self.keep(row, body);
+        self.want(row);
+    }
+
+    /// As if it were asked for.
+    pub(crate) fn want(&self, row: RowId) {
+        let _wanted = self.cache.get(&row);
+    }
+
     pub(crate) fn forget(&self, row: RowId) {
         self.cache.remove(&row);
+    }
+
+    /// From now on up to this bound.
+    pub(crate) fn resize(&self, bytes: usize) {
+        self.cache.set_capacity(bytes as u64);
     }
 
     pub(crate) fn clear(&self) {

@@ -27,7 +27,7 @@ impl Shared {
         let read = |entry| Ok(self.take_whole(entry, schema::read_body(conn, entry)?));
         let bodies = entries.iter().map(read).collect::<rusqlite::Result<Vec<_>>>()?;
         if let ([entry], [Some(body)]) = (entries, bodies.as_slice()) {
-            self.bodies.keep(entry.row, self.dictionary.pack(body));
+            self.bodies.keep_wanted(entry.row, self.dictionary.pack(body));
         }
         Ok(bodies)
     }

@@ -9,7 +9,7 @@ use crate::{
     Notify,
     body::{Body, Dictionary},
     command::{Bodies, Command, Reply},
-    entry::{Digest, Entry, Handle, Oid},
+    entry::{Digest, Entry, Handle, Oid, RowId},
     error::ReadError,
     schema::{self, Stored},
     slab::EntryId,
@@ -52,7 +52,8 @@ impl Store {
         Some(self.body_of(entry))
     }
 
-    fn body_of(&self, entry: Entry) -> Found {
+    /// Where the body of this shape is.
+    pub fn body_of(&self, entry: Entry) -> Found {
         // Pending first: a body goes into the cache before it leaves there.
         let row = entry.row;
         let warm = self.shared.pending.body(row).or_else(|| self.shared.bodies.get(row));
@@ -70,7 +71,7 @@ impl Store {
         let stored = self.read(|conn| schema::read_body(conn, entry))?;
         let body = self.shared.take_whole(entry, stored);
         if let Some(body) = &body {
-            self.shared.bodies.keep(entry.row, self.shared.dictionary.pack(body));
+            self.shared.bodies.keep_wanted(entry.row, self.shared.dictionary.pack(body));
         }
         Ok(body)
     }
@@ -146,6 +147,16 @@ impl Store {
     /// Has the file looked into, after an error of a lent connection that may come of it.
     pub fn suspect(&self, error: &rusqlite::Error) {
         self.shared.suspect_lent(error);
+    }
+
+    /// Leaves so many bytes of the cache to what the caller keeps of shapes.
+    pub fn lend_cache(&self, bytes: usize) {
+        self.shared.bodies.resize(self.shared.options.cache_bytes.saturating_sub(bytes));
+    }
+
+    /// Counts as a read of this shape's body, if it is in the cache.
+    pub fn want(&self, row: RowId) {
+        self.shared.bodies.want(row);
     }
 
     /// What unpacks the bodies that this store gives.

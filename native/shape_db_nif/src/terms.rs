@@ -1,0 +1,327 @@
+//! Shapes that are read often, kept as terms: such a read costs a copy, not a parse.
+//!
+//! Terms live on *pages*, which are environments of their own, since one a term would take
+//! more memory than most terms do. A shape is written to the open page when it is read for
+//! the second time, beside the others that are there: what it has in common with them is
+//! there once (see [`Parser`]). So a page has room for many more than it has bytes to give
+//! out. Nothing on a page is changed or taken away until all of it is: the oldest page goes
+//! first, and what of it is still asked for is written anew.
+//!
+//! Pages and the bodies in memory have one bound together, `cache_size`. A body that is
+//! missing costs a read of the file, a term only a parse, and terms are larger: so pages
+//! make way as soon as bodies are read from the file again and again.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use foldhash::fast::RandomState;
+use parking_lot::{Mutex, RwLock};
+use rustler::{Env, OwnedEnv, Term, sys};
+use shape_store::{Oid, RowId, Store};
+
+use crate::parser::{Limits, Parser};
+
+const SHARDS: usize = 16;
+
+/// So many rows are remembered as read from memory lately.
+const LATELY: usize = 4096;
+
+/// A page is this part of the cache, and no larger than [`LARGEST_PAGE`].
+const PAGE_PART: usize = 64;
+const LARGEST_PAGE: usize = 128 << 10;
+
+/// A cache with smaller pages than this keeps bodies only.
+const SMALLEST_PAGE: usize = 8 << 10;
+
+/// The parts of the cache that pages may take when nobody misses a body, and when
+/// somebody does.
+const MOST_PART: usize = 2;
+const LEAST_PART: usize = 8;
+
+/// After so many bodies were missed there is one page less; after so many shapes were
+/// written without that, one more.
+const SHRINK_AFTER: usize = 16;
+const GROW_AFTER: usize = 16_384;
+
+/// After so many reads of terms one of them counts for the body as well, so that those which
+/// are read most are still in memory when their page goes.
+const WANT_AFTER: u64 = 64;
+
+/// What is left behind stays on the page. To build a map takes no more than to put two
+/// values into another.
+const ON_A_PAGE: Limits = Limits { modelled: 16 << 10, patched: 1 };
+
+/// What a page and a shape on it take besides the terms: the environment, and places in
+/// the table and the list of rows.
+const PAGE_OVERHEAD: usize = 2048;
+const SHAPE_OVERHEAD: usize = 80;
+
+/// What a scheduler does while it copies a term is told by the bytes of its body, of which
+/// it does so many in 100 ns.
+pub(crate) const COPIED: usize = 150;
+
+pub(crate) struct Terms {
+    shards: Box<[Shard]>,
+    /// Rows whose bodies were read from memory lately: a part of the row's number, at the
+    /// place that the rest of it gives.
+    lately: Box<[AtomicU16]>,
+    pages: Mutex<Pages>,
+    /// Of all pages.
+    bytes: AtomicUsize,
+    cache: usize,
+}
+
+#[derive(Default)]
+struct Shard {
+    kept: RwLock<HashMap<RowId, Kept, RandomState>>,
+    hits: AtomicU64,
+}
+
+/// A term on a page.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    #[expect(dead_code, reason = "it has the memory of the term")]
+    page: Arc<Page>,
+    term: sys::ErlNifTerm,
+    /// The bytes of its body.
+    pub(crate) len: usize,
+}
+
+/// Behind a lock that is taken once, as the environment may be used by one at a time. To
+/// copy out of it is to use the other environment.
+struct Page(Mutex<OwnedEnv>);
+
+struct Pages {
+    /// The oldest first.
+    full: VecDeque<Written>,
+    full_bytes: usize,
+    open: Option<Open>,
+    /// How many bytes they may have.
+    share: usize,
+    /// How many bytes of the cache are not left to bodies.
+    lent: usize,
+    /// Shapes written since that was last in question, and bodies missed.
+    made: usize,
+    missed: usize,
+    closed: bool,
+}
+
+struct Written {
+    page: Arc<Page>,
+    rows: Vec<RowId>,
+    bytes: usize,
+}
+
+/// The page that is written to.
+struct Open {
+    written: Written,
+    /// Lives in the environment of the page, which `written` keeps.
+    parser: Parser<'static>,
+}
+
+// SAFETY: a parser is not `Send` as it has an environment that others could use at the same
+// time. This one is that of the page beside it, in which nobody else makes terms, and both
+// are behind the lock of `Terms::pages`.
+unsafe impl Send for Open {}
+
+impl Pages {
+    fn bytes(&self) -> usize {
+        let open = self.open.as_ref();
+        self.full_bytes + open.map_or(0, |open| open.written.bytes + open.parser.model_bytes())
+    }
+
+    /// The open page is full.
+    fn close(&mut self) {
+        if let Some(Open { written, .. }) = self.open.take() {
+            self.full_bytes += written.bytes;
+            self.full.push_back(written);
+        }
+    }
+}
+
+impl Open {
+    fn new() -> Self {
+        let page = Arc::new(Page(Mutex::new(OwnedEnv::new())));
+        let parser = page.0.lock().run(|env| Parser::within(env, ON_A_PAGE));
+        Self { written: Written { page, rows: Vec::new(), bytes: PAGE_OVERHEAD }, parser }
+    }
+
+    fn write(&mut self, row: RowId, table: Oid, body: &[u8]) -> Option<Kept> {
+        let before = self.parser.words();
+        let term = self.parser.parse(table, body);
+        let words = self.parser.words() - before;
+        self.written.bytes += words * size_of::<sys::ErlNifTerm>() + SHAPE_OVERHEAD;
+        let term = term?.as_c_arg();
+        self.written.rows.push(row);
+        Some(Kept { page: Arc::clone(&self.written.page), term, len: body.len() })
+    }
+}
+
+impl Kept {
+    pub(crate) fn copy<'a>(&self, env: Env<'a>) -> Term<'a> {
+        // SAFETY: the term is whole until its page is freed, which `self` prevents. Several
+        // threads may copy it at once, and another may write to the page: copying reads the
+        // words of the term, which nobody writes to any more, and counts references to
+        // binaries atomically, as for a lookup in an ETS table. It would write to a binary
+        // that can be appended to, but a parsed one cannot.
+        unsafe { Term::new(env, sys::enif_make_copy(env.as_c_arg(), self.term)) }
+    }
+}
+
+impl Terms {
+    /// Within a cache of so many bytes.
+    pub(crate) fn new(cache: usize) -> Self {
+        let pages = Pages {
+            full: VecDeque::new(),
+            full_bytes: 0,
+            open: None,
+            share: cache / MOST_PART,
+            lent: 0,
+            made: 0,
+            missed: 0,
+            closed: page_bytes(cache) < SMALLEST_PAGE,
+        };
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            lately: (0..LATELY).map(|_| AtomicU16::new(0)).collect(),
+            pages: Mutex::new(pages),
+            bytes: AtomicUsize::new(0),
+            cache,
+        }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there are SHARDS shards")]
+    fn shard(&self, row: RowId) -> &Shard {
+        &self.shards[row as usize % SHARDS]
+    }
+
+    /// The term of a shape that is kept.
+    pub(crate) fn get(&self, store: &Store, row: RowId) -> Option<Kept> {
+        let shard = self.shard(row);
+        let kept = shard.kept.read().get(&row).cloned()?;
+        if shard.hits.fetch_add(1, Relaxed).is_multiple_of(WANT_AFTER) {
+            store.want(row);
+        }
+        Some(kept)
+    }
+
+    /// The term of a shape whose body was in memory, if it is worth keeping.
+    pub(crate) fn keep(&self, store: &Store, row: RowId, table: Oid, body: &[u8]) -> Option<Kept> {
+        let (lately, tag) = self.lately(row)?;
+        if lately.load(Relaxed) != tag {
+            lately.store(tag, Relaxed);
+            return None;
+        }
+        // Whoever comes in between parses for itself.
+        let mut pages = self.pages.try_lock()?;
+        if pages.closed {
+            return None;
+        }
+        // Somebody else may have been first.
+        if let Some(kept) = self.shard(row).kept.read().get(&row) {
+            return Some(kept.clone());
+        }
+        let kept = pages.open.get_or_insert_with(Open::new).write(row, table, body);
+        if let Some(kept) = &kept {
+            self.shard(row).kept.write().insert(row, kept.clone());
+        }
+        let page = page_bytes(self.cache);
+        if pages.open.as_ref().is_some_and(|open| open.written.bytes >= page) {
+            pages.close();
+        }
+        pages.made += 1;
+        if pages.made >= GROW_AFTER {
+            pages.made = 0;
+            pages.share = (pages.share + page).min(self.cache / MOST_PART);
+        }
+        self.settle(store, &mut pages);
+        kept
+    }
+
+    /// Notes that the body of a shape was not in memory. Where that was otherwise when it was
+    /// read before, and happens again and again, bodies need the room more than terms do.
+    pub(crate) fn missed(&self, store: &Store, row: RowId) {
+        let lost = self.lately(row).is_some_and(|(lately, tag)| {
+            // What was noted before a row that is read once is too long ago.
+            lately.load(Relaxed) == tag || {
+                lately.store(0, Relaxed);
+                false
+            }
+        });
+        let least = self.cache / LEAST_PART;
+        if lost
+            && self.bytes() > least
+            && let Some(mut pages) = self.pages.try_lock()
+        {
+            pages.made = 0;
+            pages.missed += 1;
+            if pages.missed >= SHRINK_AFTER {
+                pages.missed = 0;
+                pages.share = pages.bytes().saturating_sub(page_bytes(self.cache)).max(least);
+                self.settle(store, &mut pages);
+            }
+        }
+    }
+
+    /// Where it is noted that a row was read from memory, and what is there if it was.
+    fn lately(&self, row: RowId) -> Option<(&AtomicU16, u16)> {
+        let (place, tag) = (row as usize % LATELY, (row as usize / LATELY + 1) as u16);
+        Some((self.lately.get(place)?, tag))
+    }
+
+    /// Frees pages that are too many, and has bodies make room for those that are not.
+    fn settle(&self, store: &Store, pages: &mut Pages) {
+        while pages.bytes() > pages.share
+            && let Some(written) = pages.full.pop_front()
+        {
+            pages.full_bytes -= written.bytes;
+            for row in &written.rows {
+                // Freed here, or by the last who copies from it.
+                let _kept = self.shard(*row).kept.write().remove(row);
+            }
+        }
+        let (bytes, page) = (pages.bytes(), page_bytes(self.cache));
+        self.bytes.store(bytes, Relaxed);
+        // A page at a time.
+        let lent = bytes.next_multiple_of(page);
+        if lent != pages.lent {
+            pages.lent = lent;
+            store.lend_cache(lent);
+        }
+    }
+
+    /// Frees all pages; for good when the store has ended.
+    pub(crate) fn clear(&self, ended: bool) {
+        let mut pages = self.pages.lock();
+        pages.closed |= ended;
+        pages.open = None;
+        pages.full = VecDeque::new();
+        pages.full_bytes = 0;
+        for shard in &self.shards {
+            let _kept = std::mem::take(&mut *shard.kept.write());
+        }
+        self.bytes.store(0, Relaxed);
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    pub(crate) fn hits(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.hits.load(Relaxed)).sum()
+    }
+
+    /// How many shapes are kept as terms.
+    pub(crate) fn count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.kept.read().len()).sum()
+    }
+}
+
+fn page_bytes(cache: usize) -> usize {
+    (cache / PAGE_PART).min(LARGEST_PAGE)
+}
