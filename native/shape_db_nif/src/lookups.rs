@@ -85,7 +85,7 @@ fn shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> 
             }
         }
         Found::Cold(_) => {
-            store.terms.missed(&store.store, row);
+            store.terms.missed(&store.store);
             atoms::cold().encode(env)
         }
     }

@@ -8,8 +8,8 @@
 //! first, and what of it is still asked for is written anew.
 //!
 //! Pages and the bodies in memory have one bound together, `cache_size`. A body that is
-//! missing costs a read of the file, a term only a parse, and terms are larger: so pages
-//! make way as soon as bodies are read from the file again and again.
+//! missing costs a read of the file, a term only a parse, and terms are larger. So pages take
+//! what is free, and of what is not only as much as nobody misses.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -38,15 +38,24 @@ const LARGEST_PAGE: usize = 128 << 10;
 /// A cache with smaller pages than this keeps bodies only.
 const SMALLEST_PAGE: usize = 8 << 10;
 
-/// The parts of the cache that pages may take when nobody misses a body, and when
-/// somebody does.
+/// The parts of the cache that pages may take at most, and that they have in any case.
 const MOST_PART: usize = 2;
 const LEAST_PART: usize = 8;
 
-/// After so many bodies were missed there is one page less; after so many shapes were
-/// written without that, one more.
-const SHRINK_AFTER: usize = 16;
-const GROW_AFTER: usize = 16_384;
+/// The part of the cache that is not free though nothing is there: it is divided unevenly.
+const UNEVEN_PART: usize = 8;
+
+/// After so many shapes were written while next to no body was missed, pages take one more
+/// from bodies. When many are missed they give one back, and the next try comes after twice
+/// as many shapes, or half as many when they keep it.
+const GROW_AFTER: usize = 1024;
+const GROW_AFTER_MOST: usize = 1 << 20;
+
+/// So many bodies missed are enough to tell, and are many beside less than so many shapes
+/// written for each; few, beside more than so many.
+const TELLING: usize = 64;
+const MANY: usize = 16;
+const FEW: usize = 64;
 
 /// After so many reads of terms one of them counts for the body as well, so that those which
 /// are read most are still in memory when their page goes.
@@ -71,7 +80,7 @@ pub(crate) struct Terms {
     /// place that the rest of it gives.
     lately: Box<[AtomicU16]>,
     pages: Mutex<Pages>,
-    /// Of all pages.
+    /// What all of it takes.
     bytes: AtomicUsize,
     cache: usize,
 }
@@ -101,13 +110,17 @@ struct Pages {
     full: VecDeque<Written>,
     full_bytes: usize,
     open: Option<Open>,
-    /// How many bytes they may have.
+    /// How many bytes may be on them.
     share: usize,
     /// How many bytes of the cache are not left to bodies.
     lent: usize,
-    /// Shapes written since that was last in question, and bodies missed.
+    /// Shapes written, and bodies missed, since the share was last in question.
     made: usize,
     missed: usize,
+    /// After how many shapes it is again.
+    grow_after: usize,
+    /// Whether they took a page from bodies, and gave none back since.
+    grew: bool,
     closed: bool,
 }
 
@@ -131,8 +144,12 @@ unsafe impl Send for Open {}
 
 impl Pages {
     fn bytes(&self) -> usize {
-        let open = self.open.as_ref();
-        self.full_bytes + open.map_or(0, |open| open.written.bytes + open.parser.model_bytes())
+        self.full_bytes + self.open.as_ref().map_or(0, |open| open.written.bytes)
+    }
+
+    /// With what it takes to write to the open one.
+    fn all_bytes(&self) -> usize {
+        self.bytes() + self.open.as_ref().map_or(0, |open| open.parser.model_bytes())
     }
 
     /// The open page is full.
@@ -180,9 +197,11 @@ impl Terms {
             full: VecDeque::new(),
             full_bytes: 0,
             open: None,
-            share: cache / MOST_PART,
+            share: cache / LEAST_PART,
             lent: 0,
             made: 0,
+            grow_after: GROW_AFTER,
+            grew: false,
             missed: 0,
             closed: page_bytes(cache) < SMALLEST_PAGE,
         };
@@ -226,6 +245,9 @@ impl Terms {
         if let Some(kept) = self.shard(row).kept.read().get(&row) {
             return Some(kept.clone());
         }
+        if pages.open.is_none() {
+            self.grow(store, &mut pages);
+        }
         let kept = pages.open.get_or_insert_with(Open::new).write(row, table, body);
         if let Some(kept) = &kept {
             self.shard(row).kept.write().insert(row, kept.clone());
@@ -235,36 +257,47 @@ impl Terms {
             pages.close();
         }
         pages.made += 1;
-        if pages.made >= GROW_AFTER {
-            pages.made = 0;
-            pages.share = (pages.share + page).min(self.cache / MOST_PART);
-        }
         self.settle(store, &mut pages);
         kept
     }
 
-    /// Notes that the body of a shape was not in memory. Where that was otherwise when it was
-    /// read before, and happens again and again, bodies need the room more than terms do.
-    pub(crate) fn missed(&self, store: &Store, row: RowId) {
-        let lost = self.lately(row).is_some_and(|(lately, tag)| {
-            // What was noted before a row that is read once is too long ago.
-            lately.load(Relaxed) == tag || {
-                lately.store(0, Relaxed);
-                false
+    /// Has room for one more page, if that is free, or not missed as far as is known.
+    fn grow(&self, store: &Store, pages: &mut Pages) {
+        let more = pages.bytes() + page_bytes(self.cache);
+        if more <= pages.share || more > self.cache / MOST_PART {
+            return;
+        }
+        let free = store.cache_room().saturating_sub(pages.bytes() + self.cache / UNEVEN_PART);
+        if free >= page_bytes(self.cache) {
+            pages.share = more;
+        } else if pages.made >= pages.grow_after {
+            if pages.missed * FEW <= pages.made {
+                if pages.grew {
+                    pages.grow_after = (pages.grow_after / 2).max(GROW_AFTER);
+                }
+                pages.grew = true;
+                pages.share = more;
             }
-        });
+            (pages.made, pages.missed) = (0, 0);
+        }
+    }
+
+    /// Notes that a body was not in memory. Where that is not rare, bodies need the room more
+    /// than terms do.
+    pub(crate) fn missed(&self, store: &Store) {
+        let Some(mut pages) = self.pages.try_lock() else { return };
+        pages.missed += 1;
+        if pages.missed < TELLING || pages.missed * MANY <= pages.made {
+            return;
+        }
+        (pages.made, pages.missed) = (0, 0);
         let least = self.cache / LEAST_PART;
-        if lost
-            && self.bytes() > least
-            && let Some(mut pages) = self.pages.try_lock()
-        {
-            pages.made = 0;
-            pages.missed += 1;
-            if pages.missed >= SHRINK_AFTER {
-                pages.missed = 0;
-                pages.share = pages.bytes().saturating_sub(page_bytes(self.cache)).max(least);
-                self.settle(store, &mut pages);
+        if pages.bytes() > least {
+            if std::mem::take(&mut pages.grew) {
+                pages.grow_after = (pages.grow_after * 2).min(GROW_AFTER_MOST);
             }
+            pages.share = pages.bytes().saturating_sub(page_bytes(self.cache)).max(least);
+            self.settle(store, &mut pages);
         }
     }
 
@@ -285,7 +318,7 @@ impl Terms {
                 let _kept = self.shard(*row).kept.write().remove(row);
             }
         }
-        let (bytes, page) = (pages.bytes(), page_bytes(self.cache));
+        let (bytes, page) = (pages.all_bytes(), page_bytes(self.cache));
         self.bytes.store(bytes, Relaxed);
         // A page at a time.
         let lent = bytes.next_multiple_of(page);

@@ -154,6 +154,12 @@ impl Store {
         self.shared.bodies.resize(self.shared.options.cache_bytes.saturating_sub(bytes));
     }
 
+    /// How many bytes of the cache bodies do not take, those that were lent among them.
+    pub fn cache_room(&self) -> usize {
+        let bytes = usize::try_from(self.shared.bodies.bytes()).unwrap_or(usize::MAX);
+        self.shared.options.cache_bytes.saturating_sub(bytes)
+    }
+
     /// Counts as a read of this shape's body, if it is in the cache.
     pub fn want(&self, row: RowId) {
         self.shared.bodies.want(row);
