@@ -47,15 +47,15 @@ const UNEVEN_PART: usize = 8;
 
 /// After so many shapes were written while next to no body was missed, pages take one more
 /// from bodies. When many are missed they give one back, and the next try comes after twice
-/// as many shapes, or half as many when they keep it.
+/// as many shapes.
 const GROW_AFTER: usize = 1024;
-const GROW_AFTER_MOST: usize = 1 << 20;
+const GROW_AFTER_MOST: usize = 1 << 17;
 
 /// So many bodies missed are enough to tell, and are many beside less than so many shapes
 /// written for each; few, beside more than so many.
-const TELLING: usize = 64;
-const MANY: usize = 16;
-const FEW: usize = 64;
+const TELLING: usize = 32;
+const MANY: usize = 256;
+const FEW: usize = 1024;
 
 /// After so many reads of terms one of them counts for the body as well, so that those which
 /// are read most are still in memory when their page goes.
@@ -272,9 +272,6 @@ impl Terms {
             pages.share = more;
         } else if pages.made >= pages.grow_after {
             if pages.missed * FEW <= pages.made {
-                if pages.grew {
-                    pages.grow_after = (pages.grow_after / 2).max(GROW_AFTER);
-                }
                 pages.grew = true;
                 pages.share = more;
             }
