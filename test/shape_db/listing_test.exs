@@ -38,6 +38,12 @@ defmodule ElectricShapeDb.ListingTest do
         assert ShapeDb.list_shapes!(run.stack_id) == added
         flush!(run.stack_id)
         assert ShapeDb.list_shapes!(run.stack_id) === added
+
+        # Those that are read often share as well.
+        for _ <- 1..4, {handle, shape} <- added do
+          assert ShapeDb.shape_for_handle(run.stack_id, handle) === {:ok, shape}
+        end
+
         stop_store!(run)
       end)
     end

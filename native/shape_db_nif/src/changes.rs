@@ -206,7 +206,11 @@ fn note_unknown<'a>(
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn reset<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
-    answer(env, store.store.reset())
+    let reset = store.store.reset();
+    if reset.is_ok() {
+        store.terms.clear(false);
+    }
+    answer(env, reset)
 }
 
 /// `{:ok, handles, number} | {:error, reason}`

@@ -22,6 +22,7 @@ mod parser;
 mod permits;
 mod resource;
 mod storable;
+mod terms;
 mod waiting;
 
 rustler::init!("Elixir.Electric.ShapeCache.ShapeStatus.ShapeDb.Native");

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rustler::{Binary, Encoder, Env, Reference, Resource, ResourceArc, Term};
+use rustler::{Binary, Encoder, Env, NifResult, Reference, Resource, ResourceArc, Term};
 use shape_store::{Body, Dictionary, Found, Oid, Place, ReadError};
 
 use crate::{
@@ -216,6 +216,17 @@ fn parse_shapes<'a>(env: Env<'a>, bodies: Items<(Term<'a>, u32, Option<Binary<'a
         (handle, shape(env, &mut parser, table, body.as_deref()))
     };
     (atoms::ok(), bodies.0.into_iter().map(item).collect::<Vec<_>>()).encode(env)
+}
+
+/// The same `{handle, shape}` in the order of their handles. `:lists.keysort/2` compares
+/// them one word after the other in the VM's own terms, and leaves lists for the collector.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn sort_shapes<'a>(env: Env<'a>, shapes: Items<Term<'a>>) -> NifResult<Term<'a>> {
+    let handle = |item: Term<'a>| Ok((item.decode::<(Binary<'a>, Term<'a>)>()?.0, item));
+    let mut items = shapes.0.into_iter().map(handle).collect::<NifResult<Vec<_>>>()?;
+    items.sort_unstable_by(|(one, _), (other, _)| one.as_slice().cmp(other.as_slice()));
+    let none = Term::list_new_empty(env);
+    Ok(items.into_iter().rev().fold(none, |list, (_, item)| list.list_prepend(item)))
 }
 
 fn shape<'a>(

@@ -12,6 +12,7 @@ use crate::{
     owed::Owed,
     permits::Permit,
     resource::{StoreArg, binary},
+    terms::COPIED,
 };
 
 /// A body up to this size is parsed on a normal scheduler, in about 40 µs.
@@ -83,8 +84,15 @@ fn large_shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Ter
 
 fn warm<'a>(env: Env<'a>, store: StoreArg<'_>, handle: &[u8], largest: usize) -> Term<'a> {
     readable!(env, store);
-    match store.store.body(handle) {
-        Some(Found::Warm(body)) => {
+    let Some(located) = store.store.locate(handle) else { return atoms::error().encode(env) };
+    let key = located.key;
+    if let Some(kept) = store.terms.get(&store.store, key) {
+        consume(env, kept.len / COPIED);
+        return (atoms::ok(), kept.copy(env)).encode(env);
+    }
+    let table = located.entry.oids.first().copied().unwrap_or_default();
+    match store.store.body_of(located) {
+        Found::Warm(body) => {
             let mut buffer = Vec::new();
             let bytes = store.store.dictionary().unpack(&body, &mut buffer);
             if bytes.len() > largest {
@@ -92,13 +100,18 @@ fn warm<'a>(env: Env<'a>, store: StoreArg<'_>, handle: &[u8], largest: usize) ->
             }
             // Parsing takes about 4 ns a byte.
             consume(env, bytes.len() / 25);
-            match env.binary_to_term(bytes) {
-                Some((shape, _size)) => (atoms::ok(), shape).encode(env),
+            let small = bytes.len() <= SMALL_BODY;
+            let kept = small.then(|| store.terms.keep(&store.store, key, table, bytes)).flatten();
+            let copied = kept.map(|kept| kept.copy(env));
+            match copied.or_else(|| Some(env.binary_to_term(bytes)?.0)) {
+                Some(shape) => (atoms::ok(), shape).encode(env),
                 None => (atoms::body(), binary(env, bytes)).encode(env),
             }
         }
-        Some(Found::Cold(_)) => atoms::cold().encode(env),
-        None => atoms::error().encode(env),
+        Found::Cold(_) => {
+            store.terms.missed(&store.store);
+            atoms::cold().encode(env)
+        }
     }
 }
 

@@ -23,7 +23,8 @@ static LETTERS: Lazy<Option<Sender<Letter>>> = Lazy::new(|| {
     spawned.is_ok().then_some(send)
 });
 
-fn post(letter: impl FnOnce() + Send + 'static) {
+/// Has the thread do what must not be done here, and takes it little time.
+pub(crate) fn post(letter: impl FnOnce() + Send + 'static) {
     if let Some(letters) = &*LETTERS {
         let _ = letters.send(Box::new(letter));
     }

@@ -29,19 +29,33 @@ const MAP: u8 = 116;
 /// A larger body is no variation on another.
 const LARGEST: usize = 65_536;
 
-/// Models may have so many bytes together. Their parts take some times as much.
-const MOST_MODELLED: usize = 1 << 20;
+/// How far a parser goes to have terms share what they have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// Models may have so many bytes together. Their parts take some times as much.
+    pub(crate) modelled: usize,
+    /// A map with more values than this that are not the model's is built anew. Each that is
+    /// put into a map leaves a copy of the others behind.
+    pub(crate) patched: usize,
+}
+
+/// What is left behind is collected.
+const FOR_A_LIST: Limits = Limits { modelled: 1 << 20, patched: 4 };
 
 /// Containers deeper than this are left to the VM, whose parser needs no stack.
 const DEEPEST: usize = 64;
 
-/// Parses within one call, whose environment has the terms.
+/// Parses into one environment, which has the terms.
 pub(crate) struct Parser<'a> {
     env: Env<'a>,
+    /// What all that was parsed takes there, in words.
+    words: usize,
+    limits: Limits,
     /// The first body of each table.
     models: HashMap<Oid, Model<'a>>,
-    /// The bytes of all models.
+    /// The bytes of all models, and their parts.
     modelled: usize,
+    parts: usize,
     /// The table of the last model, beside which the first body of another is parsed.
     last: Oid,
     /// Memory that each body uses again.
@@ -66,10 +80,17 @@ struct Part<'a> {
 
 impl<'a> Parser<'a> {
     pub(crate) fn new(env: Env<'a>) -> Self {
+        Self::within(env, FOR_A_LIST)
+    }
+
+    pub(crate) fn within(env: Env<'a>, limits: Limits) -> Self {
         Self {
             env,
+            words: 0,
+            limits,
             models: HashMap::new(),
             modelled: 0,
+            parts: 0,
             last: 0,
             bytes: Vec::new(),
             stack: Vec::new(),
@@ -80,7 +101,21 @@ impl<'a> Parser<'a> {
     /// is not one, and when only that function can tell: here no atom is made, and
     /// nothing decompressed. Bodies of one table are likely to be alike.
     pub(crate) fn parse(&mut self, table: Oid, body: &[u8]) -> Option<Term<'a>> {
-        self.parse_alike(table, body).or_else(|| Some(self.env.binary_to_term(body)?.0))
+        self.parse_alike(table, body).or_else(|| {
+            self.words += body.len();
+            Some(self.env.binary_to_term(body)?.0)
+        })
+    }
+
+    /// About how many words the terms take that were made so far: each is counted once,
+    /// however many share it.
+    pub(crate) fn words(&self) -> usize {
+        self.words
+    }
+
+    /// What it takes in memory to parse others beside what was parsed.
+    pub(crate) fn model_bytes(&self) -> usize {
+        self.modelled + self.parts * size_of::<Part<'_>>()
     }
 
     fn parse_alike(&mut self, table: Oid, body: &[u8]) -> Option<Term<'a>> {
@@ -88,7 +123,7 @@ impl<'a> Parser<'a> {
             return None;
         }
         let own = self.models.get(&table);
-        let is_model = own.is_none() && self.modelled + body.len() <= MOST_MODELLED;
+        let is_model = own.is_none() && self.modelled + body.len() <= self.limits.modelled;
         let model = own.or_else(|| self.models.get(&self.last));
         let (model, like) = model.map_or((&[][..], &[][..]), |model| (&model.bytes, &model.parts));
         self.bytes.clear();
@@ -96,6 +131,8 @@ impl<'a> Parser<'a> {
         self.stack.clear();
         let mut parse = Parse {
             env: self.env,
+            words: &mut self.words,
+            most_patched: self.limits.patched,
             bytes: &mut self.bytes,
             at: 1,
             depth: 0,
@@ -105,6 +142,7 @@ impl<'a> Parser<'a> {
         };
         let (term, _) = parse.part(like)?;
         if let Some(parts) = parse.made {
+            self.parts += parts.capacity();
             self.models.insert(table, Model { bytes: body.into(), parts });
             self.modelled += body.len();
             self.last = table;
@@ -117,12 +155,15 @@ impl<'a> Parser<'a> {
 /// mostly the same in all, and where it is not, the map is built anew.
 const MOST_PASSED: usize = 32;
 
-/// Each value that is put into a map copies the others.
-const MOST_PATCHED: usize = 4;
+/// The words of a map besides keys and values, and of a binary besides its bytes.
+const MAP_WORDS: usize = 4;
+const BINARY_WORDS: usize = 2;
 
 /// One body on its way.
 struct Parse<'m, 'a> {
     env: Env<'a>,
+    words: &'m mut usize,
+    most_patched: usize,
     /// The body. Written to for a moment when the VM is to parse a part.
     bytes: &'m mut [u8],
     /// Where the next part starts.
@@ -223,6 +264,7 @@ impl<'m, 'a> Parse<'m, 'a> {
                 let end = self.at.checked_add(len)?;
                 let term = binary(self.env, self.bytes.get(self.at..end)?);
                 self.at = end;
+                *self.words += BINARY_WORDS + len.div_ceil(8);
                 Some(term)
             }
             _ => self.other(start),
@@ -260,10 +302,11 @@ impl<'m, 'a> Parse<'m, 'a> {
         let is_map = |part: &&Part<'a>| self.model.get(part.start) == Some(&MAP);
         let model = like.filter(|_| known).filter(is_map).map(|part| part.term);
         let same = model.is_some() && changed.is_empty();
-        let patched = model.filter(|_| changed.len() <= MOST_PATCHED).and_then(|map| {
+        let patched = model.filter(|_| changed.len() <= self.most_patched).and_then(|map| {
             let pair = |at: usize| self.stack.get(at..)?.first_chunk::<2>();
             changed.iter().try_fold(map, |map, at| {
                 let [key, value] = pair(*at)?;
+                *self.words += MAP_WORDS + arity as usize;
                 map.map_update(*key, *value).ok()
             })
         });
@@ -271,6 +314,7 @@ impl<'m, 'a> Parse<'m, 'a> {
             let pairs = self.stack.get(base..)?;
             let [keys, values] = [0, 1].map(|i| pairs.iter().skip(i).step_by(2).copied());
             let (keys, values): (Vec<_>, Vec<_>) = (keys.collect(), values.collect());
+            *self.words += MAP_WORDS + 2 * keys.len();
             Term::map_from_term_arrays(self.env, &keys, &values).ok()
         });
         self.stack.truncate(base);
@@ -298,6 +342,7 @@ impl<'m, 'a> Parse<'m, 'a> {
         let arity = self.number::<SIZE>()?;
         let elements = (0..arity).map(|_| Some(self.part(alike.next())?.0));
         let elements = elements.collect::<Option<Vec<_>>>()?;
+        *self.words += 1 + elements.len();
         Some(make_tuple(self.env, &elements))
     }
 
@@ -306,6 +351,7 @@ impl<'m, 'a> Parse<'m, 'a> {
         let items = (0..len).map(|_| Some(self.part(alike.next())?.0));
         let items = items.collect::<Option<Vec<_>>>()?;
         let (tail, _) = self.part(alike.next())?;
+        *self.words += 2 * items.len();
         Some(items.into_iter().rev().fold(tail, Term::list_prepend))
     }
 
@@ -317,6 +363,10 @@ impl<'m, 'a> Parse<'m, 'a> {
         *self.bytes.get_mut(before)? = kept;
         let (term, size) = parsed?;
         self.at = before + size;
+        if !term.is_atom() {
+            // A string has two words a byte, all else less than one.
+            *self.words += 2 * size;
+        }
         Some(term)
     }
 

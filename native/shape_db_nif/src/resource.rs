@@ -1,6 +1,11 @@
 //! The open store as a resource, and its life.
 
-use std::{collections::HashMap, path::PathBuf, sync::Weak, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -13,12 +18,14 @@ use shape_store::{
     Synchronous, Unverified, Verify,
 };
 
-use crate::{atoms, events, halt, items::Items, logging, messenger, owed::Owed};
+use crate::{atoms, events, halt, items::Items, logging, messenger, owed::Owed, terms::Terms};
 
 /// A store that a process owns. When the owner dies the store takes no more
 /// changes and commits what it has; the terms that refer to it stay valid.
 pub(crate) struct StoreResource {
     pub(crate) store: Store,
+    /// The shapes that are asked for often.
+    pub(crate) terms: Arc<Terms>,
     /// The connections that are lent, by slot, with who has them.
     pub(crate) lent: Mutex<HashMap<u64, (LocalPid, Weak<Lease>)>>,
     verified: Mutex<Option<Sender<Verified>>>,
@@ -31,7 +38,7 @@ impl Resource for StoreResource {
     fn down<'a>(&'a self, _env: Env<'a>, _owner: LocalPid, _monitor: Monitor) {
         // Whoever waits for its verification hears that it ended.
         self.verified.lock().take();
-        self.store.close();
+        self.close();
     }
 }
 
@@ -41,6 +48,13 @@ impl StoreResource {
             // Full only when nothing was asked.
             let _ = sender.try_send(verified);
         }
+    }
+
+    fn close(&self) {
+        self.store.close();
+        // No lookup is answered any more. Away from the schedulers, as there may be many.
+        let terms = Arc::clone(&self.terms);
+        messenger::post(move || terms.clear(true));
     }
 
     /// `None` for a store that answers lookups.
@@ -141,6 +155,7 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
         return Err("cannot start the messenger thread".into());
     }
     let owner = env.pid();
+    let terms = Arc::new(Terms::new(options.cache_size));
     let (verified, verdicts) = bounded(1);
     let store = Store::open_within(
         options.into_core(),
@@ -152,6 +167,7 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
     halt::watch(&store);
     let resource = ResourceArc::new(StoreResource {
         store,
+        terms,
         lent: Mutex::default(),
         verified: Mutex::new(Some(verified)),
     });
@@ -195,7 +211,7 @@ fn not_verified(store: StoreArg<'_>, reason: Binary<'_>) -> Atom {
 /// Takes no more changes, commits what is queued, and tells the owner `closed`.
 #[rustler::nif]
 fn close(store: StoreArg<'_>) -> Atom {
-    store.store.close();
+    store.close();
     atoms::ok()
 }
 
@@ -228,8 +244,9 @@ fn statistics<'a>(env: Env<'a>, store: StoreArg<'_>) -> NifResult<Term<'a>> {
         ("index_bytes", s.index_bytes as u64),
         ("pending_ops", s.pending_ops as u64),
         ("pending_bytes", s.pending_bytes as u64),
-        ("cache_bytes", s.cache_bytes),
-        ("cache_hits", s.cache_hits),
+        ("cache_bytes", s.cache_bytes + store.terms.bytes() as u64),
+        ("cache_terms", store.terms.count() as u64),
+        ("cache_hits", s.cache_hits + store.terms.hits()),
         ("cache_misses", s.cache_misses),
         ("commits", s.commits),
         ("last_commit_ops", s.last_commit_ops),

@@ -14,23 +14,27 @@ use crate::{body::Body, entry::RowId};
 const OVERHEAD: u64 = 112;
 
 pub(crate) struct Bodies {
-    cache: Cache<RowId, Body, ByBytes>,
+    cache: Cache<BodyKey, Body, ByBytes>,
     /// Which of the databases that the store has read from, one after the other.
     database: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
+/// Names a body among all that a store reads in its life: its row, and which of the databases
+/// it is of that were read one after the other.
+pub type BodyKey = u64;
+
 /// Rows are far below 2^48, and no store reads from 2^16 databases.
-fn key(database: u64, row: RowId) -> RowId {
+pub(crate) fn key(database: u64, row: RowId) -> BodyKey {
     database << 48 ^ row
 }
 
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<RowId, Body> for ByBytes {
-    fn weight(&self, _row: &RowId, body: &Body) -> u64 {
+impl Weighter<BodyKey, Body> for ByBytes {
+    fn weight(&self, _key: &BodyKey, body: &Body) -> u64 {
         body.size() as u64 + OVERHEAD
     }
 }
@@ -59,13 +63,13 @@ impl Bodies {
         self.cache.clear();
     }
 
+    /// The body of a row of the database that bodies are of now.
     pub(crate) fn get(&self, row: RowId) -> Option<Body> {
-        self.get_of(self.database(), row)
+        self.get_by(key(self.database(), row))
     }
 
-    /// The body of a row of this database.
-    pub(crate) fn get_of(&self, database: u64, row: RowId) -> Option<Body> {
-        let body = self.cache.get(&key(database, row));
+    pub(crate) fn get_by(&self, key: BodyKey) -> Option<Body> {
+        let body = self.cache.get(&key);
         let counter = if body.is_some() { &self.hits } else { &self.misses };
         counter.fetch_add(1, Relaxed);
         body
@@ -73,16 +77,29 @@ impl Bodies {
 
     /// Keeps a body of the database that bodies are of now.
     pub(crate) fn keep(&self, row: RowId, body: Body) {
-        self.keep_of(self.database(), row, body);
+        self.cache.insert(key(self.database(), row), body);
     }
 
-    /// Keeps a body that was read when bodies were of this database.
-    pub(crate) fn keep_of(&self, database: u64, row: RowId, body: Body) {
-        self.cache.insert(key(database, row), body);
+    /// Keeps a body that was asked for. The cache takes what it is not asked for a second time
+    /// for the first to go, and there are more that nobody ever asked for: those that were
+    /// added.
+    pub(crate) fn keep_wanted(&self, key: BodyKey, body: Body) {
+        self.cache.insert(key, body);
+        self.want(key);
+    }
+
+    /// As if it were asked for.
+    pub(crate) fn want(&self, key: BodyKey) {
+        let _wanted = self.cache.get(&key);
     }
 
     pub(crate) fn forget(&self, row: RowId) {
         self.cache.remove(&key(self.database(), row));
+    }
+
+    /// From now on up to this bound.
+    pub(crate) fn resize(&self, bytes: usize) {
+        self.cache.set_capacity(bytes as u64);
     }
 
     pub(crate) fn clear(&self) {

@@ -73,6 +73,7 @@ mod wake;
 mod wording;
 mod writer;
 
+pub use bodies::BodyKey;
 pub use body::{Body, Dictionary};
 pub use clock::HostClock;
 pub use command::Bodies;
@@ -89,7 +90,7 @@ pub use queue::{Load, Operation, Seq};
 pub use schema::{SCHEMA_VERSION, STATEMENTS};
 pub use state::State;
 pub use statistics::Statistics;
-pub use store::{Coldest, Found, NewShape, Place, Request, Store, WeakStore};
+pub use store::{Coldest, Found, Located, NewShape, Place, Request, Store, WeakStore};
 pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};
 pub use ticket::Ticket;
 pub use waits::{Outcome, WaitId, Waiting};

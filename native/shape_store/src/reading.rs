@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use tracing::{error, warn};
 
 use crate::{
+    bodies,
     body::Body,
     command::Bodies,
     entry::Entry,
@@ -39,7 +40,8 @@ impl Shared {
             }
         }
         if let ([entry], [Some(body)]) = (entries, bodies.as_slice()) {
-            self.bodies.keep(entry.row, self.dictionary.pack(body));
+            let key = bodies::key(self.bodies.database(), entry.row);
+            self.bodies.keep_wanted(key, self.dictionary.pack(body));
         }
         Ok(bodies)
     }

@@ -13,7 +13,7 @@ use std::{
 
 pub use self::{
     changes::{NewShape, Request},
-    lookups::{Found, Place},
+    lookups::{Found, Located, Place},
     meta::Coldest,
 };
 use crate::{

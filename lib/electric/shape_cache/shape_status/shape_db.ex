@@ -598,7 +598,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @spec list_shapes(stack_id()) :: {:ok, [{handle(), shape()}]} | {:error, term()}
   def list_shapes(stack_id) when is_stack_id(stack_id) do
     # Read in the order of the file, in which each page of it is read once.
-    {:ok, :lists.keysort(1, fold_shapes(stack_id, :list_shapes, [], &[&1 | &2]))}
+    {:ok, Native.sort_shapes(fold_shapes(stack_id, :list_shapes, [], &[&1 | &2]))}
   rescue
     error in Error -> {:error, error.reason}
   end

@@ -7,6 +7,7 @@ use rusqlite::{CachedStatement, Connection};
 use super::Store;
 use crate::{
     Notify,
+    bodies::{self, BodyKey},
     body::{Body, Dictionary},
     command::{Bodies, Command, Reply},
     entry::{Digest, Entry, Handle, Oid},
@@ -36,6 +37,15 @@ pub struct Place {
     pub table: Oid,
 }
 
+/// A shape as a lookup found it.
+#[derive(Debug)]
+pub struct Located {
+    /// All the index knows of it.
+    pub entry: Entry,
+    /// Names its body among all that the store reads in its life.
+    pub key: BodyKey,
+}
+
 impl Store {
     /// The handle of the shape with this digest.
     pub fn handle_for(&self, digest: &Digest) -> Option<Handle> {
@@ -49,21 +59,33 @@ impl Store {
 
     /// Where the body of a shape is.
     pub fn body(&self, handle: &[u8]) -> Option<Found> {
-        self.find_body(|| self.entry(handle))
+        Some(self.body_of(self.locate(handle)?))
     }
 
-    /// Where the body of an entry is, which is looked up here: an entry of the database that
-    /// was read before must not get the body that its row has in the next one.
-    fn find_body(&self, entry: impl FnOnce() -> Option<Entry>) -> Option<Found> {
+    /// The shape that has this handle, and the key of its body.
+    pub fn locate(&self, handle: &[u8]) -> Option<Located> {
+        self.locate_by(|| self.entry(handle))
+    }
+
+    /// The same for an entry that is looked up here: one of the database that was read before
+    /// must not get the body that its row has in the next one.
+    fn locate_by(&self, entry: impl FnOnce() -> Option<Entry>) -> Option<Located> {
         let database = self.shared.bodies.database();
         let entry = entry()?;
-        // Pending first: a body goes into the cache before it leaves there.
-        let pending = self.shared.pending.body(entry.row);
-        let warm = pending.or_else(|| self.shared.bodies.get_of(database, entry.row));
-        Some(warm.map_or(Found::Cold(entry), Found::Warm))
+        Some(Located { key: bodies::key(database, entry.row), entry })
     }
 
-    /// Reads the body of a shape from disk, and keeps it warm; none for a shape that is gone, or is lost as its body is damaged.
+    /// Where the body of this shape is.
+    pub fn body_of(&self, located: Located) -> Found {
+        let Located { entry, key } = located;
+        // Pending first: a body goes into the cache before it leaves there.
+        let pending = self.shared.pending.body(entry.row);
+        let warm = pending.or_else(|| self.shared.bodies.get_by(key));
+        warm.map_or(Found::Cold(entry), Found::Warm)
+    }
+
+    /// Reads the body of a shape from disk, and keeps it warm; none for a shape that is gone,
+    /// or is lost as its body is damaged.
     ///
     /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
     pub fn read_body(&self, entry: &Entry) -> Result<Option<Body>, ReadError> {
@@ -73,7 +95,7 @@ impl Store {
         let body = self.shared.take_whole(entry, stored);
         if let Some(body) = &body {
             let packed = self.shared.dictionary.pack(body);
-            self.shared.bodies.keep_of(database, entry.row, packed);
+            self.shared.bodies.keep_wanted(bodies::key(database, entry.row), packed);
         }
         Ok(body)
     }
@@ -154,6 +176,22 @@ impl Store {
         self.shared.suspect_lent(error);
     }
 
+    /// Leaves so many bytes of the cache to what the caller keeps of shapes.
+    pub fn lend_cache(&self, bytes: usize) {
+        self.shared.bodies.resize(self.shared.options.cache_bytes.saturating_sub(bytes));
+    }
+
+    /// How many bytes of the cache bodies do not take, those that were lent among them.
+    pub fn cache_room(&self) -> usize {
+        let bytes = usize::try_from(self.shared.bodies.bytes()).unwrap_or(usize::MAX);
+        self.shared.options.cache_bytes.saturating_sub(bytes)
+    }
+
+    /// Counts as a read of this shape's body, if it is in the cache.
+    pub fn want(&self, key: BodyKey) {
+        self.shared.bodies.want(key);
+    }
+
     /// What unpacks the bodies that this store gives.
     pub fn dictionary(&self) -> &Arc<Dictionary> {
         &self.shared.dictionary
@@ -202,7 +240,7 @@ impl Store {
 
     /// Where the body of that shape is.
     pub fn body_at(&self, place: &Place) -> Option<Found> {
-        self.find_body(|| self.entry_at(place))
+        Some(self.body_of(self.locate_by(|| self.entry_at(place))?))
     }
 
     /// Whether the shape's add is not committed.

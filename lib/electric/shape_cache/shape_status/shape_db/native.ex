@@ -199,6 +199,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def ask_shapes(_store, _cursor, _len, _waits, _ref), do: unloaded()
   @spec parse_shapes([{binary(), integer(), binary() | nil}]) :: {:ok, [{binary(), term()}]}
   def parse_shapes(_bodies), do: unloaded()
+  @spec sort_shapes([{binary(), term()}]) :: [{binary(), term()}]
+  def sort_shapes(_shapes), do: unloaded()
 
   # Permits for cold reads
 

@@ -7,7 +7,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
   | `connections` | SQLite connections open |
   | `shapes`, `index_bytes` | shapes, and the memory of their index |
   | `pending_ops`, `pending_bytes` | operations not yet in SQLite, and what they count for |
-  | `cache_bytes`, `cache_hits`, `cache_misses` | shapes kept warm, and lookups of committed shapes answered from there or not |
+  | `cache_bytes`, `cache_terms` | shapes kept warm, and how many of them as terms |
+  | `cache_hits`, `cache_misses` | lookups of shapes answered from there or not, besides those that were pending only |
   | `commits`, `last_commit_ops`, `last_commit_us` | batches committed, and the last one |
   | `durable` | the number of the last change in SQLite |
   | `faults`, `set_aside` | tries that failed, and operations SQLite refused for themselves |

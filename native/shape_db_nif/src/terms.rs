@@ -1,0 +1,363 @@
+//! Shapes that are read often, kept as terms: such a read costs a copy, not a parse.
+//!
+//! Terms live on *pages*, which are environments of their own, since one a term would take
+//! more memory than most terms do. A shape is written to the open page when it is read for
+//! the second time, beside the others that are there: what it has in common with them is
+//! there once (see [`Parser`]). So a page has room for many more than it has bytes to give
+//! out. Nothing on a page is changed or taken away until all of it is: the oldest page goes
+//! first, and what of it is still asked for is written anew.
+//!
+//! Pages and the bodies in memory have one bound together, `cache_size`. A body that is
+//! missing costs a read of the file, a term only a parse, and terms are larger. So pages take
+//! what is free, and of what is not only as much as nobody misses.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use foldhash::fast::RandomState;
+use parking_lot::{Mutex, RwLock};
+use rustler::{Env, OwnedEnv, Term, sys};
+use shape_store::{BodyKey, Oid, Store};
+
+use crate::parser::{Limits, Parser};
+
+const SHARDS: usize = 16;
+
+/// So many rows are remembered as read from memory lately.
+const LATELY: usize = 4096;
+
+/// A page is this part of the cache, and no larger than [`LARGEST_PAGE`].
+const PAGE_PART: usize = 64;
+const LARGEST_PAGE: usize = 128 << 10;
+
+/// A cache with smaller pages than this keeps bodies only.
+const SMALLEST_PAGE: usize = 8 << 10;
+
+/// The parts of the cache that pages may take at most, and that they have in any case.
+const MOST_PART: usize = 2;
+const LEAST_PART: usize = 8;
+
+/// The part of the cache that is not free though nothing is there: it is divided unevenly.
+const UNEVEN_PART: usize = 8;
+
+/// After so many shapes were written while next to no body was missed, pages take one more
+/// from bodies. When many are missed they give one back, and the next try comes after twice
+/// as many shapes.
+const GROW_AFTER: usize = 1024;
+const GROW_AFTER_MOST: usize = 1 << 17;
+
+/// So many bodies missed are enough to tell, and are many beside less than so many shapes
+/// written for each; few, beside more than so many.
+const TELLING: usize = 32;
+const MANY: usize = 256;
+const FEW: usize = 1024;
+
+/// After so many reads of terms one of them counts for the body as well, so that those which
+/// are read most are still in memory when their page goes.
+const WANT_AFTER: u64 = 64;
+
+/// What is left behind stays on the page. To build a map takes no more than to put two
+/// values into another.
+const ON_A_PAGE: Limits = Limits { modelled: 16 << 10, patched: 1 };
+
+/// What a page and a shape on it take besides the terms: the environment, and places in
+/// the table and the list of keys.
+const PAGE_OVERHEAD: usize = 2048;
+const SHAPE_OVERHEAD: usize = 80;
+
+/// What a scheduler does while it copies a term is told by the bytes of its body, of which
+/// it does so many in 100 ns.
+pub(crate) const COPIED: usize = 150;
+
+pub(crate) struct Terms {
+    shards: Box<[Shard]>,
+    /// Rows whose bodies were read from memory lately: a part of the row's number, at the
+    /// place that the rest of it gives.
+    lately: Box<[AtomicU16]>,
+    pages: Mutex<Pages>,
+    /// What all of it takes.
+    bytes: AtomicUsize,
+    cache: usize,
+}
+
+#[derive(Default)]
+struct Shard {
+    kept: RwLock<HashMap<BodyKey, Kept, RandomState>>,
+    hits: AtomicU64,
+}
+
+/// A term on a page.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    #[expect(dead_code, reason = "it has the memory of the term")]
+    page: Arc<Page>,
+    term: sys::ErlNifTerm,
+    /// The bytes of its body.
+    pub(crate) len: usize,
+}
+
+/// Behind a lock that is taken once, as the environment may be used by one at a time. To
+/// copy out of it is to use the other environment.
+struct Page(Mutex<OwnedEnv>);
+
+struct Pages {
+    /// The oldest first.
+    full: VecDeque<Written>,
+    full_bytes: usize,
+    open: Option<Open>,
+    /// How many bytes may be on them.
+    share: usize,
+    /// How many bytes of the cache are not left to bodies.
+    lent: usize,
+    /// Shapes written, and bodies missed, since the share was last in question.
+    made: usize,
+    missed: usize,
+    /// After how many shapes it is again.
+    grow_after: usize,
+    /// Whether they took a page from bodies, and gave none back since.
+    grew: bool,
+    closed: bool,
+}
+
+struct Written {
+    page: Arc<Page>,
+    keys: Vec<BodyKey>,
+    bytes: usize,
+}
+
+/// The page that is written to.
+struct Open {
+    written: Written,
+    /// Lives in the environment of the page, which `written` keeps.
+    parser: Parser<'static>,
+}
+
+// SAFETY: a parser is not `Send` as it has an environment that others could use at the same
+// time. This one is that of the page beside it, in which nobody else makes terms, and both
+// are behind the lock of `Terms::pages`.
+unsafe impl Send for Open {}
+
+impl Pages {
+    fn bytes(&self) -> usize {
+        self.full_bytes + self.open.as_ref().map_or(0, |open| open.written.bytes)
+    }
+
+    /// With what it takes to write to the open one.
+    fn all_bytes(&self) -> usize {
+        self.bytes() + self.open.as_ref().map_or(0, |open| open.parser.model_bytes())
+    }
+
+    /// The open page is full.
+    fn close(&mut self) {
+        if let Some(Open { written, .. }) = self.open.take() {
+            self.full_bytes += written.bytes;
+            self.full.push_back(written);
+        }
+    }
+}
+
+impl Open {
+    fn new() -> Self {
+        let page = Arc::new(Page(Mutex::new(OwnedEnv::new())));
+        let parser = page.0.lock().run(|env| Parser::within(env, ON_A_PAGE));
+        Self { written: Written { page, keys: Vec::new(), bytes: PAGE_OVERHEAD }, parser }
+    }
+
+    fn write(&mut self, key: BodyKey, table: Oid, body: &[u8]) -> Option<Kept> {
+        let before = self.parser.words();
+        let term = self.parser.parse(table, body);
+        let words = self.parser.words() - before;
+        self.written.bytes += words * size_of::<sys::ErlNifTerm>() + SHAPE_OVERHEAD;
+        let term = term?.as_c_arg();
+        self.written.keys.push(key);
+        Some(Kept { page: Arc::clone(&self.written.page), term, len: body.len() })
+    }
+}
+
+impl Kept {
+    pub(crate) fn copy<'a>(&self, env: Env<'a>) -> Term<'a> {
+        // SAFETY: the term is whole until its page is freed, which `self` prevents. Several
+        // threads may copy it at once, and another may write to the page: copying reads the
+        // words of the term, which nobody writes to any more, and counts references to
+        // binaries atomically, as for a lookup in an ETS table. It would write to a binary
+        // that can be appended to, but a parsed one cannot.
+        unsafe { Term::new(env, sys::enif_make_copy(env.as_c_arg(), self.term)) }
+    }
+}
+
+impl Terms {
+    /// Within a cache of so many bytes.
+    pub(crate) fn new(cache: usize) -> Self {
+        let pages = Pages {
+            full: VecDeque::new(),
+            full_bytes: 0,
+            open: None,
+            share: cache / LEAST_PART,
+            lent: 0,
+            made: 0,
+            grow_after: GROW_AFTER,
+            grew: false,
+            missed: 0,
+            closed: page_bytes(cache) < SMALLEST_PAGE,
+        };
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            lately: (0..LATELY).map(|_| AtomicU16::new(0)).collect(),
+            pages: Mutex::new(pages),
+            bytes: AtomicUsize::new(0),
+            cache,
+        }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there are SHARDS shards")]
+    fn shard(&self, key: BodyKey) -> &Shard {
+        &self.shards[key as usize % SHARDS]
+    }
+
+    /// The term of a shape that is kept.
+    pub(crate) fn get(&self, store: &Store, key: BodyKey) -> Option<Kept> {
+        let shard = self.shard(key);
+        let kept = shard.kept.read().get(&key).cloned()?;
+        if shard.hits.fetch_add(1, Relaxed).is_multiple_of(WANT_AFTER) {
+            store.want(key);
+        }
+        Some(kept)
+    }
+
+    /// The term of a shape whose body was in memory, if it is worth keeping.
+    pub(crate) fn keep(
+        &self,
+        store: &Store,
+        key: BodyKey,
+        table: Oid,
+        body: &[u8],
+    ) -> Option<Kept> {
+        let (lately, tag) = self.lately(key)?;
+        if lately.load(Relaxed) != tag {
+            lately.store(tag, Relaxed);
+            return None;
+        }
+        // Whoever comes in between parses for itself.
+        let mut pages = self.pages.try_lock()?;
+        if pages.closed {
+            return None;
+        }
+        // Somebody else may have been first.
+        if let Some(kept) = self.shard(key).kept.read().get(&key) {
+            return Some(kept.clone());
+        }
+        if pages.open.is_none() {
+            self.grow(store, &mut pages);
+        }
+        let kept = pages.open.get_or_insert_with(Open::new).write(key, table, body);
+        if let Some(kept) = &kept {
+            self.shard(key).kept.write().insert(key, kept.clone());
+        }
+        let page = page_bytes(self.cache);
+        if pages.open.as_ref().is_some_and(|open| open.written.bytes >= page) {
+            pages.close();
+        }
+        pages.made += 1;
+        self.settle(store, &mut pages);
+        kept
+    }
+
+    /// Has room for one more page, if that is free, or not missed as far as is known.
+    fn grow(&self, store: &Store, pages: &mut Pages) {
+        let more = pages.bytes() + page_bytes(self.cache);
+        if more <= pages.share || more > self.cache / MOST_PART {
+            return;
+        }
+        let free = store.cache_room().saturating_sub(pages.bytes() + self.cache / UNEVEN_PART);
+        if free >= page_bytes(self.cache) {
+            pages.share = more;
+        } else if pages.made >= pages.grow_after {
+            if pages.missed * FEW <= pages.made {
+                pages.grew = true;
+                pages.share = more;
+            }
+            (pages.made, pages.missed) = (0, 0);
+        }
+    }
+
+    /// Notes that a body was not in memory. Where that is not rare, bodies need the room more
+    /// than terms do.
+    pub(crate) fn missed(&self, store: &Store) {
+        let Some(mut pages) = self.pages.try_lock() else { return };
+        pages.missed += 1;
+        if pages.missed < TELLING || pages.missed * MANY <= pages.made {
+            return;
+        }
+        (pages.made, pages.missed) = (0, 0);
+        let least = self.cache / LEAST_PART;
+        if pages.bytes() > least {
+            if std::mem::take(&mut pages.grew) {
+                pages.grow_after = (pages.grow_after * 2).min(GROW_AFTER_MOST);
+            }
+            pages.share = pages.bytes().saturating_sub(page_bytes(self.cache)).max(least);
+            self.settle(store, &mut pages);
+        }
+    }
+
+    /// Where it is noted that a row was read from memory, and what is there if it was.
+    fn lately(&self, key: BodyKey) -> Option<(&AtomicU16, u16)> {
+        let (place, tag) = (key as usize % LATELY, (key as usize / LATELY + 1) as u16);
+        Some((self.lately.get(place)?, tag))
+    }
+
+    /// Frees pages that are too many, and has bodies make room for those that are not.
+    fn settle(&self, store: &Store, pages: &mut Pages) {
+        while pages.bytes() > pages.share
+            && let Some(written) = pages.full.pop_front()
+        {
+            pages.full_bytes -= written.bytes;
+            for key in &written.keys {
+                // Freed here, or by the last who copies from it.
+                let _kept = self.shard(*key).kept.write().remove(key);
+            }
+        }
+        let (bytes, page) = (pages.all_bytes(), page_bytes(self.cache));
+        self.bytes.store(bytes, Relaxed);
+        // A page at a time.
+        let lent = bytes.next_multiple_of(page);
+        if lent != pages.lent {
+            pages.lent = lent;
+            store.lend_cache(lent);
+        }
+    }
+
+    /// Frees all pages; for good when the store has ended.
+    pub(crate) fn clear(&self, ended: bool) {
+        let mut pages = self.pages.lock();
+        pages.closed |= ended;
+        pages.open = None;
+        pages.full = VecDeque::new();
+        pages.full_bytes = 0;
+        for shard in &self.shards {
+            let _kept = std::mem::take(&mut *shard.kept.write());
+        }
+        self.bytes.store(0, Relaxed);
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    pub(crate) fn hits(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.hits.load(Relaxed)).sum()
+    }
+
+    /// How many shapes are kept as terms.
+    pub(crate) fn count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.kept.read().len()).sum()
+    }
+}
+
+fn page_bytes(cache: usize) -> usize {
+    (cache / PAGE_PART).min(LARGEST_PAGE)
+}
