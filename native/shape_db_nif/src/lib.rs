@@ -5,6 +5,7 @@
 //! index `DirtyCpu`. Nothing waits in here: what takes its time answers by a
 //! message `{ref, answer}` to the caller, sent by the messenger thread.
 
+mod admin;
 mod atoms;
 mod buffered;
 mod changes;

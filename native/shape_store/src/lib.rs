@@ -21,7 +21,9 @@
 //! | `queue.rs`, `waits.rs`, `pending.rs`, `body.rs`, `bodies.rs` | what is on its way, who waits for it, what bodies are and where |
 //! | `writer.rs`, `writer/`, `batch.rs`, `shared.rs` | the thread, its transaction, and what it shares with callers |
 //! | `database.rs`, `schema.rs`, `load.rs`, `rows.rs`, `import.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
+//! | `admin.rs`, `admin/` | what an operator does with a file |
 
+pub mod admin;
 mod batch;
 mod bodies;
 mod body;
@@ -62,6 +64,7 @@ mod sync;
 mod system;
 mod table;
 mod ticket;
+mod trouble;
 mod waits;
 mod wake;
 mod writer;
@@ -84,6 +87,7 @@ pub use statistics::Statistics;
 pub use store::{Found, NewShape, Place, Request, Store, WeakStore};
 pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};
 pub use ticket::Ticket;
+pub use trouble::Trouble;
 pub use waits::{Outcome, WaitId, Waiting};
 pub use writer::{Machine, Next};
 

@@ -125,6 +125,8 @@ impl Writing {
         counters.commits.fetch_add(1, Relaxed);
         counters.last_commit_us.store(duration.as_micros() as u64, Relaxed);
         counters.last_commit_ops.store(ops as u64, Relaxed);
+        counters.commit_us.fetch_add(duration.as_micros() as u64, Relaxed);
+        counters.commit_ops.fetch_add(ops as u64, Relaxed);
         for (operation, handle) in unknown {
             let handle = String::from_utf8_lossy(&handle);
             warn!(?operation, %handle, "passed over an operation on a shape that was not there");
@@ -137,6 +139,7 @@ impl Writing {
         }
         if let Some(failing) = self.failing.take() {
             let after = ended.saturating_duration_since(failing.since);
+            counters.trouble.is_over();
             info!(failures = failing.failures, ?after, "the shape store writes again");
             shared.emit(Event::Recovered { failures: failing.failures, after });
         }
@@ -154,6 +157,7 @@ impl Writing {
     ) {
         let shared = &context.shared;
         shared.counters.faults.fetch_add(1, Relaxed);
+        shared.counters.trouble.note(shared.clock_ms(), error.to_string());
         let first = Failing { since: started, failures: 0, pause: FIRST_PAUSE, ops };
         let failing = self.failing.get_or_insert(first);
         failing.failures += 1;

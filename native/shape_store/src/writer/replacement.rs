@@ -93,6 +93,7 @@ impl Writing {
                 self.damage = None;
                 self.failing = None;
                 self.not_before = None;
+                shared.counters.trouble.is_over();
                 shared.counters.rebuilding.store(0, Relaxed);
                 replaced.tell(shared, problem);
                 Ok(())
@@ -105,6 +106,7 @@ impl Writing {
                 damage.retry_at = now + pause;
                 shared.counters.faults.fetch_add(1, Relaxed);
                 let reason = error.to_string();
+                shared.counters.trouble.note(shared.clock_ms(), reason.clone());
                 warn!(%reason, retry_in = ?pause, "the shape database could not be written anew yet");
                 let problem = damage.problem.clone();
                 shared.emit(Event::RebuildFailed { problem, reason, retry_in: pause });
@@ -222,6 +224,7 @@ impl Writing {
     pub(super) fn fenced(&mut self, context: &mut Context) -> Turn {
         context.give_up(self.label.epoch, std::mem::take(&mut self.backlog));
         context.shared.counters.rebuilding.store(0, Relaxed);
+        context.shared.counters.trouble.is_over();
         // Before the next role opens its own.
         self.held.close();
         Turn::Become(Role::Following(Box::new(Following::after_fencing(context, self.label))))

@@ -61,6 +61,7 @@ impl Writing {
         let term = context.next_term();
         let shared = &context.shared;
         shared.counters.epoch.store(label.epoch, Relaxed);
+        shared.counters.trouble.is_over();
         context.locks.say_epoch(&says(&shared.options), label.epoch);
         let changed = file.as_ref().is_some_and(|file| {
             let known = shared.known.is(file.anchor.id(), label.identity);

@@ -163,5 +163,44 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   @spec statements() :: [{String.t(), String.t()}]
   def statements, do: unloaded()
 
+  # What an operator does with files. What takes long tells a process by
+  # `{:shape_db_progress, done, total}`.
+
+  @type reader :: reference()
+  @type refused :: {:error, {atom(), String.t()}}
+
+  @spec trouble(store()) :: nil | {non_neg_integer(), pos_integer(), String.t()}
+  def trouble(_store), do: unloaded()
+  @spec admin_holder(binary()) :: {:ok, String.t() | nil} | refused()
+  def admin_holder(_path), do: unloaded()
+  @spec admin_room(binary()) :: {:ok, {non_neg_integer(), non_neg_integer()}} | refused()
+  def admin_room(_path), do: unloaded()
+  @spec admin_open(binary(), boolean(), boolean()) :: {:ok, reader()} | refused()
+  def admin_open(_path, _live, _damaged), do: unloaded()
+  @spec admin_close(reader()) :: :ok
+  def admin_close(_reader), do: unloaded()
+  @spec admin_summary(reader()) :: {:ok, map()} | refused() | :closed
+  def admin_summary(_reader), do: unloaded()
+
+  @spec admin_rows(reader(), pos_integer()) ::
+          {:ok, {[map()], non_neg_integer()}} | refused() | :closed
+  def admin_rows(_reader, _limit), do: unloaded()
+  @spec admin_check(binary(), boolean(), pid() | nil) :: {:ok, map()} | refused()
+  def admin_check(_path, _live, _to), do: unloaded()
+  @spec admin_backup(binary(), binary(), boolean(), pid() | nil) :: {:ok, map()} | refused()
+  def admin_backup(_from, _path, _live, _to), do: unloaded()
+  @spec admin_restore(binary(), binary(), pid() | nil) :: {:ok, map()} | refused()
+  def admin_restore(_from, _path, _to), do: unloaded()
+  @spec admin_move(binary(), binary(), pid() | nil) :: {:ok, map()} | refused()
+  def admin_move(_from, _path, _to), do: unloaded()
+  @spec admin_salvage(binary(), binary(), [integer()], pid() | nil) :: {:ok, map()} | refused()
+  def admin_salvage(_from, _path, _leave_out, _to), do: unloaded()
+  @spec admin_repair(binary(), [integer()], pid() | nil) :: {:ok, map()} | refused()
+  def admin_repair(_path, _leave_out, _to), do: unloaded()
+
+  @spec admin_export(binary(), binary(), boolean(), [integer()], pid() | nil) ::
+          {:ok, {non_neg_integer(), non_neg_integer()}} | refused()
+  def admin_export(_from, _path, _live, _leave_out, _to), do: unloaded()
+
   defp unloaded, do: :erlang.nif_error(:nif_not_loaded)
 end
