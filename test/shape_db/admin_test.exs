@@ -136,18 +136,48 @@ defmodule ElectricShapeDb.AdminTest do
       assert shapes > 0
     end
 
-    test "whose commits fail says since when and why", %{stack_id: stack_id} = context do
+    test "whose queue fills up is degraded, and then callers wait", context do
+      %{stack_id: stack_id} = context
       filled!(context, max_pending_ops: 10)
-      holder = Path.join(context.storage_dir, "blocker")
-      # Another process writes: the disk refuses nothing, and no commit gets through.
-      peer = PeerVM.start!()
-      :ok = PeerVM.start_store!(peer, "standby", store_opts(context))
-      assert is_pid(peer) and not File.exists?(holder)
       :ok = WriteBuffer.pause_flush(stack_id)
       for n <- 100..106, do: add!(stack_id, shape(n), handle(n))
       {:ok, health} = Admin.health(stack_id, @quiet)
       assert health.verdict == :degraded and :queue in codes(health)
       assert health.numbers.queue_fill == 0.7
+      for n <- 107..109, do: add!(stack_id, shape(n), handle(n))
+      waiter = Task.async(fn -> ShapeDb.add_shape(stack_id, shape(110), handle(110)) end)
+      eventually(fn -> match?({:ok, %{waiting: 1}}, ShapeDb.statistics(stack_id)) end)
+      {:ok, health} = Admin.health(stack_id, @quiet)
+      assert health.verdict == :failing and :callers_waiting in codes(health)
+      :ok = WriteBuffer.resume_flush(stack_id)
+      assert {:ok, _} = Task.await(waiter)
+      flush!(stack_id)
+      assert {:ok, %{verdict: :ok}} = Admin.health(stack_id, @quiet)
+    end
+
+    @tag :mount
+    test "whose disk is full says since when and why, and is well again by itself", context do
+      %{stack_id: stack_id, storage_dir: dir} = context
+      {_, 0} = System.cmd("mount", ["-t", "tmpfs", "-o", "size=80m", "tmpfs", dir])
+      on_exit(fn -> System.cmd("umount", ["-l", dir]) end)
+      filled!(context)
+      filler = Path.join(dir, "filler")
+      # As much as there is room for.
+      System.cmd("dd", ["if=/dev/zero", "of=#{filler}", "bs=64k"], stderr_to_stdout: true)
+      for n <- 100..2000, do: add!(stack_id, shape(n), handle(n))
+      eventually(fn -> match?({:ok, %{failures: n}} when n > 1, ShapeDb.statistics(stack_id)) end)
+      {:ok, health} = Admin.health(stack_id, @quiet)
+      assert health.verdict == :failing
+      assert :commits_failing in codes(health) and :disk_full in codes(health)
+      [reason | _] = for %{code: :commits_failing, text: text} <- health.reasons, do: text
+      assert reason =~ "commits fail since" and reason =~ "full"
+      File.rm!(filler)
+      flush!(stack_id)
+      {:ok, health} = Admin.health(stack_id, @quiet)
+      refute :commits_failing in codes(health)
+      assert {:ok, %{failing_since_ms: 0, failures: 0}} = ShapeDb.statistics(stack_id)
+      assert length(stored_handles(stack_id)) == 1951
+      stop_store!(context)
     end
 
     test "that lost shapes is degraded, with what lies beside it", context do

@@ -429,3 +429,26 @@ fn there_is_room_to_ask_for() {
     assert!(room.total > 0 && room.available <= room.total);
     assert!(admin::room(Path::new("/not/there")).is_err());
 }
+
+/// Whoever looks is told since when commits fail, and why, until they do not.
+#[test]
+fn what_fails_is_told_until_it_is_over() {
+    let vfs = fault_vfs::FaultVfs::unique();
+    let folder = tempfile::tempdir().unwrap();
+    let store = filled(Options { vfs: Some(vfs.name().into()), ..file_in(&folder) });
+    assert_eq!((store.trouble(), store.statistics().failures), (None, 0));
+    vfs.set_capacity(Some(vfs.used()));
+    store.add(&shape(SHAPES)).unwrap();
+    store.event(|event| match event {
+        shape_store::Event::CommitFailed { .. } => Some(()),
+        _ => None,
+    });
+    let trouble = store.trouble().expect("it fails");
+    assert!(trouble.reason.contains("full") && trouble.failures > 0, "{trouble:?}");
+    let statistics = store.statistics();
+    assert_eq!((statistics.failing_since_ms, statistics.role), (trouble.since_ms, 2));
+    vfs.set_capacity(None);
+    store.flush();
+    assert_eq!((store.trouble(), store.statistics().failing_since_ms), (None, 0));
+    assert!(store.statistics().commit_ops > u64::from(SHAPES));
+}

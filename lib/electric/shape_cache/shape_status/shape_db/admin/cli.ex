@@ -95,10 +95,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Cli do
 
   defp finish(:ok, _name, _switches), do: 0
 
-  defp finish({:error, reason} = error, _name, switches) do
-    if switches[:json],
-      do: IO.puts(Json.encode(%{error: reason})),
-      else: if(remote_or_watch?(error, switches), do: IO.puts(:stderr, "error: #{reason}"))
+  defp finish({:error, reason}, name, switches) do
+    cond do
+      switches[:json] -> IO.puts(Json.encode(%{error: reason}))
+      name == :watch or unreached?(reason, switches) -> IO.puts(:stderr, "error: #{reason}")
+      # `Admin` has printed it.
+      true -> :ok
+    end
 
     2
   end
@@ -108,9 +111,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Cli do
     code(name, data)
   end
 
-  # What `Admin` answered it has printed; a connection that failed, and a screen, have not.
-  defp remote_or_watch?({:error, reason}, switches) do
-    switches[:node] != nil and String.starts_with?(reason, "cannot")
+  defp unreached?(reason, switches) do
+    switches[:node] != nil and
+      (String.starts_with?(reason, "cannot") or reason =~ "did not answer")
   end
 
   defp code(:health, %{verdict: verdict}) when verdict != :ok, do: 1
