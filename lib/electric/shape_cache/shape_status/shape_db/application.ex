@@ -12,6 +12,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Application do
     # Asked for by `function_exported?/3` later on, which loads nothing.
     _ = Code.ensure_loaded(:telemetry)
 
+    # Here, and in words: a module that was not loaded is only said to be undefined.
+    case Code.ensure_loaded(ShapeDb.Native) do
+      {:module, _native} -> start_children()
+      {:error, _reason} -> {:error, ShapeDb.NativeLibrary.error()}
+    end
+  end
+
+  defp start_children do
     children = [
       {Registry, keys: :unique, name: ShapeDb.Registry},
       ShapeDb.Stores

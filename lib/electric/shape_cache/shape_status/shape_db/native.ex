@@ -1,3 +1,24 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native.Load do
+  @moduledoc false
+  # Loads the NIFs into a module, when all its stubs are known: a library with fewer of them
+  # would be missed at the first call only.
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.NativeLibrary
+
+  defmacro __before_compile__(env) do
+    stubs = length(Module.definitions_in(env.module, :def))
+
+    quote do
+      @doc false
+      def load do
+        NativeLibrary.path()
+        |> :erlang.load_nif(NativeLibrary.expected(unquote(stubs)))
+        |> NativeLibrary.loaded()
+      end
+    end
+  end
+end
+
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   @moduledoc false
   # The NIFs, one stub each. A store is a resource that the process that opened
@@ -5,21 +26,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   # store answers none. What answers later takes a reference and sends
   # `{reference, answer}`.
 
+  # It is there before this module is, which is loaded as soon as it is compiled.
+  require Electric.ShapeCache.ShapeStatus.ShapeDb.NativeLibrary
+
   @on_load :load
+  @before_compile __MODULE__.Load
 
   @type store :: reference()
   @type seq :: non_neg_integer()
   @type changed :: {:ok, seq()} | {:error, term()}
   @type unreadable :: :closed | :opening | :poisoned
-
-  @doc false
-  def load do
-    :electric_shape_db
-    |> :code.priv_dir()
-    |> Path.join("native/shape_db_nif")
-    |> String.to_charlist()
-    |> :erlang.load_nif(0)
-  end
 
   # Its life
 
