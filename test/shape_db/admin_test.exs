@@ -4,6 +4,7 @@ defmodule ElectricShapeDb.AdminTest do
   use ElectricShapeDb.StoreCase, async: true
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Health
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Json
   alias ElectricShapeDb.Fixtures
   alias ElectricShapeDb.PeerVM
@@ -178,6 +179,17 @@ defmodule ElectricShapeDb.AdminTest do
       assert {:ok, %{failing_since_ms: 0, failures: 0}} = ShapeDb.statistics(stack_id)
       assert length(stored_handles(stack_id)) == 1951
       stop_store!(context)
+    end
+
+    test "whose disk stalls or is slow is told from one that is well", context do
+      filled!(context)
+      {:ok, statistics} = ShapeDb.statistics(context.stack_id)
+      now = System.system_time(:millisecond)
+
+      for {ms, expected} <- [{0, []}, {2_000, [:slow]}, {20_000, [:stalled]}] do
+        stalled = %{statistics | committing_since_ms: now - ms}
+        assert stalled |> Health.reasons(nil, nil) |> Enum.map(& &1.code) == expected
+      end
     end
 
     test "that lost shapes is degraded, with what lies beside it", context do

@@ -237,6 +237,7 @@ fn statistics<'a>(env: Env<'a>, store: StoreArg<'_>) -> NifResult<Term<'a>> {
         ("found_clean", s.found_clean),
         ("failing_since_ms", s.failing_since_ms),
         ("failures", s.failures),
+        ("committing_since_ms", s.committing_since_ms),
         ("waiting", s.waiting as u64),
         ("max_pending_ops", s.max_pending_ops as u64),
         ("max_pending_bytes", s.max_pending_bytes as u64),

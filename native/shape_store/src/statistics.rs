@@ -22,6 +22,8 @@ pub(crate) struct Counters {
     /// Of all batches together.
     pub(crate) commit_us: AtomicU64,
     pub(crate) commit_ops: AtomicU64,
+    /// When the commit began that has not ended, in milliseconds since 1970; else 0.
+    pub(crate) committing_since_ms: AtomicU64,
     /// When the state was entered that there is, in milliseconds since 1970.
     pub(crate) role_since_ms: AtomicU64,
     /// Whether the file was found closed in order.
@@ -85,6 +87,8 @@ pub struct Statistics {
     /// Since when commits fail, or the following of a writer, in milliseconds since 1970; else
     /// 0.
     pub failing_since_ms: u64,
+    /// Since when a commit is under way, in milliseconds since 1970; 0 while none is.
+    pub committing_since_ms: u64,
     /// How often that failed since.
     pub failures: u64,
     /// Callers that wait for room in the queue.
@@ -130,6 +134,7 @@ impl Statistics {
             role_since_ms: counters.role_since_ms.load(Relaxed),
             found_clean: counters.found_clean.load(Relaxed),
             failing_since_ms: trouble.since_ms,
+            committing_since_ms: counters.committing_since_ms.load(Relaxed),
             failures: trouble.failures,
             waiting,
             max_pending_ops: shared.options.max_pending.ops,

@@ -452,3 +452,19 @@ fn what_fails_is_told_until_it_is_over() {
     assert_eq!((store.trouble(), store.statistics().failing_since_ms), (None, 0));
     assert!(store.statistics().commit_ops > u64::from(SHAPES));
 }
+
+/// A disk that stalls fails nothing: what takes long is to be seen as it does.
+#[test]
+fn a_commit_under_way_is_told() {
+    let vfs = fault_vfs::FaultVfs::unique();
+    let folder = tempfile::tempdir().unwrap();
+    let store = filled(Options { vfs: Some(vfs.name().into()), ..file_in(&folder) });
+    assert_eq!(store.statistics().committing_since_ms, 0);
+    let hold = vfs.hold(fault_vfs::Kinds::WRITE);
+    store.add(&shape(SHAPES)).unwrap();
+    assert!(vfs.wait_until_held(common::PATIENCE));
+    assert!(store.statistics().committing_since_ms > 0);
+    hold.release();
+    store.flush();
+    assert_eq!(store.statistics().committing_since_ms, 0);
+}

@@ -41,10 +41,14 @@ pub(super) struct Failing {
 impl Writing {
     pub(super) fn commit(&mut self, context: &mut Context, ops: usize, now: Instant) -> Turn {
         self.not_before = None;
+        // For whoever wonders why nothing is committed: a disk that stalls fails nothing.
+        let counters = &context.shared.counters;
+        counters.committing_since_ms.store(context.shared.clock_ms(), Relaxed);
         let written = match context.locks.try_batch() {
             true => self.write(context, ops),
             false => Err(Passing::Turn.into()),
         };
+        context.shared.counters.committing_since_ms.store(0, Relaxed);
         context.locks.end();
         match written {
             Ok(written) => self.committed(context, ops, now, written),

@@ -63,6 +63,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Metrics do
     drain_ms: "How long the queue takes to empty",
     waiting: "Callers that wait for room",
     failing_since_ms: "Since when commits fail, in Unix milliseconds; 0 while they do not",
+    committing_since_ms: "Since when a commit is under way, in Unix milliseconds",
     commits: "Batches committed",
     commit_ops: "Operations committed",
     commit_us: "Microseconds in commits",

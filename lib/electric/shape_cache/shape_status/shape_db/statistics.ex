@@ -20,6 +20,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
   | `role`, `role_since_ms` | 0 opening, 1 follower, 2 writer, 3 fenced; since when, in Unix milliseconds |
   | `found_clean` | 1 when the file was found closed in order at the start |
   | `failing_since_ms`, `failures` | since when commits fail (or, of a follower, the following), in Unix milliseconds, and how often; 0 while they do not |
+  | `committing_since_ms` | since when a commit is under way, in Unix milliseconds; 0 while none is. One that takes long is a disk that stalls |
   | `waiting` | callers that wait for room in the queue |
   | `max_pending_ops`, `max_pending_bytes`, `queue_fill` | the bounds of the queue, and how full it is, from 0 to 1 |
   | `drain_ms` | how long the queue takes to empty at the pace of the last commit |

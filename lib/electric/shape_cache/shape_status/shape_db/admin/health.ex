@@ -15,6 +15,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Health do
   # Four times that at which it is written back.
   @large_log 64 * 1024 * 1024
   @full_queue 0.5
+  # A commit takes a millisecond or two.
+  @slow_ms 1_000
+  @stalled_ms 10_000
 
   @levels %{note: 0, degraded: 1, failing: 2}
 
@@ -26,12 +29,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Health do
 
   def of(%Target{stack_id: stack_id, store: store, path: path}) do
     with {:ok, statistics} <- Statistics.current(stack_id) do
-      reasons =
-        of_role(statistics) ++
-          of_commits(statistics, Native.trouble(store)) ++
-          of_queue(statistics) ++
-          of_past(statistics) ++
-          of_disk(statistics, path)
+      reasons = reasons(statistics, Native.trouble(store), path)
 
       {:ok,
        %{
@@ -49,14 +47,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Health do
   @doc "The verdict as a number: 0 ok, 1 degraded, 2 failing."
   @spec number(map(), Path.t() | nil) :: 0..2
   def number(statistics, path) do
-    reasons =
-      of_role(statistics) ++
-        of_commits(statistics, nil) ++
-        of_queue(statistics) ++
-        of_past(statistics) ++
-        of_disk(statistics, path)
-
+    reasons = reasons(statistics, nil, path)
     Map.fetch!(%{ok: 0, degraded: 1, failing: 2}, verdict(reasons))
+  end
+
+  @doc "What these numbers give reason to."
+  @spec reasons(map(), tuple() | nil, Path.t() | nil) :: [reason()]
+  def reasons(statistics, trouble, path) do
+    of_role(statistics) ++
+      of_commits(statistics, trouble) ++
+      of_stall(statistics) ++
+      of_queue(statistics) ++
+      of_past(statistics) ++
+      of_disk(statistics, path)
   end
 
   defp of_file(path) do
@@ -157,6 +160,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Health do
         "#{what} since #{since}, #{statistics.failures} times#{because}"
       )
     ]
+  end
+
+  defp of_stall(%{committing_since_ms: 0}), do: []
+
+  defp of_stall(%{committing_since_ms: since}) do
+    ms = System.system_time(:millisecond) - since
+    text = "a commit has taken #{Float.round(ms / 1000, 1)} s so far: the disk stalls"
+
+    cond do
+      ms > @stalled_ms -> [reason(:stalled, :failing, text)]
+      ms > @slow_ms -> [reason(:slow, :degraded, text)]
+      true -> []
+    end
   end
 
   defp of_queue(%{queue_fill: fill} = statistics) do
