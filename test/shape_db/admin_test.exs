@@ -271,6 +271,57 @@ defmodule ElectricShapeDb.AdminTest do
     end
   end
 
+  test "a file that another VM has is left to it, which is named", context do
+    peer = PeerVM.start!()
+    :ok = PeerVM.start_store!(peer, "theirs", store_opts(context))
+    :ok = PeerVM.call(peer, ElectricShapeDb.HostApp, :add, ["theirs", 1..9])
+    path = path(context)
+    new = Path.join(context.storage_dir, "new.sqlite")
+
+    for refused <- [
+          Admin.inspect(path, @quiet),
+          Admin.check(context.storage_dir, @quiet),
+          Admin.repair(path, @quiet),
+          Admin.salvage(path, new, @quiet),
+          Admin.restore(path, new, @quiet),
+          Admin.move(context.storage_dir, tmp_dir!(), @quiet)
+        ] do
+      assert {:error, text} = refused
+      assert text =~ ~s(in use by stack "theirs", process )
+    end
+
+    assert {:ok, %{holder: "stack \"theirs\"" <> _}} = Admin.info(path, @quiet)
+    refute File.exists?(new)
+    # It goes on, and is asked itself.
+    assert {:ok, %{shapes: 9}} = PeerVM.call(peer, Admin, :inspect, ["theirs", @quiet])
+    # Of one that was killed, what is in the log is read too.
+    :ok = PeerVM.call(peer, ShapeDb.WriteBuffer, :flush_sync, ["theirs"])
+    PeerVM.kill!(peer)
+    before = content(context.storage_dir)
+    assert {:ok, %{shapes: 9}} = Admin.inspect(path, @quiet)
+    assert {:ok, %{sound: true}} = Admin.check(path, @quiet)
+    assert {:ok, %{reasons: [%{code: :unclean}]}} = Admin.health(path, @quiet)
+    assert content(context.storage_dir) == before
+  end
+
+  @tag :mount
+  test "where nothing can be written it says so", context do
+    filled!(context)
+    dir = tmp_dir!()
+    {_, 0} = System.cmd("mount", ["-t", "tmpfs", "-o", "ro", "tmpfs", dir])
+    on_exit(fn -> System.cmd("umount", ["-l", dir]) end)
+    to = Path.join(dir, "copy.sqlite")
+    assert {:error, text} = Admin.backup(context.stack_id, to, @quiet)
+    assert text =~ to
+    assert {:error, text} = Admin.export(context.stack_id, dir, @quiet)
+    assert text =~ "cannot make"
+    stop_store!(context)
+    assert {:error, text} = Admin.move(context.storage_dir, dir, @quiet)
+    assert text =~ "cannot make"
+    start_store!(context)
+    assert {:ok, 50} = ShapeDb.count_shapes(context.stack_id)
+  end
+
   describe "a damaged file" do
     setup context do
       shapes = filled!(context)

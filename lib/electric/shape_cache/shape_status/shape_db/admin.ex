@@ -73,6 +73,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
 
   Of a file that no one has, it says what can be told from outside: how it was closed,
   what lies beside it, and the room on its disk.
+
+      Admin.health("my-stack")
+      # failing  my-stack  writer
+      #   failing commits_failing: commits fail since 2026-01-05 03:12:44Z, 31 times: database or disk is full
   """
   @spec health(target(), options()) :: answer()
   def health(target, opts \\ []), do: with_target(target, :health, opts, &Health.of/1)
@@ -80,6 +84,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   @doc """
   What is in a store: schema, counts, snapshots, tables, sizes, what the columns mean,
   and some shapes with their where-clauses (`samples: 5`). Schema 4 and 5.
+
+      Admin.inspect("/var/lib/electric", samples: 20)
   """
   @spec inspect(target(), [{:samples, non_neg_integer()} | {:print, boolean()}]) :: answer()
   def inspect(target, opts \\ []) do
@@ -92,6 +98,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   nothing is there twice, and nothing without its counterpart.
 
   `sound: true` when nothing was found. It reads every byte.
+
+      {:ok, %{sound: true}} = Admin.check("my-stack", print: false)
   """
   @spec check(target(), options()) :: answer()
   def check(target, opts \\ []), do: with_target(target, :check, opts, &Examine.check(&1, opts))
@@ -100,6 +108,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   Copies the database, also of a stack that goes on writing, into a new file: one moment
   of it, checked, synced, and closed in order. What was acknowledged before the call is
   in it.
+
+      Admin.backup("my-stack", "/backup/shapes.sqlite")
   """
   @spec backup(target(), Path.t(), options()) :: answer()
   def backup(target, to, opts \\ []) do
@@ -109,6 +119,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   @doc """
   Puts a copy in the place of a database of a stack that does not run; the place is a
   file or a `storage_dir`. What is there is kept as `….replaced-<microseconds>`.
+
+      Admin.restore("/backup/shapes.sqlite", "/var/lib/electric")
   """
   @spec restore(Path.t(), Path.t(), options()) :: answer()
   def restore(from, to, opts \\ []), do: tell(:restore, Copies.restore(from, to, opts), opts)
@@ -116,6 +128,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   @doc """
   Moves the database of a stack that does not run to a place that is free. The one that
   was moved is kept as `….moved-<microseconds>`, until you remove it.
+
+      Admin.move("/var/lib/electric", "/mnt/fast/electric")
   """
   @spec move(Path.t(), Path.t(), options()) :: answer()
   def move(from, to, opts \\ []), do: tell(:move, Copies.move(from, to, opts), opts)
@@ -127,6 +141,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   What is read is verified: by the checksum of schema 5, and by the host's module where
   it is loaded, without which a file of schema 4 is refused. What could not be read is
   counted.
+
+      Admin.salvage("…/v10_5@otp-27.sqlite.corrupt-1736944891394221", "my-stack")
+      Admin.salvage("…/v10_5@otp-27.sqlite.corrupt-1736944891394221", "/tmp/new.sqlite")
   """
   @spec salvage(Path.t(), target(), options()) :: answer()
   def salvage(from, to, opts \\ []), do: tell(:salvage, Salvage.run(from, to, opts), opts)
@@ -134,6 +151,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   @doc """
   Salvages a file into its own place. The damaged one is kept as
   `….before-repair-<microseconds>`, byte for byte.
+
+      Admin.repair("/var/lib/electric/meta/shape-db/v10_5@otp-27.sqlite")
   """
   @spec repair(Path.t(), options()) :: answer()
   def repair(path, opts \\ []) do
@@ -146,6 +165,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
 
   A snapshot that is begun and not complete counts as not begun there. What is damaged
   is left out and counted.
+
+      Admin.export("my-stack", "/var/lib/electric")
   """
   @spec export(target(), Path.t(), options()) :: answer()
   def export(target, to, opts \\ []) do
@@ -155,6 +176,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   @doc """
   One screen about a stack, refreshed each second until a key ends it or, with
   `times: n`, n times: rates, latencies, what is pending, memory, faults.
+
+      Admin.watch("my-stack")
   """
   @spec watch(String.t(), times: pos_integer() | :infinity, interval: pos_integer()) ::
           :ok | {:error, String.t()}
