@@ -12,6 +12,7 @@
 //! to close it would drop SQLite's locks.
 
 mod access;
+mod carve;
 mod check;
 mod copy;
 mod export;

@@ -2,13 +2,14 @@
 //!
 //! Rows are read by ranges of ids. A range in which SQLite meets a bad page is cut in two,
 //! the larger ones first, so that what lies before, between and after bad pages is reached
-//! before the number of tries runs out.
+//! before the number of tries runs out. Of a file that may be damaged, what no range leads to
+//! is looked for in the pages themselves, at the end.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, path::PathBuf};
 
 use rusqlite::{Connection, params, types::ValueRef};
 
-use super::source::Source;
+use super::{carve::Carving, source::Source};
 use crate::{
     body::checksum,
     entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Snapshot},
@@ -81,13 +82,17 @@ impl Row {
 }
 
 /// Where the reading of a file is.
-#[derive(Debug)]
 pub(crate) struct Rows {
     old: bool,
     ranges: VecDeque<(i64, i64)>,
     failures: u64,
     /// Ids at which no row could be read; whether there was one is not known.
     pub(crate) unreadable_ids: u64,
+    /// Where the file is whose pages are to be looked through, if they are.
+    pages: Option<PathBuf>,
+    lost: Vec<(i64, i64)>,
+    unread: Vec<Row>,
+    carving: Option<Carving>,
 }
 
 impl Rows {
@@ -98,12 +103,21 @@ impl Rows {
         if range.0 <= range.1 {
             ranges.push_back(range);
         }
-        Self { old: source.is_old(), ranges, failures: 0, unreadable_ids: 0 }
+        Self {
+            old: source.is_old(),
+            ranges,
+            failures: 0,
+            unreadable_ids: 0,
+            pages: source.pages(),
+            lost: Vec::new(),
+            unread: Vec::new(),
+            carving: None,
+        }
     }
 
-    /// About how many rows are to come, from their ids.
+    /// Whether there are no more rows.
     pub(crate) fn is_done(&self) -> bool {
-        self.ranges.is_empty()
+        self.ranges.is_empty() && self.pages.is_none() && self.carving.is_none()
     }
 
     /// The next rows, at most so many; none when there are no more. An error is one of
@@ -116,7 +130,7 @@ impl Rows {
             let room = limit - rows.len();
             let (mut read, end) = self.read(conn, from, to, room);
             let next = read.last().map_or(Some(from), |row| row.id.checked_add(1));
-            rows.append(&mut read);
+            self.keep(&mut read, &mut rows);
             let Some(next) = next.filter(|next| *next <= to) else { continue };
             match end {
                 End::Range => {}
@@ -131,7 +145,43 @@ impl Rows {
                 End::Failed(_) => self.split(next, to),
             }
         }
+        while rows.is_empty() && self.ranges.is_empty() && !self.is_done() {
+            self.carve(limit, &mut rows);
+        }
         Ok(rows)
+    }
+
+    /// Rows whose bodies are looked for once more come at the end.
+    fn keep(&mut self, read: &mut Vec<Row>, into: &mut Vec<Row>) {
+        for row in read.drain(..) {
+            match row.condition {
+                Condition::Unreadable if self.pages.is_some() => self.unread.push(row),
+                _ => into.push(row),
+            }
+        }
+    }
+
+    fn carve(&mut self, limit: usize, into: &mut Vec<Row>) {
+        if let Some(pages) = self.pages.take()
+            && !(self.lost.is_empty() && self.unread.is_empty())
+        {
+            merge(&mut self.lost);
+            let unread = std::mem::take(&mut self.unread);
+            match Carving::begin(&pages, &self.lost, unread.clone()) {
+                Ok(carving) => self.carving = Some(carving),
+                Err(_) => into.extend(unread),
+            }
+            return;
+        }
+        let Some(mut carving) = self.carving.take() else { return };
+        into.extend(carving.next(limit));
+        match into.is_empty() {
+            true => into.extend(carving.rest()),
+            false => self.carving = Some(carving),
+        }
+        // What was found there is an id that something was read at after all.
+        let lost = |row: &&Row| covers(&self.lost, row.id);
+        self.unreadable_ids -= (into.iter().filter(lost).count() as u64).min(self.unreadable_ids);
     }
 
     /// A range in which something cannot be read.
@@ -139,6 +189,7 @@ impl Rows {
         self.failures += 1;
         if from == to || self.failures > MOST_FAILURES {
             self.unreadable_ids += to.abs_diff(from).saturating_add(1);
+            self.lost.push((from, to));
             return;
         }
         // Both fit: their sum may not.
@@ -156,6 +207,25 @@ impl Rows {
         };
         (rows, end.unwrap_or_else(End::Failed))
     }
+}
+
+/// Puts ranges in order, those that touch into one.
+fn merge(ranges: &mut Vec<(i64, i64)>) {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, before| {
+        let touch = next.0 <= before.1.saturating_add(1);
+        if touch {
+            before.1 = before.1.max(next.1);
+        }
+        touch
+    });
+}
+
+/// Whether an id is in one of the ranges, which are in order.
+pub(super) fn covers(ranges: &[(i64, i64)], id: i64) -> bool {
+    let after = ranges.partition_point(|(from, _)| *from <= id);
+    let range = after.checked_sub(1).and_then(|at| ranges.get(at));
+    range.is_some_and(|(_, to)| id <= *to)
 }
 
 enum End {

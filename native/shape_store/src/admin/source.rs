@@ -28,7 +28,8 @@ pub(crate) struct Source {
     pub(crate) conn: Connection,
     pub(crate) path: PathBuf,
     pub(crate) version: i64,
-    _scratch: Option<Scratch>,
+    scratch: Option<Scratch>,
+    damaged: bool,
     _held: Option<Held>,
 }
 
@@ -42,7 +43,7 @@ impl Source {
         let (path, held) = reach(system, path, access)?;
         let (conn, scratch) = connect(system, &path, access)?;
         let version = version_of(&conn, &path)?;
-        Ok(Self { conn, path, version, _scratch: scratch, _held: held })
+        Ok(Self { conn, path, version, scratch, damaged: false, _held: held })
     }
 
     /// The same for one whose first page may be damaged, in which SQLite keeps what it needs
@@ -65,7 +66,20 @@ impl Source {
             }
             tried => tried?,
         };
-        Ok(Self { conn, path, version, _scratch: scratch, _held: held })
+        if scratch.is_some() {
+            // So that the pages are where they belong. If they cannot be, the log has the rest.
+            let _ = conn.query_row("PRAGMA main.wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+        Ok(Self { conn, path, version, scratch, damaged: true, _held: held })
+    }
+
+    /// The file whose pages may be looked through: of ours, with pages of our size, and of
+    /// which nothing else is open.
+    pub(crate) fn pages(&self) -> Option<PathBuf> {
+        let size = self.conn.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0));
+        let ours = self.damaged && !self.is_old() && size == Ok(schema::PAGE_SIZE);
+        let file = self.scratch.as_ref().map_or(&self.path, |scratch| &scratch.file);
+        ours.then(|| file.clone())
     }
 
     pub(crate) fn is_old(&self) -> bool {

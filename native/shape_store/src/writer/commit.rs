@@ -120,6 +120,10 @@ impl Writing {
         }
         shared.queue.lock().release(&done);
         let set_aside: Vec<Seq> = refused.iter().map(|offset| first + *offset as Seq).collect();
+        if self.failing.is_some() {
+            // Who is told of the commit finds no trouble any more.
+            shared.counters.trouble.is_over();
+        }
         // Room first: who waited for the number finds it given away.
         shared.grant_room();
         shared.waits.publish(durable, &set_aside);
@@ -143,7 +147,6 @@ impl Writing {
         }
         if let Some(failing) = self.failing.take() {
             let after = ended.saturating_duration_since(failing.since);
-            counters.trouble.is_over();
             info!(failures = failing.failures, ?after, "the shape store writes again");
             shared.emit(Event::Recovered { failures: failing.failures, after });
         }
