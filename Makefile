@@ -3,11 +3,13 @@
 # script can read.
 
 .PHONY: demo test setup format bench bench-core \
-        faults power corrupt torture hostile soak sanitize models
+        faults power corrupt torture hostile fuzz soak sanitize models simulate
 
 CYCLES ?= 1000
 CALLS ?= 1000000
+RUNS ?= 10000000
 MINUTES ?= 60
+SEEDS ?= 100000
 
 demo: setup
 	@MIX_ENV=demo mix do compile + run --no-start demo/run.exs $(if $(DIR),"$(DIR)")
@@ -63,8 +65,18 @@ models:
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --package shape_store \
 	  --target-dir target/models --lib models
 
-# The core's tests with every access to memory checked; needs a nightly Rust.
+# Whole stores on a simulated disk, each history from a seed. One again, as short as
+# it fails: cargo run --release --package simulate -- --seed N
+simulate:
+	cargo run --locked --release --package simulate -- --seeds $(SEEDS)
+
+# What parses bytes of a file, with bytes that nobody wrote.
+fuzz: setup
+	MIX_ENV=test FUZZ_RUNS=$(RUNS) mix test test/fuzz_test.exs
+
+# The core's tests with every access to memory checked. The stable compiler can do that,
+# if it is told to let us.
 sanitize:
-	RUSTFLAGS=-Zsanitizer=address RUSTDOCFLAGS=-Zsanitizer=address \
-	  cargo +nightly test --locked --package shape_store --target-dir target/sanitize \
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address RUSTDOCFLAGS=-Zsanitizer=address \
+	  cargo test --locked --package shape_store --target-dir target/sanitize \
 	  --target $$(rustc -vV | sed -n 's/^host: //p') --lib --tests

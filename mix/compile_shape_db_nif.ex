@@ -54,7 +54,8 @@ defmodule Mix.Tasks.Compile.ShapeDbNif do
   end
 
   defp take_copy(path) do
-    put(path, &File.cp!(path, &1))
+    install(path, @library)
+    Mix.Project.build_structure()
     {:ok, []}
   end
 
@@ -98,7 +99,9 @@ defmodule Mix.Tasks.Compile.ShapeDbNif do
 
     case System.cmd(cargo, args, cd: @root, into: IO.stream(), stderr_to_stdout: true) do
       {_, 0} ->
-        install()
+        install(built(), @library, &split/2)
+        # priv/ may be new: link it into _build so that the NIF is found.
+        Mix.Project.build_structure()
         {:ok, []}
 
       {_, status} ->
@@ -108,24 +111,27 @@ defmodule Mix.Tasks.Compile.ShapeDbNif do
     end
   end
 
-  defp install do
+  defp built do
     extension = if match?({:unix, :darwin}, :os.type()), do: "dylib", else: "so"
-    built = Path.join([target_dir(), "release", "libshape_db_nif.#{extension}"])
-    put(built, &split(built, &1))
+    Path.join([target_dir(), "release", "libshape_db_nif.#{extension}"])
   end
 
-  # By way of a rename: a running VM has the old library mapped, and overwriting it in place
-  # would change code under that VM. Two builds at once each have a draft of their own.
-  defp put(from, make) do
-    File.mkdir_p!(Path.dirname(@library))
-    staged = "#{@library}.#{System.pid()}.new"
-    make.(staged)
-    File.rename!(staged, @library)
-    # cargo keeps the time of an unchanged library; ours says when we last asked.
-    File.touch!(@library)
-    Mix.shell().info("shape_db_nif: #{Path.relative_to_cwd(from)}")
-    # priv/ may be new: link it into _build so that the NIF is found.
-    Mix.Project.build_structure()
+  # By way of a rename: a running VM has the old library mapped, and overwriting
+  # it in place would change code under that VM. Under a name of its own until then: two
+  # hosts that have the library as a dependency may be built at once.
+  @doc false
+  def install(built, library, make \\ &File.cp!/2) do
+    File.mkdir_p!(Path.dirname(library))
+    staged = "#{library}.#{System.pid()}-#{System.unique_integer([:positive])}.new"
+
+    try do
+      make.(built, staged)
+      # cargo keeps the time of an unchanged library; ours says when we last asked.
+      File.touch!(staged)
+      File.rename!(staged, library)
+    after
+      File.rm(staged)
+    end
   end
 
   defp split(built, to) do

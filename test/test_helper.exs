@@ -3,6 +3,9 @@
 Logger.configure(level: :info)
 :telemetry.start()
 
+# With a handler that does not behave, everything goes on as without.
+if how = System.get_env("TELEMETRY"), do: ElectricShapeDb.Handlers.attach(how)
+
 # Elixir 1.15 and later hide the libraries that no dependency asks for.
 if Version.match?(System.version(), ">= 1.15.0") do
   try do

@@ -7,7 +7,7 @@ defmodule ElectricShapeDb.BackPressureTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Writes
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Waits
   alias ElectricShapeDb.Tap
 
   @started [:electric, :shape_db, :pressure, :start]
@@ -209,7 +209,7 @@ defmodule ElectricShapeDb.BackPressureTest do
 
   defp in_line?(pid) do
     match?(
-      [current_function: {Writes, _function, _arity}, status: :waiting],
+      [current_function: {Waits, _function, _arity}, status: :waiting],
       Process.info(pid, [:current_function, :status])
     )
   end

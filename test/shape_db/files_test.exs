@@ -99,6 +99,42 @@ defmodule ElectricShapeDb.FilesTest do
     assert start_error(context, storage_dir: file) =~ file
   end
 
+  test "a start beside files that it does not use names them", context do
+    %{stack_id: stack_id, path: path} = context
+    fill(context)
+    folder = Path.dirname(path)
+    newer = String.replace(Path.basename(path), "_5@", "_6@")
+    older = String.replace(Path.basename(path), "v10_", "v9_")
+    File.rename!(path, Path.join(folder, newer))
+    File.write!(Path.join(folder, older), "")
+    Tap.logs(inspect(stack_id))
+    start_store!(context)
+    assert_receive {:log, :warning, line}, 1_000
+    assert line =~ inspect(newer)
+    assert line =~ inspect(older)
+    assert works?(context)
+    refute_received {:log, :warning, _line}
+  end
+
+  for dir <- [
+        "file:store",
+        "file:///store?mode=memory",
+        <<"not-utf8-", 0xFF, 0xFE>>,
+        "ünïcode%20?#"
+      ] do
+    test "a folder of the name #{inspect(dir)} is a folder", context do
+      dir = Path.join(context.storage_dir, unquote(dir))
+      context = Map.put(context, :store, storage_dir: dir)
+      path = Connection.db_path!(storage_dir: dir)
+      start_store!(context)
+      assert works?(context)
+      assert File.regular?(path)
+      assert {:ok, %{disk_size: size}} = ShapeDb.statistics(context.stack_id)
+      assert size > 0
+      assert rows(context.stack_id, "SELECT count(*) FROM shapes") == [[1]]
+    end
+  end
+
   test "the tables are those that the guide draws", %{stack_id: stack_id} = context do
     start_store!(context)
     add!(stack_id, shape_on(3, 1), handle(1))

@@ -217,4 +217,26 @@ defmodule ElectricShapeDb.ListingTest do
       assert ShapeDb.list_shapes(stack_id) == {:ok, kept}
     end
   end
+
+  for opts <- [[], [exclusive_mode: true], [cache_size: 0], [exclusive_mode: true, cache_size: 0]] do
+    @tag store: opts
+    test "a list that outlives its store ends in an error #{inspect(opts)}", context do
+      %{stack_id: stack_id} = context
+
+      for list <- [&ShapeDb.reduce_shapes/3, &ShapeDb.reduce_shape_meta/3] do
+        start_store!(context)
+        add_samples!(stack_id, 1..1_200)
+        flush!(stack_id)
+
+        stop_early = fn _shape, n ->
+          if n == 3, do: stop_store!(context)
+          n + 1
+        end
+
+        error = assert_raise ShapeDb.Error, fn -> list.(stack_id, 0, stop_early) end
+        assert Exception.message(error) =~ stack_id
+        File.rm_rf!(context.storage_dir)
+      end
+    end
+  end
 end

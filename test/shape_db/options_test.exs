@@ -16,13 +16,52 @@ defmodule ElectricShapeDb.OptionsTest do
     connection_idle_timeout: -1,
     connection_idle_timeout: "30s",
     manual_flush_only: 1,
-    durability: :sometimes
+    durability: :sometimes,
+    durability: {:sync, -1},
+    durability: {:sync, 5_000_000_000},
+    durability: {:sync, 0x100000000},
+    durability: {:sync, :infinity},
+    durability: {:sync, "100"},
+    pending_timeout: 5_000_000_000,
+    pending_timeout: -1,
+    pending_timeout: :infinity,
+    connection_idle_timeout: 0x100000000,
+    connection_idle_timeout: 2 ** 63,
+    cache_size: 2 ** 63,
+    cache_size: 0x10000000001,
+    read_pool_size: 10_001,
+    max_pending_ops: 0,
+    max_pending_ops: 2 ** 64,
+    max_pending_bytes: 0,
+    max_pending_bytes: 2 ** 63,
+    storage_dir: "",
+    storage_dir: "a\0b"
   ]
 
   for {{option, value}, n} <- Enum.with_index(@ill_typed) do
     test "#{n}: #{option}: #{inspect(value)} is refused by name", context do
-      assert start_error(context, [{unquote(option), unquote(value)}]) =~ "#{unquote(option)}"
+      error = start_error(context, [{unquote(option), unquote(Macro.escape(value))}])
+      assert error =~ "option :#{unquote(option)} takes"
+
+      assert error =~
+               "not #{inspect(unquote(Macro.escape(value)))}" |> inspect() |> String.trim("\"")
     end
+  end
+
+  test "the largest of each are accepted", %{stack_id: stack_id} = context do
+    start_store!(context,
+      cache_size: 0x10000000000,
+      read_pool_size: 10_000,
+      connection_idle_timeout: 0xFFFFFFFF,
+      max_pending_ops: 1_000_000_000,
+      max_pending_bytes: 0x10000000000,
+      pending_timeout: 0xFFFFFFFF,
+      durability: {:sync, 0xFFFFFFFF}
+    )
+
+    add!(stack_id, shape(1), handle(1))
+    assert rows(stack_id, "SELECT count(*) FROM shapes") == [[1]]
+    assert ShapeDb.list_shapes!(stack_id) == [{handle(1), shape(1)}]
   end
 
   test "an unknown option is refused by name", context do

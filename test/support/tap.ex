@@ -14,6 +14,19 @@ defmodule ElectricShapeDb.Tap do
     on_exit(fn -> :telemetry.detach(id) end)
   end
 
+  @doc "Runs `fun` as a handler of the events with this `stack_id`, in whatever process that is."
+  @spec handler(String.t(), [[atom()]], (... -> term())) :: :ok
+  def handler(stack_id, names, fun) do
+    id = make_ref()
+    :ok = :telemetry.attach_many(id, names, &__MODULE__.run_handler/4, {stack_id, fun})
+    on_exit(fn -> :telemetry.detach(id) end)
+  end
+
+  @doc false
+  def run_handler(_name, _measurements, metadata, {stack_id, fun}) do
+    if metadata[:stack_id] == stack_id, do: fun.()
+  end
+
   @doc false
   def forward_event(name, measurements, metadata, {test, stack_id}) do
     if metadata[:stack_id] == stack_id, do: send(test, {:event, name, measurements, metadata})

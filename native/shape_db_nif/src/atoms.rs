@@ -8,7 +8,7 @@ rustler::atoms! {
     shape_db,
     // changes
     duplicate_handle, duplicate_shape, unknown, full, too_large, handle_length,
-    too_many_relations, index_full, other,
+    too_many_relations, index_full, suspicious, other,
     add, remove, snapshot_started, snapshot_complete, reset,
     // states
     opening, standby, active, fenced, closing, closed, poisoned,
@@ -17,7 +17,7 @@ rustler::atoms! {
     // waits
     durable, set_aside, wait, room,
     // lookups
-    body, cold, done, many,
+    body, cold, done, large, many,
     // connections
     line, asked, blob,
     // log

@@ -20,8 +20,20 @@ fn pending_count_diff(store: StoreArg<'_>) -> i64 {
     store.store.pending_count_diff()
 }
 
-/// The body of a shape whose add is buffered: `{:ok, body} | :error`.
+/// Whether the handle's add or its removal is buffered: `:add | :remove | :unknown`.
 #[rustler::nif]
+fn pending_change<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
+    readable!(env, store);
+    match store.store.entry(&handle) {
+        Some(entry) if store.store.is_pending(&entry) => atoms::add(),
+        None if store.store.is_removal_pending(&handle) => atoms::remove(),
+        _ => atoms::unknown(),
+    }
+    .encode(env)
+}
+
+/// The body of a shape whose add is buffered: `{:ok, body} | :error`.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn pending_body<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
     readable!(env, store);
     let entry = store.store.entry(&handle).filter(|entry| store.store.is_pending(entry));
@@ -34,7 +46,7 @@ fn pending_body<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Te
 }
 
 /// The handle of a shape whose add is buffered: `{:ok, handle} | :error`.
-#[rustler::nif]
+#[rustler::nif(schedule = "DirtyCpu")]
 fn pending_handle<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: Binary<'_>) -> Term<'a> {
     readable!(env, store);
     let handle = store.store.handle_for(&Digest::of(&comparable));
@@ -59,4 +71,17 @@ fn pending_shapes<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
 fn pending_removals<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
     let handles = store.store.pending_removals();
     handles.iter().map(|handle| binary(env, handle)).collect::<Vec<_>>().encode(env)
+}
+
+/// Names what is not committed in a file beside the database: `{:ok, path, count}`, `nil`
+/// when there is nothing to name, or `{:error, reason}`.
+#[rustler::nif(schedule = "DirtyIo")]
+fn list_pending<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
+    match store.store.list_pending() {
+        Ok(Some((path, count))) => {
+            (atoms::ok(), binary(env, path.as_os_str().as_encoded_bytes()), count).encode(env)
+        }
+        Ok(None) => atoms::nil().encode(env),
+        Err(error) => (atoms::error(), error.to_string()).encode(env),
+    }
 }

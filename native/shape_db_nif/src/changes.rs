@@ -9,6 +9,7 @@ use crate::{
     items::Items,
     messenger::Caller,
     resource::{StoreArg, binary},
+    storable::is_suspicious,
 };
 
 /// A place in the line for room. Gone with its process, it makes way.
@@ -91,17 +92,59 @@ fn add<'a>(
     hash: u32,
     oids: Items<u32>,
     body: Binary<'_>,
+    known: bool,
     ticket: TicketArg,
     log: bool,
 ) -> Term<'a> {
-    let shape = NewShape {
-        handle: &handle,
-        digest: Digest::of(&comparable),
-        hash,
-        oids: &oids.0,
-        body: &body,
-    };
-    answer(env, with_ticket(&ticket, log, |request| store.store.add(shape, request)))
+    let (handle, comparable, oids, body) = (&handle, &comparable, &oids.0, &body);
+    add_shape(env, store, Shape { handle, comparable, hash, oids, body, known }, &ticket, log)
+}
+
+/// The same for what would keep a normal scheduler too long: to copy, to hash and to
+/// look through.
+#[rustler::nif(schedule = "DirtyCpu")]
+#[expect(clippy::too_many_arguments, reason = "a shape has that many parts")]
+fn add_large<'a>(
+    env: Env<'a>,
+    store: StoreArg<'_>,
+    handle: Binary<'_>,
+    comparable: Binary<'_>,
+    hash: u32,
+    oids: Items<u32>,
+    body: Binary<'_>,
+    known: bool,
+    ticket: TicketArg,
+    log: bool,
+) -> Term<'a> {
+    let (handle, comparable, oids, body) = (&handle, &comparable, &oids.0, &body);
+    add_shape(env, store, Shape { handle, comparable, hash, oids, body, known }, &ticket, log)
+}
+
+/// As the other changes, or `{:error, :suspicious}` for what is not `known` to have nothing
+/// in it that cannot be stored: the caller is to have a look at it first.
+fn add_shape<'a>(
+    env: Env<'a>,
+    store: StoreArg<'_>,
+    shape: Shape<'_>,
+    ticket: &TicketArg,
+    log: bool,
+) -> Term<'a> {
+    let Shape { handle, comparable, hash, oids, body, known } = shape;
+    if !known && (is_suspicious(body) || is_suspicious(comparable)) {
+        return (atoms::error(), atoms::suspicious()).encode(env);
+    }
+    let shape = NewShape { handle, digest: Digest::of(comparable), hash, oids, body };
+    answer(env, with_ticket(ticket, log, |request| store.store.add(shape, request)))
+}
+
+/// A shape as its caller sends it.
+struct Shape<'b> {
+    handle: &'b [u8],
+    comparable: &'b [u8],
+    hash: u32,
+    oids: &'b [u32],
+    body: &'b [u8],
+    known: bool,
 }
 
 #[rustler::nif]

@@ -11,7 +11,7 @@ use rustler::{
     Atom, Binary, Encoder, Env, LocalPid, Monitor, NifResult, Reference, Resource, ResourceArc,
     Term, TermType,
 };
-use shape_store::{Granted, Lease, STATEMENTS};
+use shape_store::{Granted, Lease, STATEMENTS, worded};
 
 use crate::{
     atoms,
@@ -154,7 +154,7 @@ fn query<'a>(
 /// What SQLite says, which may have to be looked into.
 fn refused(store: &StoreResource, error: &rusqlite::Error) -> String {
     store.store.suspect(error);
-    error.to_string()
+    worded(error).to_string()
 }
 
 fn text<'a>(sql: &'a Binary<'_>) -> Result<&'a str, String> {
@@ -243,7 +243,7 @@ impl Binds {
         }?;
         for (index, value) in pairs {
             let bound = statement.raw_bind_parameter(index, ToSqlOutput::Owned(value));
-            bound.map_err(|error| error.to_string())?;
+            bound.map_err(|error| worded(&error).to_string())?;
         }
         Ok(())
     }

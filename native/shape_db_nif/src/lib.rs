@@ -17,8 +17,11 @@ mod listing;
 mod logging;
 mod lookups;
 mod messenger;
+mod owed;
 mod parser;
+mod permits;
 mod resource;
+mod storable;
 mod waiting;
 
 use rustler::{Env, Nif, Term, codegen_runtime::inventory};

@@ -1,22 +1,24 @@
 //! Listing: a cursor over the shapes there were when it was opened, read in
 //! pieces. What went since is left out, what was added again is what it is now.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rustler::{Binary, Encoder, Env, Reference, Resource, ResourceArc, Term};
-use shape_store::{Bodies, Dictionary, Found, Oid, Place};
+use shape_store::{Body, Dictionary, Found, Oid, Place, ReadError};
 
 use crate::{
     atoms,
     items::Items,
     lookups::{consume, is_complete, readable, unpacked, unread},
-    messenger::Caller,
+    owed::Owed,
     parser::Parser,
-    resource::{StoreArg, binary},
+    permits::Permit,
+    resource::{StoreArg, StoreResource, binary},
 };
+
+/// A piece ends with the shape that brings it to so many bytes: as terms they take some
+/// times as much, until they are folded.
+const PIECE_BYTES: usize = 2 << 20;
 
 struct Cursor {
     places: Vec<Place>,
@@ -27,15 +29,16 @@ struct Cursor {
 impl Resource for Cursor {}
 
 impl Cursor {
-    /// The last piece is still to be read.
-    fn go_back(&self, len: usize) {
-        self.next.fetch_sub(len, Relaxed);
+    /// Where the next piece starts, and that piece.
+    fn piece(&self, len: u16) -> (usize, &[Place]) {
+        let start = self.next.load(Relaxed).min(self.places.len());
+        let end = start.saturating_add(usize::from(len.max(1))).min(self.places.len());
+        (start, self.places.get(start..end).unwrap_or_default())
     }
 
-    fn piece(&self, len: usize) -> &[Place] {
-        let start = self.next.fetch_add(len, Relaxed).min(self.places.len());
-        let end = start.saturating_add(len).min(self.places.len());
-        self.places.get(start..end).unwrap_or_default()
+    /// All before this place is done with.
+    fn move_to(&self, next: usize) {
+        self.next.fetch_max(next, Relaxed);
     }
 }
 
@@ -55,53 +58,71 @@ fn next_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -
         let entry = store.store.entry_at(place)?;
         Some((binary(env, &place.handle), entry.hash, is_complete(entry.snapshot)).encode(env))
     };
-    match cursor.piece(usize::from(len.max(1))) {
-        [] => atoms::done().encode(env),
-        places => {
-            consume(env, places.len());
-            places.iter().filter_map(meta).collect::<Vec<_>>().encode(env)
-        }
-    }
-}
-
-/// `{:ok, items}`, the next `len` of `{handle, shape}`; `:done` after the last, or
-/// `{:error, reason}`. In place of a shape that went in the meantime there is `nil`, and
-/// its body in place of one that only the VM can parse, if anybody.
-#[rustler::nif(schedule = "DirtyIo")]
-fn next_shapes<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -> Term<'a> {
-    let places = cursor.piece(usize::from(len.max(1)));
+    let (start, places) = cursor.piece(len);
     if places.is_empty() {
         return atoms::done().encode(env);
     }
-    let mut parser = Parser::new(env);
-    let mut items = Vec::with_capacity(places.len());
-    let read = store.store.read_places(places, |place, body| {
-        items.push((binary(env, &place.handle), shape(env, &mut parser, place.table, body)));
-    });
-    match read {
-        Ok(()) => (atoms::ok(), items).encode(env),
-        Err(error) => {
-            cursor.go_back(places.len());
-            unread(env, &error)
-        }
-    }
+    consume(env, places.len());
+    let metas = places.iter().filter_map(meta).collect::<Vec<_>>();
+    // Afterwards: what a store lacks that is closing did not go, it is not there to read.
+    readable!(env, store);
+    cursor.move_to(start + places.len());
+    metas.encode(env)
 }
 
-/// The same for a store with one connection, in two steps: the bodies by a message
-/// `{ref, answer}`, with `{:ok, [{handle, table, body}]}`, for `parse_shapes`.
-#[rustler::nif]
-fn ask_shapes<'a>(
+/// `{:ok, items}`, the next of `{handle, shape}`, up to `len` and to a bound in bytes;
+/// `:done` after the last, or `{:error, reason}`. In place of a shape that went in the
+/// meantime there is `nil`, and its body in place of one that only the VM can parse, if
+/// anybody. Uses the permit up.
+#[rustler::nif(schedule = "DirtyIo")]
+fn next_shapes<'a>(
     env: Env<'a>,
     store: StoreArg<'_>,
     cursor: &Cursor,
     len: u16,
-    reference: Reference<'_>,
+    permit: &Permit,
 ) -> Term<'a> {
-    let caller = Caller::new(env, reference);
-    let places = cursor.piece(usize::from(len.max(1))).to_vec();
+    let (start, places) = cursor.piece(len);
+    if places.is_empty() {
+        permit.give_back();
+        return atoms::done().encode(env);
+    }
+    let mut parser = Parser::new(env);
+    let mut items = Vec::with_capacity(places.len());
+    let mut bytes = 0;
+    let read = store.store.read_places(places, |place, body| {
+        bytes += body.map_or(0, <[u8]>::len);
+        items.push((binary(env, &place.handle), shape(env, &mut parser, place.table, body)));
+        bytes < PIECE_BYTES
+    });
+    permit.give_back();
+    if let Err(error) = read {
+        return unread(env, &error);
+    }
+    readable!(env, store);
+    cursor.move_to(start + items.len());
+    (atoms::ok(), items).encode(env)
+}
+
+/// The same for a store with one connection, in two steps: the bodies by a message
+/// `{ref, answer}`, with `{:ok, [{handle, table, body}]}`, for `parse_shapes`. Who has the
+/// connection on loan gets `:cold` instead of what they would wait for.
+#[rustler::nif]
+fn ask_shapes(
+    env: Env<'_>,
+    store: ResourceArc<StoreResource>,
+    cursor: ResourceArc<Cursor>,
+    len: u16,
+    waits: bool,
+    reference: Reference<'_>,
+) -> ResourceArc<Owed> {
+    let owed = Owed::new(env, reference);
+    let caller = owed.clone();
+    let (start, places) = cursor.piece(len);
+    let places = places.to_vec();
     if places.is_empty() {
         caller.answer(|env| atoms::done().encode(env));
-        return atoms::ok().encode(env);
+        return owed;
     }
     consume(env, places.len());
     let found: Vec<_> = places.iter().map(|place| store.store.body_at(place)).collect();
@@ -110,34 +131,67 @@ fn ask_shapes<'a>(
         _ => None,
     };
     let entries: Vec<_> = found.iter().filter_map(cold).collect();
-    let dictionary = Arc::clone(store.store.dictionary());
-    let answer =
-        move |read| caller.answer(move |env| bodies(env, &dictionary, &places, found, read));
+    if !waits && !entries.is_empty() {
+        caller.answer(|env| atoms::cold().encode(env));
+        return owed;
+    }
+    let asked = store.clone();
+    let answer = move |read: Result<_, ReadError>| {
+        let piece = read.map(|read| {
+            let items = piece(places, found, read);
+            cursor.move_to(start + items.len());
+            items
+        });
+        caller.answer(move |env| {
+            readable!(env, asked);
+            match piece {
+                Ok(items) => bodies(env, asked.store.dictionary(), items),
+                Err(error) => unread(env, &error),
+            }
+        });
+    };
     match entries.is_empty() {
         true => answer(Ok(Vec::new())),
         false => store.store.ask_bodies(entries, Box::new(answer)),
     }
-    atoms::ok().encode(env)
+    owed
+}
+
+/// The places with their bodies, as far as those were read, and as a piece may have bytes.
+fn piece(
+    places: Vec<Place>,
+    found: Vec<Option<Found>>,
+    read: Vec<Option<Body>>,
+) -> Vec<(Place, Option<Body>)> {
+    let mut read = read.into_iter();
+    let mut bytes = 0;
+    let mut items = Vec::with_capacity(places.len());
+    for (place, found) in places.into_iter().zip(found) {
+        let body = match found {
+            Some(Found::Warm(body)) => Some(body),
+            Some(Found::Cold(_)) => match read.next() {
+                Some(body) => body,
+                None => break,
+            },
+            None => None,
+        };
+        bytes += body.as_ref().map_or(0, Body::size);
+        items.push((place, body));
+        if bytes >= PIECE_BYTES {
+            break;
+        }
+    }
+    items
 }
 
 fn bodies<'a>(
     env: Env<'a>,
     dictionary: &Dictionary,
-    places: &[Place],
-    found: Vec<Option<Found>>,
-    read: Bodies,
+    items: Vec<(Place, Option<Body>)>,
 ) -> Term<'a> {
-    let mut read = match read {
-        Ok(bodies) => bodies.into_iter(),
-        Err(error) => return unread(env, &error),
-    };
-    let items = places.iter().zip(found).map(|(place, found)| {
-        let body = match found {
-            Some(Found::Warm(body)) => Some(body),
-            Some(Found::Cold(_)) => read.next().flatten(),
-            None => None,
-        };
-        (binary(env, &place.handle), place.table, body.map(|body| unpacked(env, dictionary, &body)))
+    let items = items.iter().map(|(place, body)| {
+        let body = body.as_ref().map(|body| unpacked(env, dictionary, body));
+        (binary(env, &place.handle), place.table, body)
     });
     (atoms::ok(), items.collect::<Vec<_>>()).encode(env)
 }

@@ -3,13 +3,14 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use rustler::{Atom, Binary, Encoder, Env, Reference, Term, schedule};
+use rustler::{Atom, Binary, Encoder, Env, Reference, ResourceArc, Term, schedule};
 use shape_store::{Bodies, Body, Dictionary, Digest, Found, ReadError, Snapshot};
 
 use crate::{
     atoms,
     items::Items,
-    messenger::Caller,
+    owed::Owed,
+    permits::Permit,
     resource::{StoreArg, binary},
 };
 
@@ -47,30 +48,51 @@ pub(crate) use readable;
 /// `{:ok, handle} | :error`
 #[rustler::nif]
 fn handle_for<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: Binary<'_>) -> Term<'a> {
+    by_comparable(env, store, &comparable)
+}
+
+/// The same for one that takes long to hash.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn handle_for_large<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: Binary<'_>) -> Term<'a> {
+    by_comparable(env, store, &comparable)
+}
+
+fn by_comparable<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: &[u8]) -> Term<'a> {
     readable!(env, store);
-    match store.store.handle_for(&Digest::of(&comparable)) {
+    match store.store.handle_for(&Digest::of(comparable)) {
         Some(handle) => (atoms::ok(), binary(env, &handle)).encode(env),
         None => atoms::error().encode(env),
     }
 }
 
-/// `{:ok, shape} | {:body, body} | :cold | :error`
+/// `{:ok, shape} | {:body, body} | :large | :cold | :error`
 ///
 /// A body of usual size is parsed here, which spares the copy; a large one would
-/// keep the scheduler too long.
+/// keep the scheduler too long. What names an atom or function that is not there yet is
+/// for the VM to parse.
 #[rustler::nif]
 fn shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
+    warm(env, store, &handle, SMALL_BODY)
+}
+
+/// The same, of a body of any size.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn large_shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
+    warm(env, store, &handle, usize::MAX)
+}
+
+fn warm<'a>(env: Env<'a>, store: StoreArg<'_>, handle: &[u8], largest: usize) -> Term<'a> {
     readable!(env, store);
-    match store.store.body(&handle) {
+    match store.store.body(handle) {
         Some(Found::Warm(body)) => {
             let mut buffer = Vec::new();
             let bytes = store.store.dictionary().unpack(&body, &mut buffer);
-            let parsed = (bytes.len() <= SMALL_BODY).then(|| {
-                // Parsing takes about 4 ns a byte.
-                consume(env, bytes.len() / 25);
-                env.binary_to_term(bytes)
-            });
-            match parsed.flatten() {
+            if bytes.len() > largest {
+                return atoms::large().encode(env);
+            }
+            // Parsing takes about 4 ns a byte.
+            consume(env, bytes.len() / 25);
+            match env.binary_to_term(bytes) {
                 Some((shape, _size)) => (atoms::ok(), shape).encode(env),
                 None => (atoms::body(), binary(env, bytes)).encode(env),
             }
@@ -80,27 +102,35 @@ fn shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> 
     }
 }
 
-/// `{:ok, body}`, with `nil` for a shape that is gone, or `{:error, reason}`.
+/// `{:ok, body}`, with `nil` for a shape that is gone, or `{:error, reason}`. Uses the
+/// permit up.
 #[rustler::nif(schedule = "DirtyIo")]
-fn read_body<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
+fn read_body<'a>(
+    env: Env<'a>,
+    store: StoreArg<'_>,
+    handle: Binary<'_>,
+    permit: &Permit,
+) -> Term<'a> {
     let read = match store.store.body(&handle) {
         Some(Found::Warm(body)) => Ok(Some(body)),
         Some(Found::Cold(entry)) => store.store.read_body(&entry),
         None => Ok(None),
     };
+    permit.give_back();
     body(env, store.store.dictionary(), read)
 }
 
 /// The same by a message `{ref, answer}`, on the connection of the writer: for a store with
 /// one connection, and for what could not be read on another.
 #[rustler::nif]
-fn ask_body<'a>(
-    env: Env<'a>,
+fn ask_body(
+    env: Env<'_>,
     store: StoreArg<'_>,
     handle: Binary<'_>,
     reference: Reference<'_>,
-) -> Term<'a> {
-    let caller = Caller::new(env, reference);
+) -> ResourceArc<Owed> {
+    let owed = Owed::new(env, reference);
+    let caller = owed.clone();
     let dictionary = Arc::clone(store.store.dictionary());
     let answer = move |read: Bodies| {
         let first = read.map(|bodies| bodies.into_iter().next().flatten());
@@ -111,7 +141,7 @@ fn ask_body<'a>(
         Some(Found::Cold(entry)) => store.store.ask_bodies(vec![entry], Box::new(answer)),
         None => answer(Ok(Vec::new())),
     }
-    atoms::ok().encode(env)
+    owed
 }
 
 /// Gives up a shape whose definition was read and is none.

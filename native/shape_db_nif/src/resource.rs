@@ -13,12 +13,7 @@ use shape_store::{
     Unverified, Verify,
 };
 
-use crate::{
-    atoms, events, halt,
-    items::Items,
-    logging,
-    messenger::{self, Caller},
-};
+use crate::{atoms, events, halt, items::Items, logging, messenger, owed::Owed};
 
 /// A store that a process owns. When the owner dies the store takes no more
 /// changes and commits what it has; the terms that refer to it stay valid.
@@ -41,6 +36,13 @@ impl Resource for StoreResource {
 }
 
 impl StoreResource {
+    fn answer_verification(&self, verified: Verified) {
+        if let Some(sender) = &*self.verified.lock() {
+            // Full only when nothing was asked.
+            let _ = sender.try_send(verified);
+        }
+    }
+
     /// `None` for a store that answers lookups.
     pub(crate) fn unreadable(&self) -> Option<Atom> {
         match self.store.state() {
@@ -173,10 +175,14 @@ fn verified(store: StoreArg<'_>, digests: Items<Option<Binary<'_>>>) -> Atom {
         let bytes = digest.as_ref().map(|bytes| <[u8; 32]>::try_from(bytes.as_slice()));
         bytes.and_then(Result::ok).map(Digest)
     });
-    if let Some(verified) = &*store.verified.lock() {
-        // Full only when nothing was asked.
-        let _ = verified.try_send(Ok(digests.collect()));
-    }
+    store.answer_verification(Ok(digests.collect()));
+    atoms::ok()
+}
+
+/// The owner's answer when it cannot say.
+#[rustler::nif]
+fn not_verified(store: StoreArg<'_>, reason: Binary<'_>) -> Atom {
+    store.answer_verification(Err(String::from_utf8_lossy(&reason).into_owned()));
     atoms::ok()
 }
 
@@ -194,15 +200,16 @@ fn state(store: StoreArg<'_>) -> Atom {
 
 /// Makes the store the writer of its file; `{ref, :ok | {:error, reason}}`.
 #[rustler::nif]
-fn promote(env: Env<'_>, store: StoreArg<'_>, reference: Reference<'_>) -> Atom {
-    let caller = Caller::new(env, reference);
+fn promote(env: Env<'_>, store: StoreArg<'_>, reference: Reference<'_>) -> ResourceArc<Owed> {
+    let owed = Owed::new(env, reference);
+    let caller = owed.clone();
     store.store.promote(Box::new(move |promoted| {
         caller.answer(move |env| match promoted {
             Ok(()) => atoms::ok().encode(env),
             Err(reason) => (atoms::error(), reason).encode(env),
         });
     }));
-    atoms::ok()
+    owed
 }
 
 /// A map of numbers.

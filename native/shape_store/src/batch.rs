@@ -71,7 +71,15 @@ impl Batch<'_> {
         let done = |written: &mut Written| written.position == Some(there.position);
         self.label.check_writer(&there)?;
         if let Some(written) = unsure.take_if(done) {
-            return Ok(written);
+            // Its commit may have failed when it was to be synced: another one syncs both.
+            let synced = schema::write_meta(&tx, "clean", 0).and_then(|()| tx.commit());
+            return match synced {
+                Ok(()) => Ok(written),
+                Err(error) => {
+                    *unsure = Some(written);
+                    Err(error.into())
+                }
+            };
         }
         self.label.check_position(&there)?;
         let mut written = self.repeat(&tx, changes)?;

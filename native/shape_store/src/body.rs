@@ -10,23 +10,18 @@
 use std::sync::{Arc, OnceLock};
 
 use lz4_flex::block::{compress_into_with_dict, decompress_into_with_dict};
-use smallvec::SmallVec;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Oid};
 
 /// What ties a body to its shape in the file: a hash over all that is never changed of the
 /// shape's row, and over the body. XXH3, which is the same everywhere and for good.
 pub(crate) fn checksum(entry: &Entry, body: &[u8]) -> u64 {
-    let mut row = SmallVec::<[u8; 128]>::new();
-    row.extend_from_slice(&entry.row.to_le_bytes());
-    row.extend_from_slice(&entry.hash.to_le_bytes());
-    row.extend_from_slice(&entry.digest.0);
-    // The number of oids, so that none of them passes for the handle's beginning.
-    row.extend_from_slice(&(entry.oids.len() as u64).to_le_bytes());
-    entry.oids.iter().for_each(|oid| row.extend_from_slice(&oid.to_le_bytes()));
-    row.extend_from_slice(&entry.handle);
-    xxh3_64_with_seed(body, xxh3_64(&row))
+    let numbers = entry.row ^ u64::from(entry.hash).rotate_left(32);
+    let row = xxh3_64_with_seed(&entry.digest.0, numbers);
+    let chain = |seed, oid: &Oid| xxh3_64_with_seed(&oid.to_le_bytes(), seed);
+    let row = entry.oids.iter().fold(row, chain);
+    xxh3_64_with_seed(body, xxh3_64_with_seed(&entry.handle, row))
 }
 
 /// A serialised shape. Cheap to clone; [`Dictionary::unpack`] gives its bytes.
@@ -141,7 +136,7 @@ impl Body {
     }
 
     /// How many bytes it takes in memory.
-    pub(crate) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.bytes.len()
     }
 }

@@ -55,10 +55,27 @@ pub(crate) fn open_to_write(path: &Path, options: &Options) -> rusqlite::Result<
 /// Sets a connection up for writing. The file has to be ours: it may be changed.
 pub(crate) fn prepare_to_write(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
     let journal = if options.exclusive { "DELETE" } else { "WAL" };
-    conn.pragma_update(None, "journal_mode", journal)?;
+    set_journal(conn, journal, options)?;
     conn.pragma_update(None, "synchronous", synchronous(options, options.synchronous))?;
     conn.pragma_update(None, "cache_size", -WRITER_PAGES_KIB)?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
+}
+
+/// Has a file journalled in this way. The change is made by the step after the one that
+/// tells the mode, so the statement has to be run to its end.
+fn set_journal(conn: &Connection, journal: &str, options: &Options) -> rusqlite::Result<()> {
+    let mut statement = conn.prepare(&format!("PRAGMA main.journal_mode = {journal}"))?;
+    let mut rows = statement.query([])?;
+    let mut told = String::new();
+    while let Some(row) = rows.next()? {
+        told = row.get(0)?;
+    }
+    if told.eq_ignore_ascii_case(journal) || options.location == Location::Memory {
+        return Ok(());
+    }
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+    let text = format!("the file cannot have the journal mode {journal}, but {told}");
+    Err(rusqlite::Error::SqliteFailure(code, Some(text)))
 }
 
 /// Opens a file for reading.

@@ -1,9 +1,6 @@
 //! Getting the file ready at a start: found, checked, made, taken over or moved aside.
 
-use std::{
-    os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tracing::{info, warn};
@@ -45,9 +42,17 @@ pub(crate) fn prepare(
         let (conn, imported) = take_over(options, path, source, verify)?;
         return Ok(Ready { conn, imported: Some((source.path.clone(), imported)), quarantined });
     }
-    let conn = create_if_missing(options, path)?;
+    let (conn, aside) = match create_if_missing(options, path) {
+        Ok(conn) => (conn, None),
+        // It passed for one without tables.
+        Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
+            let (conn, aside) = start_empty(options, path, &source.to_string())?;
+            (conn, Some(aside))
+        }
+        Err(error) => return Err(error),
+    };
     import::finish_import(options, &conn)?;
-    Ok(Ready { conn, imported: None, quarantined })
+    Ok(Ready { conn, imported: None, quarantined: quarantined.or(aside) })
 }
 
 /// Makes the database of a store in memory.
@@ -123,9 +128,27 @@ fn check(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<
     Ok(Found::Sound)
 }
 
-/// What SQLite says to the whole file: `ok`, or what is wrong.
+/// What SQLite says to the whole file: `ok`, or what is wrong. A page that the disk does not
+/// give for now is an error, and not what is wrong with the file.
 pub(crate) fn quick_check(conn: &Connection) -> rusqlite::Result<String> {
-    conn.query_row("PRAGMA main.quick_check(1)", [], |row| row.get(0))
+    let answer: String = conn.query_row("PRAGMA main.quick_check(1)", [], |row| row.get(0))?;
+    match passing_code(&answer) {
+        Some(code) => {
+            let error = rusqlite::ffi::Error::new(code);
+            Err(rusqlite::Error::SqliteFailure(error, Some(answer)))
+        }
+        None => Ok(answer),
+    }
+}
+
+/// The code in an answer that tells of a page which could not be read, if that may pass.
+fn passing_code(answer: &str) -> Option<i32> {
+    use rusqlite::ffi::{SQLITE_IOERR, SQLITE_IOERR_SHORT_READ, SQLITE_NOMEM};
+    let (_, code) = answer.split_once("error code=")?;
+    let digits = code.find(|c: char| !c.is_ascii_digit()).unwrap_or(code.len());
+    let code: i32 = code.get(..digits)?.parse().ok()?;
+    let passes = matches!(code & 0xff, SQLITE_IOERR | SQLITE_NOMEM);
+    (passes && code != SQLITE_IOERR_SHORT_READ).then_some(code)
 }
 
 /// Whether the file is as long as it says: one that was cut off within its last
@@ -232,8 +255,7 @@ fn copy(
     schema::create(&tx, options.system.random().to_le_bytes()).map_err(named)?;
     schema::write_meta(&tx, "stack", &options.stack).map_err(named)?;
     let imported = import::import(&tx, source, verify)?;
-    let from = source.path.as_os_str().as_bytes();
-    schema::write_meta(&tx, import::IMPORTED_FROM, from).map_err(named)?;
+    schema::write_meta(&tx, import::IMPORTED_FROM, import::noted(&source.path)).map_err(named)?;
     tx.commit().map_err(named)?;
     let usual = connection::synchronous(options, options.synchronous);
     conn.pragma_update(None, "synchronous", usual).map_err(named)?;

@@ -1,10 +1,15 @@
-//! What can go wrong, one enum an operation.
+//! What can go wrong, one enum an operation. Their texts put what SQLite and the system
+//! say into words, see [`crate::worded`].
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::{entry::Handle, file::Unopened};
+use crate::{
+    entry::Handle,
+    file::Unopened,
+    wording::{system, worded, worded_opening},
+};
 
 /// Why a change was not taken. Nothing of it has happened.
 #[derive(Debug, Error)]
@@ -96,7 +101,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The file system refused.
-    #[error("cannot {what} {}: {source}", path.display())]
+    #[error("cannot {what} {}: {}", path.display(), system(source))]
     Io {
         /// What was tried.
         what: &'static str,
@@ -106,7 +111,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// SQLite refused.
-    #[error("cannot open {}: {source}", path.display())]
+    #[error("cannot open {}: {}", path.display(), worded_opening(source, path))]
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -162,11 +167,17 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Another file took its place while it was opened.
+    #[error("{} was exchanged while it was opened: start again", path.display())]
+    Exchanged {
+        /// The file.
+        path: PathBuf,
+    },
     /// It was closed before it was open.
     #[error("the store was closed before it was open")]
     Closed,
     /// The thread of the writer could not be started.
-    #[error("cannot start the writer thread: {0}")]
+    #[error("cannot start the writer thread: {}", system(.0))]
     Thread(std::io::Error),
 }
 
@@ -175,7 +186,7 @@ pub enum OpenError {
 #[non_exhaustive]
 pub enum ReadError {
     /// SQLite refused.
-    #[error("reading from SQLite failed: {0}")]
+    #[error("reading from SQLite failed: {}", worded(.0))]
     Sqlite(#[from] rusqlite::Error),
     /// The file at the store's path is not the one that it wrote, or cannot be told. The
     /// writer looks into it.

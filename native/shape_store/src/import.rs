@@ -3,12 +3,13 @@
 use std::{
     collections::HashMap,
     ffi::OsStr,
+    fs,
     os::unix::ffi::OsStrExt as _,
     path::Path,
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
+use rusqlite::{Connection, OpenFlags, Row, Transaction, params, types::Value};
 use tracing::{info, warn};
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     error::OpenError,
     options::{Options, Source, SourceSchema},
     schema::{self, Insert},
+    wording::worded,
 };
 
 /// How many rows are verified at a time.
@@ -65,8 +67,11 @@ fn copy(tx: &Transaction<'_>, source: &Source, verify: &mut Verify) -> Result<Im
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     old.busy_timeout(Duration::from_secs(5))?;
-    check_version(&old, source.schema)?;
     let snapshot = old.unchecked_transaction()?;
+    if is_empty(&snapshot)? {
+        return Ok(Imported::default());
+    }
+    check_version(&snapshot, source.schema)?;
     let mut importer = Importer {
         tx,
         insert: Insert::new(tx)?,
@@ -84,11 +89,18 @@ fn copy(tx: &Transaction<'_>, source: &Source, verify: &mut Verify) -> Result<Im
     importer.finish()
 }
 
+/// Whether nothing was ever written to the file, as when its writer died at the start.
+fn is_empty(old: &Connection) -> rusqlite::Result<bool> {
+    let anything = "SELECT count(*) FROM sqlite_schema";
+    let things: i64 = old.query_row(anything, [], |row| row.get(0))?;
+    Ok(things == 0 && schema::read_version(old)? == 0)
+}
+
 struct Failure(String);
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
-        Self(error.to_string())
+        Self(worded(&error).to_string())
     }
 }
 
@@ -123,8 +135,6 @@ struct Old {
     hash: u32,
     snapshot: Snapshot,
     oids: Oids,
-    /// Whether the row and its body are what was written.
-    sound: bool,
 }
 
 impl Old {
@@ -140,24 +150,24 @@ impl Old {
     }
 }
 
+/// What is there of a row: all that we need of it, or its handle, if it has one.
+type OldRow = Result<Old, Handle>;
+
 impl Importer<'_> {
     fn run_four(&mut self, old: &Connection) -> Result<(), Failure> {
         let mut relations = relations_four(old)?;
         let sql = "SELECT handle, shape, comparable, hash, snapshot_complete FROM shapes \
                    ORDER BY rowid";
-        self.run(old, sql, |row| {
-            let handle = Handle::from_slice(row.get_ref(0)?.as_bytes()?);
+        self.run(old, sql, |row, handle| {
             // Schema 4 counts 1 as complete; it did not keep "started" apart.
-            let complete: i64 = row.get(4)?;
-            Ok(Old {
-                oids: relations.remove(&handle).unwrap_or_default(),
+            let complete = row.get_ref(4).ok()?.as_i64().ok()?;
+            Some(Old {
+                oids: relations.remove(&handle).unwrap_or_else(|| Some(Oids::new()))?,
                 handle,
-                body: row.get_ref(1)?.as_bytes()?.to_vec(),
-                comparable: row.get_ref(2)?.as_bytes()?.to_vec(),
-                hash: row.get(3)?,
+                body: row.get_ref(1).ok()?.as_blob().ok()?.to_vec(),
+                comparable: row.get_ref(2).ok()?.as_blob().ok()?.to_vec(),
+                hash: row.get(3).ok()?,
                 snapshot: if complete == 0 { Snapshot::None } else { Snapshot::Complete },
-                // Schema 4 does not tell.
-                sound: true,
             })
         })
     }
@@ -165,39 +175,48 @@ impl Importer<'_> {
     fn run_five(&mut self, old: &Connection) -> Result<(), Failure> {
         let sql = "SELECT s.handle, b.shape, s.comparable, s.hash, s.snapshot, s.relations, \
                    s.id, b.checksum FROM shapes s JOIN bodies b ON b.id = s.id ORDER BY s.id";
-        self.run(old, sql, |row| {
-            let (snapshot, id, stored): (i64, i64, i64) = (row.get(4)?, row.get(6)?, row.get(7)?);
-            let mut old = Old {
-                handle: Handle::from_slice(row.get_ref(0)?.as_blob()?),
-                body: row.get_ref(1)?.as_blob()?.to_vec(),
-                comparable: row.get_ref(2)?.as_blob()?.to_vec(),
-                hash: row.get(3)?,
+        self.run(old, sql, |row, handle| {
+            let (id, stored) = (row.get_ref(6).ok()?, row.get_ref(7).ok()?);
+            let (id, stored) = (id.as_i64().ok()?, stored.as_i64().ok()?);
+            let snapshot = row.get_ref(4).ok()?.as_i64().ok()?;
+            let old = Old {
+                handle,
+                body: row.get_ref(1).ok()?.as_blob().ok()?.to_vec(),
+                comparable: row.get_ref(2).ok()?.as_blob().ok()?.to_vec(),
+                hash: row.get(3).ok()?,
                 snapshot: Snapshot::from_number(snapshot.unsigned_abs()),
-                oids: schema::unpack_oids(row.get_ref(5)?.as_blob()?),
-                sound: false,
+                oids: schema::unpack_oids(row.get_ref(5).ok()?.as_blob().ok()?),
             };
-            let digest = <[u8; 32]>::try_from(old.comparable.as_slice()).ok().map(Digest);
-            old.sound = digest.is_some_and(|digest| {
-                checksum(&old.entry(id.unsigned_abs(), digest), &old.body) == stored as u64
-            });
-            Ok(old)
+            let digest = Digest(<[u8; 32]>::try_from(old.comparable.as_slice()).ok()?);
+            let written = checksum(&old.entry(id.unsigned_abs(), digest), &old.body);
+            // A body that is not the one that was written for this row is none.
+            (written == stored as u64).then_some(old)
         })
     }
 
+    /// Takes every row over. `read` makes what we need of a row with a handle, if it is
+    /// all there and of the right kind.
     fn run(
         &mut self,
         old: &Connection,
         sql: &str,
-        mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<Old>,
+        mut read: impl FnMut(&Row<'_>, Handle) -> Option<Old>,
     ) -> Result<(), Failure> {
+        let mut read = |row: &Row<'_>| -> OldRow {
+            let handle = row.get_ref(0).ok().and_then(|handle| handle.as_bytes().ok());
+            let handle = Handle::from_slice(handle.unwrap_or_default());
+            read(row, handle.clone()).filter(usable).ok_or(handle)
+        };
         let mut statement = old.prepare(sql)?;
         let mut rows = statement.query([])?;
         let mut chunk = Vec::with_capacity(CHUNK);
         loop {
             let row = rows.next()?;
             let last = row.is_none();
-            if let Some(row) = row {
-                chunk.push(read(row)?);
+            match row.map(&mut read) {
+                Some(Ok(old)) => chunk.push(old),
+                Some(Err(handle)) => self.leave_out(&handle),
+                None => {}
             }
             if last || chunk.len() == CHUNK {
                 self.take(std::mem::take(&mut chunk))?;
@@ -208,19 +227,21 @@ impl Importer<'_> {
         }
     }
 
+    fn leave_out(&mut self, handle: &Handle) {
+        let name = String::from_utf8_lossy(handle.get(..MAX_HANDLE).unwrap_or(handle));
+        warn!(handle = %name, "left out a shape of the older file that does not verify");
+        self.done.left_out += 1;
+    }
+
     fn take(&mut self, chunk: Vec<Old>) -> Result<(), Failure> {
         let digests = self.digests(&chunk)?;
         for (old, digest) in chunk.into_iter().zip(digests) {
             match digest {
-                Some(digest) if usable(&old) => {
+                Some(digest) => {
                     self.write(old, digest)?;
                     self.done.shapes += 1;
                 }
-                _ => {
-                    let handle = String::from_utf8_lossy(&old.handle);
-                    warn!(%handle, "left out a shape of the older file that does not verify");
-                    self.done.left_out += 1;
-                }
+                None => self.leave_out(&old.handle),
             }
         }
         if self.told.elapsed() >= PROGRESS {
@@ -269,32 +290,47 @@ fn count(old: &Connection) -> rusqlite::Result<i64> {
 }
 
 fn usable(old: &Old) -> bool {
-    old.sound
-        && !old.handle.is_empty()
-        && old.handle.len() <= MAX_HANDLE
-        && old.oids.len() <= MAX_OIDS
+    !old.handle.is_empty() && old.handle.len() <= MAX_HANDLE && old.oids.len() <= MAX_OIDS
 }
 
-fn relations_four(old: &Connection) -> Result<HashMap<Handle, Oids>, Failure> {
-    let mut relations: HashMap<Handle, Oids> = HashMap::new();
+/// The tables that each shape reads; none for a shape with a table that is no oid.
+fn relations_four(old: &Connection) -> Result<HashMap<Handle, Option<Oids>>, Failure> {
+    let mut relations: HashMap<Handle, Option<Oids>> = HashMap::new();
     let mut statement = old.prepare("SELECT handle, oid FROM relations ORDER BY handle, oid")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let oid: Oid = row.get(1)?;
-        let handle = row.get_ref(0)?.as_bytes().map_err(rusqlite::Error::from)?;
-        relations.entry(Handle::from_slice(handle)).or_default().push(oid);
+        // Without a handle it belongs to no shape.
+        let Ok(handle) = row.get_ref(0)?.as_bytes() else { continue };
+        let oids = relations.entry(Handle::from_slice(handle));
+        let oids = oids.or_insert_with(|| Some(Oids::new()));
+        match row.get::<_, Oid>(1) {
+            Ok(oid) => oids.iter_mut().for_each(|oids| oids.push(oid)),
+            Err(_) => *oids = None,
+        }
     }
     Ok(relations)
 }
 
-/// The source to take over: the first that is there.
+/// The source to take over: the first that is there and not empty, or the first that is
+/// there.
 pub(crate) fn first_present(sources: &[Source]) -> Option<&Source> {
-    sources.iter().find(|source| source.path.is_file())
+    let has_bytes = |source: &&Source| fs::metadata(&source.path).is_ok_and(|file| file.len() > 0);
+    let is_file = |source: &&Source| source.path.is_file();
+    let mut files = sources.iter().filter(is_file);
+    files.clone().find(has_bytes).or_else(|| files.next())
 }
 
 /// The key under which an import that is committed but not renamed yet names its
 /// source.
 pub(crate) const IMPORTED_FROM: &str = "imported_from";
+
+/// A path as it is noted there, which need not be text.
+pub(crate) fn noted(path: &Path) -> Value {
+    match path.to_str() {
+        Some(text) => Value::Text(text.into()),
+        None => Value::Blob(path.as_os_str().as_bytes().into()),
+    }
+}
 
 /// Renames the source of a committed import, so that the version that wrote it
 /// starts clean after a rollback, and notes that it is done. A source that is

@@ -26,7 +26,7 @@ use parking_lot::RwLock;
 pub(crate) use self::filling::{Filled, Filling};
 use crate::{
     cell::Look,
-    entry::{Digest, Entry, Handle, Oid, RowId, Snapshot, sort_handles},
+    entry::{Digest, Entry, Handle, MAX_HANDLE, Oid, RowId, Snapshot, sort_handles},
     relations::{Pair, Relations},
     slab::{EntryId, FreeIds, Slab},
     table::Table,
@@ -86,6 +86,10 @@ impl Index {
     }
 
     pub(crate) fn by_handle(&self, handle: &[u8]) -> Option<(EntryId, Entry)> {
+        // No entry has it, and to hash it might take long.
+        if handle.len() > MAX_HANDLE {
+            return None;
+        }
         self.by_handle.find(self.hash_handle(handle), |id| {
             self.get(id).filter(|e| e.handle.as_slice() == handle).map(|e| (id, e))
         })

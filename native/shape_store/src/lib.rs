@@ -67,6 +67,7 @@ mod ticket;
 mod trouble;
 mod waits;
 mod wake;
+mod wording;
 mod writer;
 
 pub use body::{Body, Dictionary};
@@ -89,6 +90,7 @@ pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};
 pub use ticket::Ticket;
 pub use trouble::Trouble;
 pub use waits::{Outcome, WaitId, Waiting};
+pub use wording::{Worded, worded};
 pub use writer::{Machine, Next};
 
 /// Tells somebody something once. Called from any thread, with no lock held that

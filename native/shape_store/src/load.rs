@@ -50,7 +50,7 @@ impl<'a> Loader<'a> {
     pub(crate) fn load(
         &self,
         conn: &Connection,
-        second: impl Fn() -> Option<Connection> + Sync,
+        second: &(impl Fn() -> Option<Connection> + Sync),
     ) -> rusqlite::Result<Position> {
         // One transaction: the position has to belong to the rows.
         let tx = conn.unchecked_transaction()?;

@@ -11,13 +11,18 @@ use crate::{
     schema,
 };
 
-/// Makes a file this store's to write, in one transaction: under the next epoch, and with row
+/// Makes a file this store's to write, in one transaction: under the next epoch, which is
+/// beyond those that other writers are known to have had, and with row
 /// ids that the writer before cannot have given. What it gave and did not commit is no more
 /// than it may have had queued, and nothing when it closed the file.
-pub(crate) fn take_over_file(conn: &Connection, options: &Options) -> rusqlite::Result<Label> {
+pub(crate) fn take_over_file(
+    conn: &Connection,
+    options: &Options,
+    beyond: i64,
+) -> rusqlite::Result<Label> {
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
     let mut label = schema::read_label(&tx)?;
-    label.epoch += 1;
+    label.epoch = label.epoch.max(beyond) + 1;
     if schema::read_meta_number(&tx, "clean")? != 1 {
         let unsettled = schema::read_meta_number(&tx, "unsettled")?;
         label.position.next_row += unsettled.max(0).unsigned_abs();

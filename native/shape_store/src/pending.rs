@@ -7,6 +7,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    hash::BuildHasher as _,
     sync::Arc,
 };
 
@@ -19,13 +20,21 @@ use crate::{
     slab::EntryId,
 };
 
-const SHARDS: usize = 32;
+/// A list copies a shard with its lock held, for which a change may wait that has the
+/// mutation lock: so many that a shard of a full queue has a thousand rows.
+const SHARDS: usize = 256;
+
+const REMOVED_SHARDS: usize = 16;
 
 pub(crate) struct Pending {
     shards: Box<[Shard]>,
+    /// How many removals of a handle are pending, by the handle.
+    removed: [RemovedShard; REMOVED_SHARDS],
+    hasher: RandomState,
 }
 
 type Shard = RwLock<HashMap<RowId, Row, RandomState>>;
+type RemovedShard = RwLock<HashMap<Arc<[u8]>, usize, RandomState>>;
 
 enum Row {
     Added { id: EntryId, body: Body },
@@ -34,12 +43,21 @@ enum Row {
 
 impl Pending {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect() }
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            removed: Default::default(),
+            hasher: RandomState::default(),
+        }
     }
 
     #[expect(clippy::indexing_slicing, reason = "there are SHARDS shards")]
     fn shard(&self, row: RowId) -> &Shard {
         &self.shards[row as usize % SHARDS]
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there are REMOVED_SHARDS shards")]
+    fn removed_shard(&self, handle: &[u8]) -> &RemovedShard {
+        &self.removed[self.hasher.hash_one(handle) as usize % REMOVED_SHARDS]
     }
 
     /// The body of a row that is not committed.
@@ -54,11 +72,17 @@ impl Pending {
         matches!(self.shard(row).read().get(&row), Some(Row::Added { .. }))
     }
 
+    /// Whether a removal of this handle is not committed.
+    pub(crate) fn is_removed(&self, handle: &[u8]) -> bool {
+        self.removed_shard(handle).read().contains_key(handle)
+    }
+
     pub(crate) fn added(&self, row: RowId, id: EntryId, body: Body) {
         self.shard(row).write().insert(row, Row::Added { id, body });
     }
 
     pub(crate) fn removed(&self, row: RowId, handle: Arc<[u8]>) {
+        *self.removed_shard(&handle).write().entry(Arc::clone(&handle)).or_default() += 1;
         // The body, if there was one, is freed when the lock is not held any more.
         let _added = self.shard(row).write().insert(row, Row::Removed { handle });
     }
@@ -77,13 +101,31 @@ impl Pending {
 
     /// Whatever was known of this row is done with.
     pub(crate) fn forget(&self, row: RowId) {
-        let _there = self.shard(row).write().remove(&row);
+        let there = self.shard(row).write().remove(&row);
+        if let Some(Row::Removed { handle }) = there {
+            self.forget_removal(handle);
+        }
+    }
+
+    fn forget_removal(&self, handle: Arc<[u8]>) {
+        if let Entry::Occupied(mut count) = self.removed_shard(&handle).write().entry(handle) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// Nothing of it will be committed.
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
-            let _rows = std::mem::take(&mut *shard.write());
+            let rows = std::mem::take(&mut *shard.write());
+            // One by one: a removal that comes meanwhile is counted.
+            for row in rows.into_values() {
+                if let Row::Removed { handle } = row {
+                    self.forget_removal(handle);
+                }
+            }
         }
     }
 
@@ -97,17 +139,22 @@ impl Pending {
 
     /// The handles of removals that are not committed.
     pub(crate) fn removed_handles(&self) -> Vec<Handle> {
-        self.collect(|_, what| match what {
+        let handles = self.collect(|_, what| match what {
             Row::Added { .. } => None,
-            Row::Removed { handle } => Some(Handle::from_slice(handle)),
-        })
+            Row::Removed { handle } => Some(Arc::clone(handle)),
+        });
+        handles.iter().map(|handle| Handle::from_slice(handle)).collect()
     }
 
+    /// As little as there is to do with a shard's lock held: no memory is asked for
+    /// that is not there already, as a rule.
     fn collect<T>(&self, pick: impl Fn(RowId, &Row) -> Option<T>) -> Vec<T> {
-        let mut picked = Vec::new();
+        let mut all = Vec::new();
         for shard in &self.shards {
+            let mut picked = Vec::with_capacity(shard.read().len());
             picked.extend(shard.read().iter().filter_map(|(row, what)| pick(*row, what)));
+            all.append(&mut picked);
         }
-        picked
+        all
     }
 }

@@ -17,15 +17,27 @@ use crate::{
     shared::Shared,
 };
 
+/// What a list is to hold at a time: the body that brings it to so many bytes is its last.
+const LIST_BYTES: usize = 2 << 20;
+
 impl Shared {
-    /// Reads bodies on the writer's own connection, if it has one. One that is asked for
-    /// alone is kept warm; many at once are a list.
+    /// Reads the bodies of the first of these shapes on the writer's own connection, if it has
+    /// one, up to a bound in bytes and of one at least. One that is asked for alone is kept
+    /// warm; many at once are a list.
     pub(crate) fn read_bodies(&self, conn: Option<&Connection>, entries: &[Entry]) -> Bodies {
         let Some(conn) = conn else {
             return Err(ReadError::NotOurs("it is not open".into()));
         };
-        let read = |entry| Ok(self.take_whole(entry, schema::read_body(conn, entry)?));
-        let bodies = entries.iter().map(read).collect::<rusqlite::Result<Vec<_>>>()?;
+        let mut bytes = 0;
+        let mut bodies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let body = self.take_whole(entry, schema::read_body(conn, entry)?);
+            bytes += body.as_ref().map_or(0, Body::size);
+            bodies.push(body);
+            if bytes >= LIST_BYTES {
+                break;
+            }
+        }
         if let ([entry], [Some(body)]) = (entries, bodies.as_slice()) {
             self.bodies.keep(entry.row, self.dictionary.pack(body));
         }

@@ -17,6 +17,7 @@ use crate::{
 };
 
 /// What a draft has, and what it lacks.
+#[derive(Clone)]
 pub(crate) struct Draft {
     pub(crate) shapes: usize,
     /// Shapes whose bodies were nowhere to be had.

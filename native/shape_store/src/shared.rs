@@ -32,9 +32,10 @@ use crate::{
     pending::Pending,
     queue::Queue,
     readers::Readers,
+    schema::Identity,
     state::State,
     statistics::Counters,
-    system::Holder,
+    system::{FileId, Holder},
     waits::Waits,
     wake::Wake,
 };
@@ -128,6 +129,20 @@ impl Shared {
     /// Notes the file's one name, once.
     pub(crate) fn is_at(&self, path: PathBuf) {
         let _ = self.path.set(path);
+    }
+
+    /// Reads bodies from this file from here on, and from no other.
+    pub(crate) fn reads_from(&self, id: FileId, identity: Identity) {
+        let before = self.known.set(id, identity);
+        if before == Some((id, identity)) {
+            return;
+        }
+        self.readers.renew();
+        // Rows of another database have the same numbers. After the readers: what one of the
+        // file before still reads is kept for the database of before.
+        if before.is_some_and(|(_, other)| other != identity) {
+            self.bodies.begin_again();
+        }
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -261,7 +276,12 @@ impl Shared {
             (queue.grant(), queue.is_pressed())
         };
         told.into_iter().for_each(|notify| notify(()));
-        if !pressed && let Some(since) = self.pressed_since.lock().take() {
+        // A ticket may outlive the store, whose last event was told.
+        let told = self.state() < State::Closed;
+        if told
+            && !pressed
+            && let Some(since) = self.pressed_since.lock().take()
+        {
             let duration = self.now().saturating_duration_since(since);
             self.emit(Event::PressureEnded { duration });
         }

@@ -21,6 +21,7 @@ mod common;
 use std::{
     collections::BTreeMap,
     fs,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
         LazyLock,
@@ -197,9 +198,8 @@ fn a_damaged_file_is_opened_or_moved_aside() {
                 }
                 let what = format!("file {n}, exclusive={exclusive}: {what}");
                 let suspicious = is_suspicious(&damaged);
-                let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    look(&options, suspicious, n % 2 == 0)
-                }));
+                let looked =
+                    catch_unwind(AssertUnwindSafe(|| look(&options, suspicious, n % 2 == 0)));
                 let opened = looked.unwrap_or_else(|_| Opened::Crashed("a panic".into()));
                 sender.send((what, opened)).unwrap();
                 if stop.load(Relaxed) {

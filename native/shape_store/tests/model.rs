@@ -250,6 +250,10 @@ impl Run {
         for handle in self.model.shapes.keys() {
             let entry = store.entry(handle).unwrap();
             assert_eq!(store.is_pending(&entry), queued.added.contains(handle));
+            assert!(!store.is_removal_pending(handle));
+        }
+        for handle in &queued.removed {
+            assert_eq!(store.is_removal_pending(handle), removed.contains(handle));
         }
     }
 }

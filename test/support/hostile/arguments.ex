@@ -11,8 +11,11 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   @kinds %{
     open: [:options],
     verified: [:store, :digests],
+    not_verified: [:store, :bytes],
     promote: [:store, :ref],
-    add: [:store, :handle, :bytes, :number, :oids, :body, :ticket, :flag],
+    add: [:store, :handle, :bytes, :number, :oids, :body, :flag, :ticket, :flag],
+    add_large: [:store, :handle, :bytes, :number, :oids, :body, :flag, :ticket, :flag],
+    take_back: [:owed],
     remove: [:store, :handle, :ticket, :flag],
     mark: [:store, :handle, :snapshot, :ticket, :flag],
     note_unknown: [:store, :operation, :handle, :ticket],
@@ -23,8 +26,10 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     flush_to: [:store, :number],
     pause: [:store, :flag],
     handle_for: [:store, :bytes],
+    handle_for_large: [:store, :bytes],
     shape: [:store, :handle],
-    read_body: [:store, :number],
+    large_shape: [:store, :handle],
+    read_body: [:store, :number, :permit],
     ask_body: [:store, :number, :ref],
     snapshot: [:store, :handle],
     handle_exists: [:store, :handle],
@@ -33,9 +38,14 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     all_handles_for_relations: [:store, :oids],
     cursor: [:store],
     next_meta: [:store, :cursor, :number],
-    next_shapes: [:store, :cursor, :number],
-    ask_shapes: [:store, :cursor, :number, :ref],
+    next_shapes: [:store, :cursor, :number, :permit],
+    ask_shapes: [:store, :cursor, :number, :flag, :ref],
     parse_shapes: [:bodies],
+    ask_permit: [:ref],
+    cancel_permit: [:line],
+    give_permit_back: [:permit],
+    limit_permits: [:number],
+    pending_change: [:store, :handle],
     pending_body: [:store, :handle],
     pending_handle: [:store, :bytes],
     ask_reader: [:store, :ref],
@@ -61,7 +71,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   }
 
   # What a call gave or sent, by its kind, as later calls take it.
-  @made [:store, :ticket, :wait, :cursor, :lease, :slot, :line, :reader]
+  @made [:store, :ticket, :wait, :cursor, :lease, :slot, :line, :permit, :owed, :reader]
   @kept 20
 
   @atoms [nil, true, false, :ok, :error, :sync, :buffered, :read, :write, :infinity, :undefined] ++
@@ -87,9 +97,17 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   def keep(pool, :wait, {:wait, wait}), do: put(pool, :wait, wait)
   def keep(pool, :wait_for_room, {:wait, ticket}), do: put(pool, :ticket, ticket)
   def keep(pool, _ask, {:line, number, _}), do: put(pool, :line, number)
+  def keep(pool, :ask_permit, {:line, number}), do: put(pool, :line, number)
+  def keep(pool, :ask_permit, {:ok, permit}), do: put(pool, :permit, permit)
+
+  def keep(pool, ask, owed) when ask in [:promote, :ask_body, :ask_shapes] and is_reference(owed),
+    do: put(pool, :owed, owed)
 
   def keep(pool, :message, {_ref, {:ok, lease, slot}}),
     do: pool |> put(:lease, lease) |> put(:slot, slot)
+
+  def keep(pool, :message, {_ref, permit}) when is_reference(permit),
+    do: put(pool, :permit, permit)
 
   def keep(pool, _name, _result), do: pool
 

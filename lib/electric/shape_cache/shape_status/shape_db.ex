@@ -16,8 +16,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   the others raise `#{inspect(__MODULE__)}.Error`, which names the stack.
   """
 
+  import __MODULE__.Arguments, only: [is_timeout: 1]
   import __MODULE__.Shapes, only: [is_shape: 1]
 
+  alias __MODULE__.Arguments
+  alias __MODULE__.Borrowed
+  alias __MODULE__.Cold
   alias __MODULE__.Connection
   alias __MODULE__.Error
   alias __MODULE__.Native
@@ -25,6 +29,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   alias __MODULE__.Shapes
   alias __MODULE__.Statistics
   alias __MODULE__.Stores
+  alias __MODULE__.Waits
   alias __MODULE__.WriteBuffer
   alias __MODULE__.Writes
 
@@ -44,6 +49,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   # On every request: each call counts against the timeslice of the process.
   @compile {:inline, answer: 3}
 
+  # A comparable or body above this is hashed and copied on a dirty scheduler: 50 µs of
+  # work are worth the 10 µs it takes to get there.
+  @large 65_536
+  # And so is a list of more oids.
+  @many_oids 1_000
+
+  # What a list of an exclusive store asks for first, and a piece is to have.
+  @first_piece 16
+
   defguardp is_stack_id(term) when is_binary(term)
   defguardp is_handle(term) when is_binary(term)
 
@@ -59,6 +73,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @spec add_shape(stack_id(), shape(), handle(), durable()) ::
           {:ok, non_neg_integer()} | {:error, term()}
   def add_shape(stack_id, shape, handle, opts \\ [])
+
+  def add_shape(stack_id, shape, handle, opts)
       when is_stack_id(stack_id) and is_shape(shape) and is_handle(handle) do
     {_bytes, hash} = comparable = Shapes.comparable(shape)
 
@@ -67,13 +83,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     end
   end
 
+  def add_shape(stack_id, shape, handle, _opts),
+    do: Arguments.refuse!(stack_id: stack_id, shape: shape, handle: handle)
+
   @doc """
   Removes a shape; `{:error, {:enoshape, handle}}` when there is none. No function
   gives the shape once this has returned.
   """
   @spec remove_shape(stack_id(), handle(), durable()) :: :ok | {:error, term()}
   def remove_shape(stack_id, handle, opts \\ [])
-      when is_stack_id(stack_id) and is_handle(handle) do
+
+  def remove_shape(stack_id, handle, opts) when is_stack_id(stack_id) and is_handle(handle) do
     log = Writes.log?()
 
     with {:error, :unknown} <-
@@ -81,6 +101,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
       {:error, {:enoshape, handle}}
     end
   end
+
+  def remove_shape(stack_id, handle, _opts),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
   @doc "Notes that the first snapshot of a shape is being written; `:error` when there is none."
   @spec mark_snapshot_started(stack_id(), handle(), durable()) :: :ok | :error | {:error, term()}
@@ -106,14 +129,20 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     end
   end
 
+  defp mark(stack_id, handle, _snapshot, _opts),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle)
+
   @doc "Removes everything, and waits until SQLite has nothing."
   @spec reset(stack_id()) :: :ok | {:error, term()}
   def reset(stack_id) when is_stack_id(stack_id) do
     with {:ok, store} <- Stores.fetch(stack_id),
+         :ok <- Borrowed.check(store, "the removal of everything"),
          {:ok, seq} <- as_writer(store, &Native.reset/1) do
       flushed(store, seq)
     end
   end
+
+  def reset(stack_id), do: Arguments.refuse!(stack_id: stack_id)
 
   @doc """
   Removes every shape whose snapshot is not complete, and counts the rest. Gives
@@ -134,6 +163,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     end
   end
 
+  def validate_existing_shapes(stack_id), do: Arguments.refuse!(stack_id: stack_id)
+
   # --- lookups
 
   @doc "The handle of the shape that is equal to this one."
@@ -141,8 +172,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def handle_for_shape(stack_id, shape) when is_stack_id(stack_id) and is_shape(shape) do
     store = Stores.fetch!(stack_id, :handle_for_shape)
     {comparable, _hash} = Shapes.comparable(shape)
-    answer(Native.handle_for(store, comparable), stack_id, :handle_for_shape)
+    answer(handle_for(store, comparable), stack_id, :handle_for_shape)
   end
+
+  def handle_for_shape(stack_id, shape),
+    do: Arguments.refuse!(stack_id: stack_id, shape: shape)
+
+  defp handle_for(store, comparable) when byte_size(comparable) <= @large,
+    do: Native.handle_for(store, comparable)
+
+  defp handle_for(store, comparable), do: Native.handle_for_large(store, comparable)
 
   @doc """
   As `handle_for_shape/2`, which sees every finished `add_shape/4` too. It waits
@@ -151,7 +190,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @spec handle_for_shape_critical(stack_id(), shape(), timeout()) :: {:ok, handle()} | :error
   def handle_for_shape_critical(stack_id, shape, timeout \\ 10_000)
 
-  def handle_for_shape_critical(stack_id, shape, _timeout), do: handle_for_shape(stack_id, shape)
+  def handle_for_shape_critical(stack_id, shape, timeout) when is_timeout(timeout),
+    do: handle_for_shape(stack_id, shape)
+
+  def handle_for_shape_critical(stack_id, shape, timeout),
+    do: Arguments.refuse!(stack_id: stack_id, shape: shape, timeout: timeout)
 
   @doc "The shape that has this handle."
   @spec shape_for_handle(stack_id(), handle()) :: {:ok, shape()} | :error
@@ -161,12 +204,18 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     shape(store, stack_id, handle)
   end
 
+  def shape_for_handle(stack_id, handle),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle)
+
   @doc "Whether a shape has this handle."
   @spec handle_exists?(stack_id(), handle()) :: boolean()
   def handle_exists?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
     store = Stores.fetch!(stack_id, :handle_exists?)
     answer(Native.handle_exists(store, handle), stack_id, :handle_exists?)
   end
+
+  def handle_exists?(stack_id, handle),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
   @doc "Whether the first snapshot of a shape is being written, or is."
   @spec snapshot_started?(stack_id(), handle()) :: boolean()
@@ -175,12 +224,18 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     answer(Native.snapshot(store, handle), stack_id, :snapshot_started?) in [:started, :complete]
   end
 
+  def snapshot_started?(stack_id, handle),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle)
+
   @doc "Whether the first snapshot of a shape is written."
   @spec snapshot_complete?(stack_id(), handle()) :: boolean()
   def snapshot_complete?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
     store = Stores.fetch!(stack_id, :snapshot_complete?)
     answer(Native.snapshot(store, handle), stack_id, :snapshot_complete?) == :complete
   end
+
+  def snapshot_complete?(stack_id, handle),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
   @doc "How many shapes there are."
   @spec count_shapes(stack_id()) :: {:ok, non_neg_integer()} | {:error, term()}
@@ -192,6 +247,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
       end
     end
   end
+
+  def count_shapes(stack_id), do: Arguments.refuse!(stack_id: stack_id)
 
   @doc "As `count_shapes/1` without the tuple; `:error` when the stack is not running."
   @spec count_shapes!(stack_id()) :: non_neg_integer() | :error
@@ -213,17 +270,25 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     oids = Shapes.oids_of(relations)
 
     with {:ok, store} <- Stores.fetch(stack_id) do
-      case Native.handles_for_relations(store, oids) do
+      case handles_of(store, oids) do
         handles when is_list(handles) -> {:ok, handles}
-        # Too many for a scheduler that others need.
-        :many -> many_handles(Native.all_handles_for_relations(store, oids), stack_id)
         _unreadable -> {:error, Stores.not_running(stack_id)}
       end
     end
   end
 
-  defp many_handles(handles, _stack_id) when is_list(handles), do: {:ok, handles}
-  defp many_handles(_unreadable, stack_id), do: {:error, Stores.not_running(stack_id)}
+  def shape_handles_for_relations(stack_id, relations),
+    do: Arguments.refuse!(stack_id: stack_id, relations: relations)
+
+  # Too many are not for a scheduler that others need.
+  defp handles_of(store, oids) do
+    with true <- length(oids) <= @many_oids,
+         handles when handles != :many <- Native.handles_for_relations(store, oids) do
+      handles
+    else
+      _many -> Native.all_handles_for_relations(store, oids)
+    end
+  end
 
   @doc "As `shape_handles_for_relations/2` without the tuple, raising the error."
   @spec shape_handles_for_relations!(stack_id(), [relation()]) :: [handle()]
@@ -242,9 +307,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   still be among the unknown: ask before the stack takes requests.
   """
   @spec unknown_handles(stack_id(), Enumerable.t()) :: [handle()] | {:error, term()}
-  def unknown_handles(stack_id, handles) when is_stack_id(stack_id) do
+  def unknown_handles(stack_id, handles) do
+    # Before one of them is taken.
+    if not is_stack_id(stack_id) or Enumerable.impl_for(handles) == nil,
+      do: Arguments.refuse!(stack_id: stack_id, handles: handles)
+
     with {:ok, store} <- Stores.fetch(stack_id) do
       handles
+      |> Stream.each(&if not is_handle(&1), do: Arguments.refuse!(handle: &1))
       |> Stream.chunk_every(@metas_at_once)
       |> Enum.flat_map(&answer(Native.unknown_handles(store, &1), stack_id, :unknown_handles))
     end
@@ -263,6 +333,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     error in Error -> {:error, error.reason}
   end
 
+  def list_shapes(stack_id), do: Arguments.refuse!(stack_id: stack_id)
+
   @doc "As `list_shapes/1` without the tuple, raising the error."
   @spec list_shapes!(stack_id()) :: [{handle(), shape()}]
   def list_shapes!(stack_id), do: stack_id |> list_shapes() |> ok!(:list_shapes)
@@ -276,6 +348,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     fold_shapes(stack_id, :reduce_shapes, acc, fun)
   end
 
+  def reduce_shapes(stack_id, _acc, fun),
+    do: Arguments.refuse!(stack_id: stack_id, reducer: fun)
+
   @doc "As `reduce_shapes/3`, over `{handle, hash, snapshot_complete?}`, without reading shapes."
   @spec reduce_shape_meta(stack_id(), acc, ({handle(), non_neg_integer(), boolean()}, acc -> acc)) ::
           acc
@@ -283,45 +358,62 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def reduce_shape_meta(stack_id, acc, fun) when is_stack_id(stack_id) and is_function(fun, 2) do
     store = Stores.fetch!(stack_id, :reduce_shape_meta)
     cursor = answer(Native.cursor(store), stack_id, :reduce_shape_meta)
-    fold_meta(store, cursor, acc, fun)
+    fold_meta(store, cursor, stack_id, acc, fun)
   end
 
-  defp fold_meta(store, cursor, acc, fun) do
-    case Native.next_meta(store, cursor, @metas_at_once) do
+  def reduce_shape_meta(stack_id, _acc, fun),
+    do: Arguments.refuse!(stack_id: stack_id, reducer: fun)
+
+  defp fold_meta(store, cursor, stack_id, acc, fun) do
+    case answer(Native.next_meta(store, cursor, @metas_at_once), stack_id, :reduce_shape_meta) do
       :done -> acc
-      metas -> fold_meta(store, cursor, :lists.foldl(fun, acc, metas), fun)
+      metas -> fold_meta(store, cursor, stack_id, :lists.foldl(fun, acc, metas), fun)
     end
   end
 
   defp fold_shapes(stack_id, action, acc, fun) do
     store = Stores.fetch!(stack_id, action)
     cursor = answer(Native.cursor(store), stack_id, action)
-    read = if Native.is_exclusive(store), do: &ask_shapes/2, else: &next_shapes/2
-    fold_pieces(read, store, cursor, {stack_id, action}, acc, fun)
+
+    {read, len} =
+      if Native.is_exclusive(store),
+        do: {&ask_shapes/3, @first_piece},
+        else: {&next_shapes/3, @shapes_at_once}
+
+    fold_pieces(read, store, cursor, len, {stack_id, action}, acc, fun)
   end
 
-  defp fold_pieces(read, store, cursor, {stack_id, action} = whose, acc, fun) do
-    case read.(store, cursor) do
+  defp fold_pieces(read, store, cursor, len, {stack_id, action} = whose, acc, fun) do
+    case read.(store, cursor, len) do
       :done ->
         acc
 
       piece ->
         items = read!(piece, stack_id, action)
         acc = fold_items(items, acc, fun, store, &shape(store, stack_id, &1))
-        fold_pieces(read, store, cursor, whose, acc, fun)
+        fold_pieces(read, store, cursor, next_len(items, len), whose, acc, fun)
     end
+  end
+
+  # A piece that was cut short has large shapes; the next ones are likely to be large too.
+  defp next_len(items, len) do
+    if length(items) < len, do: max(length(items), 1), else: min(2 * len, @shapes_at_once)
   end
 
   # What cannot be read is asked of the writer, which sees to the file first if it has to.
-  defp next_shapes(store, cursor) do
-    with {:error, _reason} <- Native.next_shapes(store, cursor, @shapes_at_once) do
-      ask_shapes(store, cursor)
-    end
+  defp next_shapes(store, cursor, len) do
+    with {:error, _reason} = read <- Cold.read(&Native.next_shapes(store, cursor, len, &1)),
+         {:error, _reason} <- ask_shapes(store, cursor, len),
+         do: read
   end
 
-  defp ask_shapes(store, cursor) do
-    with {:ok, bodies} <- ask(&Native.ask_shapes(store, cursor, @shapes_at_once, &1)) do
-      Native.parse_shapes(bodies)
+  defp ask_shapes(store, cursor, len) do
+    waits = may_wait(store)
+
+    case ask(&Native.ask_shapes(store, cursor, len, waits == :ok, &1)) do
+      {:ok, bodies} -> Native.parse_shapes(bodies)
+      :cold -> waits
+      other -> other
     end
   end
 
@@ -362,22 +454,30 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
       {:ok, shape} when is_shape(shape) ->
         {:ok, shape}
 
-      {:ok, _other} ->
-        lose(store, handle)
-
-      {:body, body} ->
-        parse(store, handle, body)
-
-      :cold ->
-        case read_body(store, stack_id, handle) do
-          nil -> shape(store, stack_id, handle, tries - 1)
-          body -> parse(store, handle, body)
-        end
+      # Not for a scheduler that others need.
+      :large ->
+        found(Native.large_shape(store, handle), store, stack_id, handle, tries)
 
       other ->
-        answer(other, stack_id, :shape_for_handle)
+        found(other, store, stack_id, handle, tries)
     end
   end
+
+  defp found({:ok, shape}, _store, _stack_id, _handle, _tries) when is_shape(shape),
+    do: {:ok, shape}
+
+  defp found({:ok, _other}, store, _stack_id, handle, _tries), do: lose(store, handle)
+  defp found({:body, body}, store, _stack_id, handle, _tries), do: parse(store, handle, body)
+
+  defp found(:cold, store, stack_id, handle, tries) do
+    case read_body(store, stack_id, handle) do
+      nil -> shape(store, stack_id, handle, tries - 1)
+      body -> parse(store, handle, body)
+    end
+  end
+
+  defp found(other, _store, stack_id, _handle, _tries),
+    do: answer(other, stack_id, :shape_for_handle)
 
   # A definition that is none has to be given up: it would be read again and again.
   defp parse(store, handle, body) do
@@ -394,35 +494,34 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   defp read_body(store, stack_id, handle) do
     read =
-      if Native.is_exclusive(store), do: {:error, :asked}, else: Native.read_body(store, handle)
+      if Native.is_exclusive(store),
+        do: ask_body(store, handle),
+        else: Cold.read(&Native.read_body(store, handle, &1))
 
     # What cannot be read is asked of the writer, which sees to the file first if it has to.
-    with {:error, _reason} <- read do
-      ask(&Native.ask_body(store, handle, &1))
-    end
-    |> read!(stack_id, :shape_for_handle)
+    read =
+      with {:error, _reason} <- read,
+           {:error, _reason} <- ask_body(store, handle),
+           do: read
+
+    read!(read, stack_id, :shape_for_handle)
   end
 
-  # The one connection of exclusive mode answers by a message, and to a process of its
-  # own: one that comes too late goes with it.
+  defp ask_body(store, handle) do
+    with :ok <- may_wait(store), do: ask(&Native.ask_body(store, handle, &1))
+  end
+
+  defp may_wait(store), do: Borrowed.check(store, "a shape that is not in memory")
+
+  # The one connection of exclusive mode answers by a message.
   defp ask(ask) do
-    {asker, monitor} = spawn_monitor(fn -> exit({:answer, answer_to(ask)}) end)
-
-    receive do
-      {:DOWN, ^monitor, :process, ^asker, {:answer, answer}} -> answer
-      {:DOWN, ^monitor, :process, ^asker, reason} -> exit(reason)
-    after
-      @read_timeout ->
-        Process.demonitor(monitor, [:flush])
-        Process.exit(asker, :kill)
-        {:error, "the one connection did not answer within #{@read_timeout} ms"}
-    end
-  end
-
-  defp answer_to(ask) do
     ref = make_ref()
-    :ok = ask.(ref)
-    receive do: ({^ref, answer} -> answer)
+    owed = ask.(ref)
+
+    case Waits.await(ref, @read_timeout, fn -> Native.take_back(owed) end) do
+      {:ok, answer} -> answer
+      :timeout -> {:error, "the one connection did not answer within #{@read_timeout} ms"}
+    end
   end
 
   defp read!({:ok, read}, _stack_id, _action), do: read
@@ -440,13 +539,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     WriteBuffer.pending_operations_count(stack_id)
   end
 
+  def pending_buffer_size(stack_id), do: Arguments.refuse!(stack_id: stack_id)
+
   @doc "The numbers of the store; see `#{inspect(__MODULE__)}.Statistics`."
   @spec statistics(stack_id()) :: {:ok, %{atom() => number()}} | {:error, term()}
   def statistics(stack_id) when is_stack_id(stack_id), do: Statistics.current(stack_id)
+  def statistics(stack_id), do: Arguments.refuse!(stack_id: stack_id)
 
   @doc "Prints the query plan of every statement of the store."
   @spec explain(stack_id()) :: :ok
-  def explain(stack_id) when is_stack_id(stack_id), do: Connection.explain(stack_id)
+  def explain(stack_id), do: Connection.explain(stack_id)
 
   # --- helpers
 

@@ -100,8 +100,9 @@ pub(crate) fn open_labelled(
 pub(crate) struct Known(Mutex<Option<(FileId, Identity)>>);
 
 impl Known {
-    pub(crate) fn set(&self, id: FileId, identity: Identity) {
-        *self.0.lock() = Some((id, identity));
+    /// Notes which file it is from here on, and gives which it was.
+    pub(crate) fn set(&self, id: FileId, identity: Identity) -> Option<(FileId, Identity)> {
+        self.0.lock().replace((id, identity))
     }
 
     pub(crate) fn is(&self, id: FileId, identity: Identity) -> bool {

@@ -25,6 +25,8 @@ use crate::{
 
 pub(crate) struct Locks {
     files: Option<Files>,
+    /// Whether a lock was had before: then the file system can, and what fails passes.
+    proven: bool,
 }
 
 struct Files {
@@ -51,14 +53,14 @@ const EPOCH: &str = "epoch ";
 impl Locks {
     /// For a store that shares nothing.
     pub(crate) fn none() -> Self {
-        Self { files: None }
+        Self { files: None, proven: false }
     }
 
     /// Opens the lock files beside a database.
     pub(crate) fn open(system: &dyn System, database: &Path) -> Result<Self, OpenError> {
         let presence = Named::open(system, beside(database, ".lock"))?;
         let turn = Named::open(system, beside(database, ".turn"))?;
-        Ok(Self { files: Some(Files { presence, turn }) })
+        Ok(Self { files: Some(Files { presence, turn }), proven: false })
     }
 
     /// Takes the turn, if nobody has it, alone or in a batch.
@@ -79,7 +81,11 @@ impl Locks {
     fn of_turn(&mut self, take: impl FnOnce(&dyn LockFile) -> io::Result<bool>) -> bool {
         let Some(files) = &self.files else { return true };
         match take(&*files.turn.lock) {
-            Ok(taken) => taken,
+            Ok(taken) => {
+                self.proven |= taken;
+                taken
+            }
+            Err(_) if self.proven => false,
             Err(error) => {
                 let path = files.turn.path.display();
                 warn!(%path, reason = %error, "this file system cannot lock");
@@ -97,6 +103,7 @@ impl Locks {
         let failed = |source| OpenError::Io { what: "lock", path: path.clone(), source };
         let alone = match lock.try_exclusive() {
             Ok(alone) => alone,
+            Err(source) if self.proven => return Err(failed(source)),
             Err(error) => {
                 warn!(path = %path.display(), reason = %error, "this file system cannot lock");
                 self.files = None;

@@ -1,6 +1,6 @@
 //! Lookups, lists, and bodies from wherever they are.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use rusqlite::{CachedStatement, Connection};
 
@@ -10,7 +10,8 @@ use crate::{
     body::{Body, Dictionary},
     command::{Bodies, Command, Reply},
     entry::{Digest, Entry, Handle, Oid},
-    error::ReadError,
+    error::{OpenError, ReadError},
+    list::write_list,
     schema::{self, Stored},
     slab::EntryId,
     state::State,
@@ -48,65 +49,70 @@ impl Store {
 
     /// Where the body of a shape is.
     pub fn body(&self, handle: &[u8]) -> Option<Found> {
-        let (_, entry) = self.shared.index.by_handle(handle)?;
-        Some(self.body_of(entry))
+        self.find_body(|| self.entry(handle))
     }
 
-    fn body_of(&self, entry: Entry) -> Found {
+    /// Where the body of an entry is, which is looked up here: an entry of the database that
+    /// was read before must not get the body that its row has in the next one.
+    fn find_body(&self, entry: impl FnOnce() -> Option<Entry>) -> Option<Found> {
+        let database = self.shared.bodies.database();
+        let entry = entry()?;
         // Pending first: a body goes into the cache before it leaves there.
-        let row = entry.row;
-        let warm = self.shared.pending.body(row).or_else(|| self.shared.bodies.get(row));
-        warm.map_or(Found::Cold(entry), Found::Warm)
+        let pending = self.shared.pending.body(entry.row);
+        let warm = pending.or_else(|| self.shared.bodies.get_of(database, entry.row));
+        Some(warm.map_or(Found::Cold(entry), Found::Warm))
     }
 
-    /// Reads the body of a shape from disk, unless it is in memory by now, and keeps it
-    /// warm; none for a shape that is gone, or is lost as its body is damaged.
+    /// Reads the body of a shape from disk, and keeps it warm; none for a shape that is gone, or is lost as its body is damaged.
     ///
     /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
     pub fn read_body(&self, entry: &Entry) -> Result<Option<Body>, ReadError> {
-        if let Found::Warm(body) = self.body_of(entry.clone()) {
-            return Ok(Some(body));
-        }
+        // Before a reader is had: what it reads is of this database, or of one before.
+        let database = self.shared.bodies.database();
         let stored = self.read(|conn| schema::read_body(conn, entry))?;
         let body = self.shared.take_whole(entry, stored);
         if let Some(body) = &body {
-            self.shared.bodies.keep(entry.row, self.shared.dictionary.pack(body));
+            let packed = self.shared.dictionary.pack(body);
+            self.shared.bodies.keep_of(database, entry.row, packed);
         }
         Ok(body)
     }
 
-    /// Shows `visit` the body of each place in turn, from memory or from disk; none
-    /// for a shape that went in the meantime, though it may have been added again, or
-    /// whose body is damaged. None is kept warm, so that a list does not push out what is
+    /// Shows `visit` the body of each place in turn, from memory or from disk, for as long as
+    /// it wants more; none for a shape that went in the meantime, though it may have been
+    /// added again, or whose body is damaged. None is kept warm, so that a list does not push out what is
     /// asked for.
     ///
     /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
     pub fn read_places(
         &self,
         places: &[Place],
-        mut visit: impl FnMut(&Place, Option<&[u8]>),
+        mut visit: impl FnMut(&Place, Option<&[u8]>) -> bool,
     ) -> Result<(), ReadError> {
         let found: Vec<_> = places.iter().map(|place| self.body_at(place)).collect();
         let mut buffer = Vec::new();
         let mut damaged = Vec::new();
         let mut show = |mut cold: Option<&mut CachedStatement<'_>>| {
             for (place, found) in places.iter().zip(&found) {
-                match (found, &mut cold) {
+                let more = match (found, &mut cold) {
                     (Some(Found::Warm(body)), _) => {
-                        visit(place, Some(self.shared.dictionary.unpack(body, &mut buffer)));
+                        visit(place, Some(self.shared.dictionary.unpack(body, &mut buffer)))
                     }
                     (Some(Found::Cold(entry)), Some(read)) => {
                         let show = |body: &[u8]| visit(place, Some(body));
                         match schema::read_body_by(read, entry, show)? {
-                            Stored::Whole(()) => {}
+                            Stored::Whole(more) => more,
                             Stored::Gone => visit(place, None),
                             Stored::Damaged => {
-                                visit(place, None);
                                 damaged.push(entry.clone());
+                                visit(place, None)
                             }
                         }
                     }
                     (None, _) | (Some(Found::Cold(_)), None) => visit(place, None),
+                };
+                if !more {
+                    break;
                 }
             }
             Ok(())
@@ -154,7 +160,7 @@ impl Store {
     }
 
     /// Asks the writer to read the bodies of shapes between two batches: in exclusive mode it
-    /// has the only connection. While the file is written anew the answer waits for that.
+    /// has the only connection. It reads the first of them, up to a bound in bytes. While the file is written anew the answer waits for that.
     pub fn ask_bodies(&self, entries: Vec<Entry>, notify: Notify<Bodies>) {
         let reply = Reply::new(notify, || Err(ReadError::Closed));
         self.shared.command(Command::Read(entries, reply));
@@ -196,12 +202,18 @@ impl Store {
 
     /// Where the body of that shape is.
     pub fn body_at(&self, place: &Place) -> Option<Found> {
-        Some(self.body_of(self.entry_at(place)?))
+        self.find_body(|| self.entry_at(place))
     }
 
     /// Whether the shape's add is not committed.
     pub fn is_pending(&self, entry: &Entry) -> bool {
         self.shared.pending.holds(entry.row)
+    }
+
+    /// Whether the removal of a shape with this handle is not committed, and no shape
+    /// has it again.
+    pub fn is_removal_pending(&self, handle: &[u8]) -> bool {
+        self.shared.pending.is_removed(handle) && self.entry(handle).is_none()
     }
 
     /// The shapes whose adds are not committed, in no order. Looks at each.
@@ -219,6 +231,23 @@ impl Store {
         let mut handles = self.shared.pending.removed_handles();
         handles.retain(|handle| self.shared.index.by_handle(handle).is_none());
         handles
+    }
+
+    /// Names the adds and removals that are not committed in a file beside the database, and
+    /// says where and how many; none when there are none, or no file.
+    ///
+    /// Touches the disk, which may be why they are not committed.
+    pub fn list_pending(&self) -> Result<Option<(PathBuf, usize)>, OpenError> {
+        let adds = self.pending_entries().into_iter().map(|entry| ("add", entry.handle));
+        let removals = self.pending_removals().into_iter().map(|handle| ("remove", handle));
+        let lines: Vec<_> = adds.chain(removals).collect();
+        if lines.is_empty() || !self.shared.has_file() {
+            return Ok(None);
+        }
+        let count = lines.len();
+        let system = &*self.shared.options.system;
+        let path = write_list(system, self.shared.path(), "not-committed", lines.into_iter())?;
+        Ok(Some((path, count)))
     }
 
     /// Operations queued and not committed.

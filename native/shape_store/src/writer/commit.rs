@@ -78,7 +78,11 @@ impl Writing {
             skipped: &self.skipped,
         };
         let written = batch.write(conn, self.backlog.iter().take(ops), &mut self.unsure)?;
-        self.check_log_after(context)?;
+        if let Err(fault) = self.check_log_after(context) {
+            // It is in the file, as far as SQLite knows.
+            self.unsure = Some(written);
+            return Err(fault);
+        }
         self.held.use_now(shared.now());
         Ok(written)
     }

@@ -133,7 +133,21 @@ impl Context {
             "another instance became the writer of the shape database; what was not committed is given up"
         );
         shared.emit(Event::Fenced { epoch, ops, list });
+        self.forget_adds(&backlog);
         shared.pending.clear();
+    }
+
+    /// Takes shapes out whose adds are given up: the file that is followed from here on may
+    /// not be there to say so.
+    fn forget_adds(&self, backlog: &VecDeque<Queued>) {
+        let shared = &self.shared;
+        for queued in backlog {
+            if let Change::Add { row, id, .. } = queued.change
+                && let Some(entry) = shared.index.get(id).filter(|entry| entry.row == row)
+            {
+                shared.index.remove(&mut shared.queue.lock().free, id, &entry);
+            }
+        }
     }
 
     /// Names changes in a file beside the database.

@@ -11,11 +11,11 @@ use tracing::{info, warn};
 use super::{Next, Turn, commit::LONGEST_PAUSE, context::Context, held::Held};
 use crate::{
     connection::{keep_log_on_close, open_to_write},
-    fault::Fault,
-    file::{Label, open_labelled},
+    fault::{Fault, Passing},
+    file::{Label, Opened, open_labelled},
     load::{Followed, Loader},
     schema::Identity,
-    system::FileId,
+    system::Anchor,
 };
 
 pub(super) struct Following {
@@ -31,15 +31,25 @@ pub(super) struct Following {
     failures: u32,
     /// When to try again to become the writer.
     pub(super) promote_at: Option<Instant>,
+    /// Of a store that was the writer, until it has read what the other one wrote: that the
+    /// index is what it was then, and its connection to the file of then, if it had one.
+    pub(super) before: Option<Option<Connection>>,
 }
 
-/// What a follower has read.
+/// What a follower has read, and of which file, whose number nobody else gets meanwhile.
 pub(super) struct Seen {
-    pub(super) id: FileId,
+    pub(super) anchor: Box<dyn Anchor>,
     pub(super) identity: Identity,
     /// What `PRAGMA data_version` gave then.
     version: i64,
     pub(super) followed: Followed,
+}
+
+impl Seen {
+    /// Whether this is the file that was read.
+    pub(super) fn is(&self, opened: &Opened) -> bool {
+        self.anchor.id() == opened.id && self.identity == opened.label.identity
+    }
 }
 
 impl Following {
@@ -50,13 +60,21 @@ impl Following {
             epoch: 0,
             position: crate::schema::Position { batch: 0, next_row: 1 },
         };
-        let mut following = Self::after_fencing(context, nothing);
+        let mut following = Self::new(context, nothing, None);
         following.look(context)?;
         Ok(following)
     }
 
     /// Begins to follow the writer that took the file of this label over.
-    pub(super) fn after_fencing(context: &mut Context, label: Label) -> Self {
+    pub(super) fn after_fencing(
+        context: &mut Context,
+        label: Label,
+        conn: Option<Connection>,
+    ) -> Self {
+        Self::new(context, label, Some(conn))
+    }
+
+    fn new(context: &mut Context, label: Label, before: Option<Option<Connection>>) -> Self {
         let term = context.next_term();
         let shared = &context.shared;
         Self {
@@ -67,6 +85,7 @@ impl Following {
             pause: shared.options.follow_interval,
             failures: 0,
             promote_at: None,
+            before,
         }
     }
 
@@ -133,7 +152,7 @@ impl Following {
         let id = options.system.stat(path)?.map(|there| there.id);
         let loader = Loader::of(shared);
         if let (Some(seen), Some(conn)) = (&mut self.seen, self.held.get())
-            && id == Some(seen.id)
+            && id == Some(seen.anchor.id())
         {
             let version = data_version(conn)?;
             if version != seen.version {
@@ -147,22 +166,24 @@ impl Following {
         keep_log_on_close(&opened.conn, true)?;
         // Before the load: a change during it counts as unseen.
         let version = data_version(&opened.conn)?;
-        // Readers of the file before would not find what the index has of this one.
-        if !shared.known.is(opened.id, opened.label.identity) {
-            shared.known.set(opened.id, opened.label.identity);
-            shared.readers.renew();
+        let anchor = options.system.anchor(path)?;
+        if anchor.id() != opened.id {
+            return Err(Passing::Turn.into());
         }
+        // Readers of the file before would not find what the index has of this one.
+        shared.reads_from(opened.id, opened.label.identity);
         let followed = match self.seen.take() {
-            Some(mut seen) if seen.id == opened.id && seen.identity == opened.label.identity => {
+            Some(mut seen) if seen.is(&opened) => {
                 loader.follow(&opened.conn, &mut seen.followed)?;
                 seen.followed
             }
             _ => loader.load_to_follow(&opened.conn)?,
         };
         self.label = Label { position: followed.position(), ..opened.label };
-        let (id, identity) = (opened.id, opened.label.identity);
-        self.seen = Some(Seen { id, identity, version, followed });
+        let identity = opened.label.identity;
+        self.seen = Some(Seen { anchor, identity, version, followed });
         self.held.put(opened.conn);
+        self.before = None;
         Ok(())
     }
 

@@ -102,6 +102,13 @@ impl Held {
         }
     }
 
+    /// Gives the connection away, if it is here.
+    pub(super) fn release(&mut self) -> Option<Connection> {
+        let conn = self.take(What::Closed)?;
+        self.shared.count_connection(false);
+        Some(conn)
+    }
+
     /// Closes the connection. Its log stays: the name may belong to another file by now.
     pub(super) fn close(&mut self) {
         if let Some(conn) = self.take(What::Closed) {

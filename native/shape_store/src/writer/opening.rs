@@ -19,7 +19,7 @@ use crate::{
     error::OpenError,
     event::Event,
     fault::is_damage,
-    file::{Locks, Presence},
+    file::{Locks, Presence, open_labelled},
     import::Verify,
     load::Loader,
     marks::{note_in_use, take_over_file},
@@ -237,7 +237,7 @@ fn open_memory(shared: &Arc<Shared>) -> Result<Progress, OpenError> {
     let options = &shared.options;
     let named = |source| OpenError::Sqlite { path: connection::MEMORY.into(), source };
     let conn = database::prepare_memory(options).map_err(named)?;
-    let label = take_over_file(&conn, options).map_err(named)?;
+    let label = take_over_file(&conn, options, 0).map_err(named)?;
     let mut context = Box::new(Context::new(Arc::clone(shared), Locks::none(), None));
     let writing = Box::new(Writing::new(&mut context, conn, None, label));
     let opened = Event::Opened { shapes: 0, standby: false, imported: None, quarantined: None };
@@ -270,6 +270,15 @@ fn open_alone(
     };
     let failed = |source| OpenError::Io { what: "look at", path: path.to_path_buf(), source };
     let file = OwnFile::at(&*options.system, path).map_err(failed)?;
+    // Somebody may have exchanged the file while it was made ready.
+    let open = || connection::open_to_read(path, options);
+    let same = open_labelled(&*options.system, path, open).is_ok_and(|there| {
+        let now = there.label;
+        there.id == file.anchor.id() && (now.identity, now.epoch) == (label.identity, label.epoch)
+    });
+    if !same {
+        return Err(OpenError::Exchanged { path: path.to_path_buf() });
+    }
     let writing = Writing::new(context, conn, Some(file), label);
     let shapes = shared.index.count();
     let opened = Event::Opened { shapes, standby: false, imported, quarantined };
@@ -283,14 +292,19 @@ fn load(shared: &Shared, conn: &Connection) -> rusqlite::Result<crate::file::Lab
         true => None,
         false => connection::open_to_read(shared.path(), options).ok(),
     };
-    Loader::of(shared).load(conn, second)?;
+    let loaded = Loader::of(shared).load(conn, &second)?;
     // Before it is noted that the file is in use.
     let clean = schema::read_meta_number(conn, "clean")? == 1;
     shared.counters.found_clean.store(u64::from(clean), Relaxed);
     if options.exclusive {
         note_in_use(conn, options)?;
     }
-    let label = take_over_file(conn, options)?;
+    let label = take_over_file(conn, options, 0)?;
+    if loaded.batch != label.position.batch {
+        // Somebody wrote it in between, who could not be seen and writes no more.
+        Loader::of(shared).clear();
+        Loader::of(shared).load(conn, &second)?;
+    }
     Loader::of(shared).start_rows_at(label.position.next_row);
     Ok(label)
 }

@@ -14,16 +14,20 @@ use super::{
     writing::Writing,
 };
 use crate::{
-    connection::{keep_log_on_close, open_to_write, prepare_to_write},
+    connection::{keep_log_on_close, open_to_write, prepare_to_write, synchronous},
     event::Event,
     fault::{Fault, Passing, is_busy},
     file::{self, Label, Locks, Opened, open_labelled},
     load::Loader,
     marks::take_over_file,
+    options::Synchronous,
     rebuild::Source,
     shared::Shared,
     state::State,
 };
+
+/// More epochs than anybody begins unseen.
+const UNTOLD: i64 = 1 << 16;
 
 impl Following {
     /// Tries to become the writer, and answers those who want that when it is decided.
@@ -88,10 +92,12 @@ impl Following {
         let shared = Arc::clone(&context.shared);
         let (options, path) = (&shared.options, shared.path());
         file::finish_replacement(&*options.system, path)?;
-        match self.take_over(&shared) {
+        // An epoch that was told may be of a writer whose file was exchanged since.
+        let beyond = context.locks.told_epoch().unwrap_or_default().max(self.label.epoch);
+        match self.take_over(&shared, beyond) {
             Ok((opened, label)) => Ok((self.begin_writing(context, opened, label)?, None)),
             Err(Fault::NotOurs(problem)) => {
-                let (writing, replaced) = self.replace(context, &problem)?;
+                let (writing, replaced) = self.replace(context, &problem, beyond)?;
                 Ok((writing, Some((replaced, problem))))
             }
             Err(fault) => Err(fault.into()),
@@ -99,37 +105,43 @@ impl Following {
     }
 
     /// Makes the file this store's to write, and reads what was written since the last look.
-    fn take_over(&mut self, shared: &Shared) -> Result<(Opened, Label), Fault> {
+    fn take_over(&mut self, shared: &Shared, beyond: i64) -> Result<(Opened, Label), Fault> {
         let (options, path) = (&shared.options, shared.path());
         let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
         keep_log_on_close(&opened.conn, true)?;
+        if options.exclusive {
+            // With a rollback journal the epoch is written into the file itself.
+            let full = synchronous(options, Synchronous::Full);
+            opened.conn.pragma_update(None, "synchronous", full)?;
+        }
         // The epoch first: what the other one commits after it, it cannot.
-        let label = take_over_file(&opened.conn, options)?;
+        let label = take_over_file(&opened.conn, options, beyond)?;
+        if options.exclusive {
+            // Another mode takes the file alone.
+            self.held.close();
+        }
         prepare_to_write(&opened.conn, options)?;
         let loader = Loader::of(shared);
+        shared.reads_from(opened.id, label.identity);
         match &mut self.seen {
-            Some(seen) if seen.id == opened.id && seen.identity == label.identity => {
-                loader.follow(&opened.conn, &mut seen.followed)?;
-            }
-            _ => {
-                shared.known.set(opened.id, label.identity);
-                shared.readers.renew();
-                loader.load_to_follow(&opened.conn)?;
-            }
+            Some(seen) if seen.is(&opened) => loader.follow(&opened.conn, &mut seen.followed)?,
+            _ => drop(loader.load_to_follow(&opened.conn)?),
         }
         loader.start_rows_at(label.position.next_row);
         Ok((opened, label))
     }
 
     /// The file is gone or damaged: this store is the one that has what was in it, up to its
-    /// last look, and writes it anew.
+    /// last look, and writes it anew. One that was the writer itself and never came to see
+    /// what the other one wrote has what it had then.
     fn replace(
         &mut self,
         context: &mut Context,
         problem: &str,
+        beyond: i64,
     ) -> Result<(Writing, Replaced), ReplaceError> {
         let shared = Arc::clone(&context.shared);
-        if self.seen.is_none() {
+        if self.seen.is_none() && self.before.is_none() {
             return Err(Fault::NotOurs(problem.into()).into());
         }
         error!(
@@ -137,11 +149,16 @@ impl Following {
             "the shape database to take over is not what was read, writing it anew from memory"
         );
         let mut label = self.label;
-        label.epoch += 1;
+        label.epoch = match context.locks.told_epoch() {
+            Some(_) => beyond + 1,
+            // Nobody tells what a writer that lives may have by now.
+            None => beyond + UNTOLD,
+        };
         // The writer before may have given more than was seen of it.
         label.position.batch += 1;
         label.position.next_row += shared.options.max_pending.ops as u64;
-        let source = Source { conn: self.held.get(), patient: false };
+        let conn = self.held.get().or(self.before.as_ref().and_then(Option::as_ref));
+        let source = Source { conn, patient: false };
         let (replaced, opened) = put_anew(&shared, label, &source)?;
         Loader::of(&shared).start_rows_at(label.position.next_row);
         Ok((self.begin_writing(context, opened, label)?, replaced))

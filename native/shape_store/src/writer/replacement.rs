@@ -28,10 +28,10 @@ use crate::{
     entry::{Entry, Handle},
     error::OpenError,
     event::Event,
-    fault::{Fault, Passing},
+    fault::{Fault, Passing, is_damage},
     file::{self, Label, Locks, Opened, Presence, open_labelled},
     list::write_list,
-    rebuild::{self, Source},
+    rebuild::{self, Draft, Source},
     shared::Shared,
     slab::EntryId,
 };
@@ -46,6 +46,8 @@ pub(super) struct Damage {
     tries: u32,
     pause: Duration,
     pub(super) retry_at: Instant,
+    /// What is in the file that was written, once it may have taken its place.
+    placed: Option<Draft>,
 }
 
 impl Writing {
@@ -78,7 +80,8 @@ impl Writing {
             "the shape database is not what was written, writing it anew from memory"
         );
         shared.counters.rebuilding.store(1, Relaxed);
-        self.damage = Some(Damage { problem, tries: 0, pause: FIRST_PAUSE, retry_at: now });
+        let pause = FIRST_PAUSE;
+        self.damage = Some(Damage { problem, tries: 0, pause, retry_at: now, placed: None });
     }
 
     /// Tries to put another file in place.
@@ -174,13 +177,12 @@ impl Writing {
         let shared = Arc::clone(&context.shared);
         let (system, path) = (&*shared.options.system, shared.path());
         // Of a try before this one, or of the writer that came after this one.
-        file::finish_replacement(system, path)?;
+        let quarantined = file::finish_replacement(system, path)?;
         judge(context, &self.label)?;
-        let salvaged = self.salvage(&shared)?;
-        let source = Source { conn: self.held.get().or(salvaged.as_ref()), patient };
-        let (replaced, opened) = put_anew(&shared, self.label, &source)?;
-        drop(salvaged);
-        file::remove_database(system, &salvage_of(path))?;
+        let (replaced, opened) = match self.adopt(&shared, quarantined) {
+            Some(adopted) => adopted,
+            None => self.put_anew(&shared, patient)?,
+        };
         let Opened { conn, id, label } = opened;
         let file = OwnFile::at(system, path)?;
         if file.anchor.id() != id || label != self.label {
@@ -191,14 +193,49 @@ impl Writing {
         self.unsure = None;
         // It was synced as one that is in use.
         self.noted = true;
-        shared.known.set(id, label.identity);
-        shared.readers.renew();
+        shared.reads_from(id, label.identity);
         Ok(replaced)
+    }
+
+    /// The file that a try before this one has put in place, and could not go on with.
+    fn adopt(
+        &mut self,
+        shared: &Shared,
+        quarantined: Option<PathBuf>,
+    ) -> Option<(Replaced, Opened)> {
+        let draft = self.damage.as_mut()?.placed.take()?;
+        let opened = open_in_place(shared).ok()?;
+        let new = self.file.as_ref().is_none_or(|file| file.anchor.id() != opened.id);
+        let replaced = Replaced { quarantined, shapes: draft.shapes, lost: draft.lost };
+        (new && opened.label == self.label).then_some((replaced, opened))
+    }
+
+    /// Writes the file and puts it in place. From the moment at which that may have happened
+    /// the next try goes on from there.
+    fn put_anew(
+        &mut self,
+        shared: &Shared,
+        patient: bool,
+    ) -> Result<(Replaced, Opened), ReplaceError> {
+        let system = &*shared.options.system;
+        let salvaged = self.salvage(shared, patient)?;
+        let source = Source { conn: self.held.get().or(salvaged.as_ref()), patient };
+        let draft = rebuild::write_draft(shared, shared.path(), self.label, &source)?;
+        drop(salvaged);
+        file::remove_database(system, &salvage_of(shared.path()))?;
+        if let Some(damage) = &mut self.damage {
+            damage.placed = Some(draft.clone());
+        }
+        put_in_place(shared, draft)
     }
 
     /// A connection to the file this writer had, when it has none open: that file may be
     /// there, or have no name any more.
-    fn salvage(&self, shared: &Shared) -> Result<Option<rusqlite::Connection>, ReplaceError> {
+    fn salvage(
+        &self,
+        shared: &Shared,
+        patient: bool,
+    ) -> Result<Option<rusqlite::Connection>, ReplaceError> {
         let Some(file) = &self.file else { return Ok(None) };
         if self.held.get().is_some() {
             return Ok(None);
@@ -209,15 +246,26 @@ impl Writing {
             path.to_path_buf()
         } else {
             let copy = salvage_of(path);
-            if let Err(error) = file.anchor.copy_to(&copy) {
-                warn!(reason = %error, "the shape database that was removed cannot be read");
-                return Ok(None);
+            // None of them may have it open meanwhile.
+            shared.readers.renew();
+            match file.anchor.copy_to(&copy) {
+                Ok(()) => copy,
+                Err(error) if patient => return Err(error.into()),
+                Err(error) => {
+                    warn!(reason = %error, "the shape database that was removed cannot be read");
+                    return Ok(None);
+                }
             }
-            copy
         };
-        // One that cannot be opened has nothing to give.
-        let conn = connection::open_to_read(&from, options).ok();
-        Ok(conn.inspect(|conn| drop(keep_log_on_close(conn, true))))
+        match connection::open_to_read(&from, options) {
+            Ok(conn) => {
+                let _ = keep_log_on_close(&conn, true);
+                Ok(Some(conn))
+            }
+            Err(error) if patient && !is_damage(&error) => Err(Fault::from(error).into()),
+            // It has nothing to give.
+            Err(_) => Ok(None),
+        }
     }
 
     /// Another instance has become the writer: this one follows it.
@@ -225,9 +273,9 @@ impl Writing {
         context.give_up(self.label.epoch, std::mem::take(&mut self.backlog));
         context.shared.counters.rebuilding.store(0, Relaxed);
         context.shared.counters.trouble.is_over();
-        // Before the next role opens its own.
-        self.held.close();
-        Turn::Become(Role::Following(Box::new(Following::after_fencing(context, self.label))))
+        let conn = self.held.release();
+        let following = Following::after_fencing(context, self.label, conn);
+        Turn::Become(Role::Following(Box::new(following)))
     }
 }
 
@@ -253,16 +301,24 @@ pub(super) fn put_anew(
     label: Label,
     source: &Source<'_>,
 ) -> Result<(Replaced, Opened), ReplaceError> {
-    let (options, path) = (&shared.options, shared.path());
-    let system = &*options.system;
-    let draft = rebuild::write_draft(shared, path, label, source)?;
-    file::begin_replacement(system, path)?;
-    let quarantined = file::finish_replacement(system, path)?;
-    let opened = open_labelled(system, path, || connection::open_to_write(path, options));
-    let opened = opened.map_err(Fault::from)?;
-    keep_log_on_close(&opened.conn, true).map_err(Fault::from)?;
-    prepare_to_write(&opened.conn, options).map_err(Fault::from)?;
+    put_in_place(shared, rebuild::write_draft(shared, shared.path(), label, source)?)
+}
+
+fn put_in_place(shared: &Shared, draft: Draft) -> Result<(Replaced, Opened), ReplaceError> {
+    let system = &*shared.options.system;
+    file::begin_replacement(system, shared.path())?;
+    let quarantined = file::finish_replacement(system, shared.path())?;
+    let opened = open_in_place(shared)?;
     Ok((Replaced { quarantined, shapes: draft.shapes, lost: draft.lost }, opened))
+}
+
+fn open_in_place(shared: &Shared) -> Result<Opened, Fault> {
+    let (options, path) = (&shared.options, shared.path());
+    let open = || connection::open_to_write(path, options);
+    let opened = open_labelled(&*options.system, path, open)?;
+    keep_log_on_close(&opened.conn, true)?;
+    prepare_to_write(&opened.conn, options)?;
+    Ok(opened)
 }
 
 impl Replaced {

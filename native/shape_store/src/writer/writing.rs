@@ -63,13 +63,8 @@ impl Writing {
         shared.counters.epoch.store(label.epoch, Relaxed);
         shared.counters.trouble.is_over();
         context.locks.say_epoch(&says(&shared.options), label.epoch);
-        let changed = file.as_ref().is_some_and(|file| {
-            let known = shared.known.is(file.anchor.id(), label.identity);
-            shared.known.set(file.anchor.id(), label.identity);
-            !known
-        });
-        if changed {
-            shared.readers.renew();
+        if let Some(file) = &file {
+            shared.reads_from(file.anchor.id(), label.identity);
         }
         Self {
             held: Held::new(shared, term, conn),
@@ -261,7 +256,8 @@ impl Writing {
             return Turn::Next(Next::Again);
         }
         let idle = self.close_idle(context, now);
-        let watch_at = self.file.as_ref().map(|_| self.watch_at);
+        // What is damaged needs no watch.
+        let watch_at = self.file.as_ref().map(|_| self.watch_at).filter(|_| self.damage.is_none());
         Turn::Next(Next::first([retry_at, not_before, idle, watch_at]))
     }
 

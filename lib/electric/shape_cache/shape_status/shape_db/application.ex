@@ -20,11 +20,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Application do
   end
 
   defp start_children do
-    children = [
-      {Registry, keys: :unique, name: ShapeDb.Registry},
-      ShapeDb.Stores
-    ]
+    # The other half is left for the host's own files.
+    _ = ShapeDb.Native.limit_permits(div(:erlang.system_info(:dirty_io_schedulers), 2))
+    # The table is this process's, which lives as long as the application.
+    :ok = ShapeDb.Registry.create()
 
-    Supervisor.start_link(children, strategy: :one_for_one, name: __MODULE__)
+    Supervisor.start_link([ShapeDb.Stores], strategy: :one_for_one, name: __MODULE__)
   end
 end

@@ -8,13 +8,23 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   No function of `ShapeDb` needs one: while the write connection is checked out
   changes and lookups go on, and what is queued is committed afterwards. Changes
   made here to the store's own tables are not seen by its index.
+
+  Who has the write connection checked out cannot do what waits for it: another
+  checkout of it, a change with `durability: :sync`, `WriteBuffer.flush_sync/2`,
+  `ShapeDb.reset/1`, `ShapeDb.validate_existing_shapes/1`. These give or raise an error
+  that says so. In exclusive mode there is one connection for everything.
   """
 
+  import Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments, only: [is_timeout: 1]
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Borrowed
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Waits
 
   @enforce_keys [:conn, :mode]
   defstruct [:conn, :mode]
@@ -29,6 +39,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   @checkout_timeout 10_000
   @no_limit 0xFFFFFFFF
 
+  defguardp is_conn(store, slot) when is_reference(store) and is_integer(slot) and slot >= 0
+
   @doc """
   Runs `fun` with a read connection of its own, and gives what it returned.
 
@@ -37,9 +49,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   telemetry of the checkout.
   """
   @spec checkout!(String.t(), term(), (t() -> result), timeout()) :: result when result: term()
-  def checkout!(stack_id, label, fun, timeout \\ @checkout_timeout) when is_function(fun, 1) do
+  def checkout!(stack_id, label, fun, timeout \\ @checkout_timeout)
+
+  def checkout!(stack_id, label, fun, timeout)
+      when is_binary(stack_id) and is_function(fun, 1) and is_timeout(timeout) do
     with_lease(:read, stack_id, label, fun, timeout)
   end
+
+  def checkout!(stack_id, _label, fun, timeout),
+    do: Arguments.refuse!(stack_id: stack_id, fun: fun, timeout: timeout)
 
   @doc """
   Runs `fun` with the write connection, in a transaction.
@@ -50,17 +68,32 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   @spec checkout_write!(String.t(), term(), (t() -> result), timeout()) :: result
         when result: term()
   def checkout_write!(stack_id, label, fun, timeout \\ @checkout_timeout)
-      when is_function(fun, 1) do
+
+  def checkout_write!(stack_id, label, fun, timeout)
+      when is_binary(stack_id) and is_function(fun, 1) and is_timeout(timeout) do
     with_lease(:write, stack_id, label, &transaction(&1, fun), timeout)
   end
 
+  def checkout_write!(stack_id, _label, fun, timeout),
+    do: Arguments.refuse!(stack_id: stack_id, fun: fun, timeout: timeout)
+
   @doc "Runs SQL that gives no rows; several statements, if there are."
   @spec execute(conn(), String.t()) :: :ok | {:error, String.t()}
-  def execute({store, slot}, sql) when is_binary(sql), do: Native.execute(store, slot, sql)
+  def execute({store, slot}, sql) when is_conn(store, slot) and is_binary(sql) do
+    Native.execute(store, slot, sql)
+  rescue
+    # A reference to something else.
+    ArgumentError -> Arguments.refuse!(conn: {store, slot})
+  end
+
+  def execute(conn, sql), do: Arguments.refuse!(conn: conn, sql: sql)
 
   @doc "Runs each SQL in turn, up to the first error."
   @spec execute_all(conn(), [String.t()]) :: :ok | {:error, String.t()}
-  def execute_all(conn, sqls) when is_list(sqls) do
+  def execute_all(conn, sqls) do
+    # All of them, before the first is run.
+    Arguments.check!(conn: conn, sqls: sqls)
+
     Enum.reduce_while(sqls, :ok, fn sql, :ok ->
       case execute(conn, sql) do
         :ok -> {:cont, :ok}
@@ -83,9 +116,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   @spec fetch_all(conn(), String.t(), binds(), (row() -> mapped)) ::
           {:ok, [mapped]} | {:error, String.t()}
         when mapped: term()
-  def fetch_all(conn, sql, binds, mapper \\ &Function.identity/1) when is_function(mapper, 1) do
+  def fetch_all(conn, sql, binds, mapper \\ &Function.identity/1)
+
+  def fetch_all(conn, sql, binds, mapper) when is_function(mapper, 1) do
     with {:ok, rows} <- fetch(conn, sql, binds, @no_limit), do: {:ok, Enum.map(rows, mapper)}
   end
+
+  def fetch_all(conn, sql, binds, mapper),
+    do: Arguments.refuse!(conn: conn, sql: sql, binds: binds, mapper: mapper)
 
   @doc """
   The path of the database file these options lead to; `":memory:"` for a store in
@@ -107,7 +145,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
 
   @doc "The default of `:synchronous` or of `:cache_size`."
   @spec default!(:synchronous | :cache_size) :: String.t() | non_neg_integer()
-  def default!(option), do: Keyword.fetch!(defaults(), option)
+  def default!(option) when option in [:synchronous, :cache_size],
+    do: Keyword.fetch!(defaults(), option)
+
+  def default!(option), do: Arguments.refuse!(option: option)
 
   @doc "The defaults of the options that are SQLite's own."
   @spec defaults() :: keyword()
@@ -115,7 +156,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
 
   @doc "Prints the query plan of every statement of the store."
   @spec explain(String.t()) :: :ok
-  def explain(stack_id) do
+  def explain(stack_id) when is_binary(stack_id) do
     plans =
       checkout!(stack_id, :explain, fn %{conn: conn} ->
         for {name, sql} <- Native.statements(), do: {name, sql, plan(conn, sql)}
@@ -130,6 +171,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
 
     :ok
   end
+
+  def explain(stack_id), do: Arguments.refuse!(stack_id: stack_id)
 
   defp plan(conn, sql) do
     # A plan does not depend on the values.
@@ -146,12 +189,18 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   defp colour("SCAN" <> _), do: :yellow
   defp colour(_), do: :green
 
-  defp fetch({store, slot}, sql, binds, limit) when is_binary(sql) do
+  defp fetch({store, slot}, sql, binds, limit) when is_conn(store, slot) and is_binary(sql) do
     Native.query(store, slot, sql, binds, limit)
+  rescue
+    ArgumentError -> Arguments.refuse!(conn: {store, slot}, binds: binds)
   end
+
+  defp fetch(conn, sql, binds, _limit),
+    do: Arguments.refuse!(conn: conn, sql: sql, binds: binds)
 
   defp with_lease(mode, stack_id, label, fun, timeout) do
     store = Stores.fetch!(stack_id, :checkout)
+    check!(mode, store, stack_id)
     started = System.monotonic_time()
     {lease, slot, waited?} = ask(mode, store, stack_id, label, timeout)
 
@@ -164,9 +213,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
         %{label: label, stack_id: stack_id}
       )
 
-      fun.(%__MODULE__{conn: {store, slot}, mode: mode})
+      connection = %__MODULE__{conn: {store, slot}, mode: mode}
+      Borrowed.within(store, mode, fn -> fun.(connection) end)
     after
       Native.give_back(lease)
+    end
+  end
+
+  defp check!(mode, store, stack_id) do
+    # Gone in this moment: then the checkout says so.
+    readers = with {_, options, _} <- Stores.get(stack_id), do: options.read_pool_size
+
+    with {:error, reason} <- Borrowed.check_checkout(store, mode, readers || 1) do
+      raise Electric.ShapeCache.ShapeStatus.ShapeDb.Error, action: :checkout, error: reason
     end
   end
 
@@ -176,18 +235,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
     asked =
       if mode == :read, do: Native.ask_reader(store, ref), else: Native.ask_writer(store, ref)
 
-    receive do
-      {^ref, answer} -> granted(answer, asked, label)
-    after
-      timeout ->
-        if cancel(mode, store, asked) do
-          exit({:timeout, {__MODULE__, :checkout!, [stack_id, label, timeout]}})
-        else
-          # It is on its way, and must not be left in the mailbox.
-          receive do
-            {^ref, answer} -> granted(answer, asked, label)
-          end
-        end
+    case Waits.await(ref, timeout, fn -> cancel(mode, store, asked) end) do
+      {:ok, answer} -> granted(answer, asked, label)
+      :timeout -> exit({:timeout, {__MODULE__, :checkout!, [stack_id, label, timeout]}})
     end
   end
 

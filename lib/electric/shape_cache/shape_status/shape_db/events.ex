@@ -1,6 +1,7 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Events do
   @moduledoc false
-  # What the writer of a store tells, as telemetry and log lines.
+  # What the writer of a store tells, as telemetry and log lines. Runs in the process of
+  # the reporter: what listens is code of the host.
 
   require Logger
 
@@ -74,34 +75,50 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Events do
     event(stack_id, [:store, :poisoned], %{count: 1}, %{reason: reason})
   end
 
-  def happened(:log, line, _stack_id), do: log(line)
-  def happened(_event, _details, _stack_id), do: :ok
-
-  @doc "Tells that the store is open, and what was found on the way."
-  @spec opened(map(), String.t()) :: :ok
-  def opened(opened, stack_id) do
-    measurements = %{shapes: opened.shapes}
-    event(stack_id, [:store, :opened], measurements, %{standby: opened.standby})
-
-    with {from, shapes, left_out} <- opened.imported do
-      if left_out > 0 do
-        Logger.warning("ShapeDb: left out #{left_out} shapes of #{from} that do not verify")
-      end
-
-      event(stack_id, [:store, :imported], %{shapes: shapes, left_out: left_out}, %{from: from})
-    end
+  def happened(:opened, opened, stack_id) do
+    event(stack_id, [:store, :opened], %{shapes: opened.shapes}, %{standby: opened.standby})
+    imported(opened.imported, stack_id)
 
     if path = opened.quarantined do
       event(stack_id, [:store, :quarantined], %{count: 1}, %{path: path})
     end
 
-    :ok
+    if opened.shapes == 0 and opened.passed_over != [] do
+      Logger.warning([
+        "ShapeDb of #{inspect(stack_id)}: started empty beside files of another version of the ",
+        "shapes or of a newer schema, which it does not take over: ",
+        Enum.map_join(opened.passed_over, ", ", &inspect/1)
+      ])
+    end
   end
 
-  @doc "Logs a line that the native side traced."
-  @spec log({Logger.level(), String.t(), String.t()}) :: :ok
-  def log({level, target, message}) do
+  def happened(:remains, {ops, listed}, stack_id) do
+    Logger.error([
+      "ShapeDb of #{inspect(stack_id)}: time to shut down ran out with ",
+      "#{ops} operations not committed; ",
+      case listed do
+        {:ok, path, count} -> "#{count} adds and removals are listed in #{path}"
+        nil -> "none of them adds or removals"
+        {:error, reason} -> "their handles could not be listed: #{reason}"
+        _unreadable -> "the store is closed"
+      end
+    ])
+  end
+
+  def happened(:log, {level, target, message}, _stack_id) do
     Logger.log(level, ["ShapeDb: ", message], native_target: target)
+  end
+
+  def happened(_event, _details, _stack_id), do: :ok
+
+  defp imported(nil, _stack_id), do: :ok
+
+  defp imported({from, shapes, left_out}, stack_id) do
+    if left_out > 0 do
+      Logger.warning("ShapeDb: left out #{left_out} shapes of #{from} that do not verify")
+    end
+
+    event(stack_id, [:store, :imported], %{shapes: shapes, left_out: left_out}, %{from: from})
   end
 
   defp event(stack_id, event, measurements, metadata \\ %{}) do

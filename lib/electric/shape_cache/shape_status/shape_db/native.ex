@@ -36,6 +36,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   @type seq :: non_neg_integer()
   @type changed :: {:ok, seq()} | {:error, term()}
   @type unreadable :: :closed | :opening | :poisoned
+  @typedoc "An answer that will come, and can be taken back."
+  @type owed :: reference()
+  @typedoc "The right to read from the disk once."
+  @type permit :: reference()
 
   # Its life
 
@@ -43,11 +47,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def open(_options), do: unloaded()
   @spec verified(store(), [binary() | nil]) :: :ok
   def verified(_store, _digests), do: unloaded()
+  @spec not_verified(store(), binary()) :: :ok
+  def not_verified(_store, _reason), do: unloaded()
   @spec close(store()) :: :ok
   def close(_store), do: unloaded()
   @spec state(store()) :: atom()
   def state(_store), do: unloaded()
-  @spec promote(store(), reference()) :: :ok
+  @spec promote(store(), reference()) :: owed()
   def promote(_store, _ref), do: unloaded()
   @spec statistics(store()) :: %{atom() => non_neg_integer()}
   def statistics(_store), do: unloaded()
@@ -61,11 +67,27 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
           integer(),
           [integer()],
           binary(),
+          boolean(),
           reference() | nil,
           boolean()
-        ) ::
-          changed()
-  def add(_store, _handle, _comparable, _hash, _oids, _body, _ticket, _log), do: unloaded()
+        ) :: changed()
+  def add(_store, _handle, _comparable, _hash, _oids, _body, _known, _ticket, _log),
+    do: unloaded()
+
+  @spec add_large(
+          store(),
+          binary(),
+          binary(),
+          integer(),
+          [integer()],
+          binary(),
+          boolean(),
+          reference() | nil,
+          boolean()
+        ) :: changed()
+  def add_large(_store, _handle, _comparable, _hash, _oids, _body, _known, _ticket, _log),
+    do: unloaded()
+
   @spec remove(store(), binary(), reference() | nil, boolean()) :: changed()
   def remove(_store, _handle, _ticket, _log), do: unloaded()
   @spec mark(store(), binary(), :started | :complete, reference() | nil, boolean()) :: changed()
@@ -83,6 +105,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
 
   # Waiting
 
+  @spec take_back(owed()) :: boolean()
+  def take_back(_owed), do: unloaded()
   @spec wait(store(), seq(), reference()) :: atom() | {:wait, reference()}
   def wait(_store, _seq, _ref), do: unloaded()
   @spec cancel_wait(store(), reference()) :: boolean()
@@ -99,14 +123,21 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   @spec handle_for(store(), binary()) :: {:ok, binary()} | :error | unreadable()
   def handle_for(_store, _comparable), do: unloaded()
 
+  @spec handle_for_large(store(), binary()) :: {:ok, binary()} | :error | unreadable()
+  def handle_for_large(_store, _comparable), do: unloaded()
+
   @spec shape(store(), binary()) ::
-          {:ok, term()} | {:body, binary()} | :cold | :error | unreadable()
+          {:ok, term()} | :large | :cold | :error | {:error, String.t()} | unreadable()
   def shape(_store, _handle), do: unloaded()
 
-  @spec read_body(store(), binary()) ::
+  @spec large_shape(store(), binary()) ::
+          {:ok, term()} | {:body, binary()} | :cold | :error | unreadable()
+  def large_shape(_store, _handle), do: unloaded()
+
+  @spec read_body(store(), binary(), permit()) ::
           {:ok, binary() | nil} | {:error, String.t()} | unreadable()
-  def read_body(_store, _handle), do: unloaded()
-  @spec ask_body(store(), binary(), reference()) :: :ok
+  def read_body(_store, _handle, _permit), do: unloaded()
+  @spec ask_body(store(), binary(), reference()) :: owed()
   def ask_body(_store, _handle, _ref), do: unloaded()
   @spec lose(store(), binary(), String.t()) :: :ok
   def lose(_store, _handle, _reason), do: unloaded()
@@ -132,19 +163,34 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def cursor(_store), do: unloaded()
 
   @spec next_meta(store(), reference(), pos_integer()) ::
-          [{binary(), integer(), boolean()}] | :done
+          [{binary(), integer(), boolean()}] | :done | unreadable()
   def next_meta(_store, _cursor, _len), do: unloaded()
 
-  @spec next_shapes(store(), reference(), pos_integer()) ::
+  @spec next_shapes(store(), reference(), pos_integer(), permit()) ::
           {:ok, [{binary(), term()}]} | :done | {:error, String.t()} | unreadable()
-  def next_shapes(_store, _cursor, _len), do: unloaded()
-  @spec ask_shapes(store(), reference(), pos_integer(), reference()) :: :ok
-  def ask_shapes(_store, _cursor, _len, _ref), do: unloaded()
+  def next_shapes(_store, _cursor, _len, _permit), do: unloaded()
+  @spec ask_shapes(store(), reference(), pos_integer(), boolean(), reference()) :: owed()
+  def ask_shapes(_store, _cursor, _len, _waits, _ref), do: unloaded()
   @spec parse_shapes([{binary(), integer(), binary() | nil}]) :: {:ok, [{binary(), term()}]}
   def parse_shapes(_bodies), do: unloaded()
 
+  # Permits for cold reads
+
+  @spec ask_permit(reference()) :: {:ok, permit()} | {:line, non_neg_integer()}
+  def ask_permit(_ref), do: unloaded()
+  @spec cancel_permit(non_neg_integer()) :: boolean()
+  def cancel_permit(_number), do: unloaded()
+  @spec give_permit_back(permit()) :: :ok
+  def give_permit_back(_permit), do: unloaded()
+  @spec limit_permits(pos_integer()) :: pos_integer()
+  def limit_permits(_limit), do: unloaded()
+  @spec permits() :: {non_neg_integer(), non_neg_integer()}
+  def permits, do: unloaded()
+
   # What is buffered
 
+  @spec pending_change(store(), binary()) :: :add | :remove | :unknown | unreadable()
+  def pending_change(_store, _handle), do: unloaded()
   @spec pending_ops(store()) :: non_neg_integer()
   def pending_ops(_store), do: unloaded()
   @spec pending_count_diff(store()) :: integer()
@@ -155,6 +201,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def pending_handle(_store, _comparable), do: unloaded()
   @spec pending_shapes(store()) :: [{binary(), [integer()]}] | unreadable()
   def pending_shapes(_store), do: unloaded()
+
+  @spec list_pending(store()) ::
+          {:ok, binary(), pos_integer()} | nil | {:error, String.t()}
+  def list_pending(_store), do: unloaded()
   @spec pending_removals(store()) :: [binary()] | unreadable()
   def pending_removals(_store), do: unloaded()
 

@@ -1,4 +1,8 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
+  # What `receive` can wait for, some 49 days, and a size that no machine has.
+  @longest Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments.longest()
+  @largest 0x10000000000
+
   @default_synchronous "OFF"
   @default_cache_size 4 * 1024 * 1024
 
@@ -16,15 +20,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
       {@default_synchronous, {:one_of, ["OFF", "NORMAL", "FULL"]},
        "SQLite's `synchronous`; see the durability guide for what each survives."},
     cache_size:
-      {@default_cache_size, :non_neg_integer,
+      {@default_cache_size, {0, @largest},
        "Bytes of shapes kept in memory after their commit, so that `shape_for_handle/2` " <>
          "finds them without reading the file."},
     read_pool_size:
-      {nil, :pos_integer,
+      {nil, {1, 10_000},
        "How many read connections may be checked out at a time. " <>
          "Two a scheduler by default."},
     connection_idle_timeout:
-      {30_000, :non_neg_integer, "Milliseconds after which an unused connection closes."},
+      {30_000, {0, @longest}, "Milliseconds after which an unused connection closes."},
     manual_flush_only:
       {false, :boolean, "Commit only when `WriteBuffer.flush_sync/2` asks for it, or at the end."},
     durability:
@@ -32,12 +36,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
        "When a change is acknowledged: `:buffered` once it is queued, " <>
          "`:sync` once it is committed, `{:sync, ms}` once it is committed or that long after."},
     max_pending_ops:
-      {250_000, :pos_integer,
+      {250_000, {1, 1_000_000_000},
        "How many operations may be queued. Who finds the queue full waits."},
     max_pending_bytes:
-      {256 * 1024 * 1024, :pos_integer, "How many bytes of shapes may be queued."},
+      {256 * 1024 * 1024, {1, @largest}, "How many bytes of shapes may be queued."},
     pending_timeout:
-      {5_000, :non_neg_integer,
+      {5_000, {0, @longest},
        "Milliseconds a caller waits for room in a full queue before it " <>
          "gets `{:error, :overloaded}`."},
     enable_stats?:
@@ -57,6 +61,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
   end}
   """
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Error
 
   defstruct Keyword.keys(@schema)
@@ -93,7 +98,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
       end)
       |> build()
     else
-      {:error, "shape_db_opts is a keyword list, not #{inspect(opts)}"}
+      {:error, "shape_db_opts is a keyword list, not #{Arguments.shown(opts)}"}
     end
   end
 
@@ -155,16 +160,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
     do: is_binary(value) and value != "" and not String.contains?(value, <<0>>)
 
   defp valid?(:boolean, value), do: is_boolean(value)
-  defp valid?(:pos_integer, value), do: is_integer(value) and value in 1..0x7FFFFFFFFFFFFFFF
-  defp valid?(:non_neg_integer, value), do: is_integer(value) and value in 0..0x7FFFFFFFFFFFFFFF
+
+  defp valid?({least, most}, value) when is_integer(least),
+    do: is_integer(value) and value in least..most
+
   defp valid?({:one_of, values}, value), do: value in values
-  defp valid?(:durability, {:sync, ms}), do: is_integer(ms) and ms >= 0
+  defp valid?(:durability, {:sync, ms}), do: valid?({0, @longest}, ms)
   defp valid?(:durability, value), do: value in [:buffered, :sync]
 
   defp words(:path), do: "a path"
   defp words(:boolean), do: "true or false"
-  defp words(:pos_integer), do: "a whole number above 0"
-  defp words(:non_neg_integer), do: "a whole number"
+  defp words({least, most}) when is_integer(least), do: "a whole number from #{least} to #{most}"
   defp words({:one_of, values}), do: "one of #{Enum.map_join(values, ", ", &inspect/1)}"
-  defp words(:durability), do: ":buffered, :sync or {:sync, milliseconds}"
+
+  defp words(:durability),
+    do: ":buffered, :sync or {:sync, milliseconds} with up to #{@longest} of them"
 end

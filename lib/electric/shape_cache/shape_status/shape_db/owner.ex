@@ -1,16 +1,16 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
   @moduledoc false
   # The process that owns a stack's store. It has no part in changes and lookups,
-  # which go to the store directly.
+  # which go to the store directly, and runs no code of the host: what it hears it
+  # hands to the reporter.
 
   use GenServer
 
-  require Logger
-
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Events
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Reporter
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer
@@ -24,8 +24,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
   # Enough to drain a queue; what is not committed by then is named in the log.
   @shutdown 30_000
 
-  # Left for the supervisor's own work when that time runs out.
+  # Left for the supervisor's own work when that time runs out, and for a list of what is
+  # not committed then.
   @shutdown_margin 500
+  @list_timeout 300
 
   @doc "How long its supervisor is to wait for it to end, in milliseconds."
   @spec shutdown() :: pos_integer()
@@ -37,8 +39,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
     # Opening reads the whole file, however long that takes.
     opts = [name: WriteBuffer.name(stack_id), timeout: :infinity]
 
-    with {:error, {:already_started, owner}} <-
-           GenServer.start_link(__MODULE__, {stack_id, options}, opts) do
+    with :ok <- Registry.check_started(),
+         {:error, {:already_started, owner}} <-
+           GenServer.start_link(__MODULE__, {stack_id, options, self()}, opts) do
       # The owner before us, whose supervisor was killed, may be about to end.
       monitor = Process.monitor(owner)
 
@@ -53,22 +56,27 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
   end
 
   @impl GenServer
-  def init({stack_id, options}) do
+  def init({stack_id, options, parent}) do
     # So that the store is closed in order when the supervisor says so.
     Process.flag(:trap_exit, true)
     # The first look at the level fills a cache of Logger's, for all at once.
     _ = Writes.log?()
     label({:shape_db_write_buffer, stack_id})
-    Logger.metadata(stack_id: stack_id)
-    {:ok, path} = Files.database(options)
 
-    case Native.open(native(stack_id, options, path)) do
-      {:ok, store} ->
-        state = %{stack_id: stack_id, store: store, shutdown: @shutdown}
-        await_opened(state, options)
+    with {:ok, path} <- Files.database(options),
+         {:ok, sources} <- Files.sources(options),
+         passed_over = Files.passed_over(options, path, sources),
+         {:ok, store} <- Native.open(native(stack_id, options, path, sources)) do
+      state = %{
+        stack_id: stack_id,
+        store: store,
+        reporter: Reporter.start(stack_id),
+        shutdown: @shutdown
+      }
 
-      {:error, reason} ->
-        {:stop, reason}
+      await_opened(state, %{options: options, path: path, passed_over: passed_over}, parent)
+    else
+      {:error, reason} -> {:stop, reason}
     end
   end
 
@@ -77,7 +85,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
     if function_exported?(Process, :set_label, 1), do: apply(Process, :set_label, [term])
   end
 
-  defp native(stack_id, options, path) do
+  defp native(stack_id, options, path, sources) do
     options
     |> Map.from_struct()
     |> Map.take([
@@ -93,25 +101,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
       path: path,
       stack_id: stack_id,
       synchronous: Map.fetch!(@synchronous, options.synchronous),
-      sources: Files.sources(options)
+      sources: sources
     })
   end
 
-  defp await_opened(state, options) do
+  defp await_opened(state, start, parent) do
     receive do
       {:shape_db, :verify, rows} ->
-        Native.verified(state.store, Enum.map(rows, &Shapes.verify/1))
-
-        await_opened(state, options)
-
-      {:shape_db, :log, line} ->
-        Events.log(line)
-        await_opened(state, options)
+        with :ok <- verify(state.store, rows, parent), do: await_opened(state, start, parent)
 
       {:shape_db, :opened, opened} ->
-        :ok = Stores.put(state.stack_id, state.store, options)
-        Events.opened(opened, state.stack_id)
-        {:ok, state}
+        about = %{path: start.path, dropped: Reporter.dropped(state.reporter)}
+        :ok = Stores.put(state.stack_id, state.store, start.options, about)
+        {:ok, tell(state, :opened, Map.put(opened, :passed_over, start.passed_over))}
 
       {:shape_db, :open_failed, reason} ->
         {:stop, reason}
@@ -119,32 +121,52 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
       {:shape_db, :poisoned, reason} ->
         {:stop, {:poisoned, reason}}
 
-      {:EXIT, _parent, reason} ->
+      {:shape_db, event, details} ->
+        state |> tell(event, details) |> await_opened(start, parent)
+
+      {:EXIT, ^parent, reason} ->
         {:stop, reason}
     end
   end
 
+  # An import that needs the host for its digests waits for the answer.
+  defp verify(store, rows, parent) do
+    case Shapes.verify(rows, parent) do
+      {:ok, digests} -> Native.verified(store, digests)
+      {:error, reason} -> Native.not_verified(store, reason)
+      {:exit, reason} -> {:stop, reason}
+    end
+  end
+
+  defp tell(state, event, details) do
+    %{state | reporter: Reporter.tell(state.reporter, event, details)}
+  end
+
   @impl GenServer
   def handle_info({:shape_db, :poisoned, reason}, state) do
-    Events.happened(:poisoned, reason, state.stack_id)
-    {:stop, {:poisoned, reason}, state}
+    {:stop, {:poisoned, reason}, tell(state, :poisoned, reason)}
   end
 
   def handle_info({:shape_db, event, details}, state) do
-    Events.happened(event, details, state.stack_id)
-    {:noreply, state}
+    {:noreply, tell(state, event, details)}
   end
 
-  def handle_info({:EXIT, _from, reason}, state), do: {:stop, reason, state}
+  # Also the exits of strangers that linked themselves to it. Its parent's is a matter of
+  # GenServer's own.
   def handle_info(_other, state), do: {:noreply, state}
 
   @impl GenServer
-  # A poisoned store has nobody who would close it.
-  def terminate({:poisoned, _reason}, _state), do: :ok
-  # Whoever killed the supervisor waits for nothing. The store goes on by itself.
-  def terminate(:killed, %{store: store}), do: Native.close(store)
+  def terminate(reason, state) do
+    close(reason, state)
+    Stores.delete(state.stack_id, state.store)
+  end
 
-  def terminate(_reason, %{store: store} = state) do
+  # A poisoned store has nobody who would close it.
+  defp close({:poisoned, _reason}, _state), do: :ok
+  # Whoever killed the supervisor waits for nothing. The store goes on by itself.
+  defp close(:killed, %{store: store}), do: Native.close(store)
+
+  defp close(_reason, %{store: store} = state) do
     :ok = Native.close(store)
     await_closed(state, System.monotonic_time(:millisecond) + state.shutdown - @shutdown_margin)
   end
@@ -160,25 +182,28 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
         :ok
 
       {:shape_db, event, details} ->
-        Events.happened(event, details, state.stack_id)
-        await_closed(state, deadline)
+        state |> tell(event, details) |> await_closed(deadline)
     after
       max(deadline - System.monotonic_time(:millisecond), 0) -> name_what_remains(state)
     end
   end
 
-  defp name_what_remains(%{store: store, stack_id: stack_id}) do
-    adds = for {handle, _oids} <- list(Native.pending_shapes(store)), do: handle
+  # In a file beside the database: a line of the log holds a few hundred handles, and to
+  # make one of hundreds of thousands takes longer than there is time. The disk may be what
+  # holds up the commits, so the file is waited for no longer than that.
+  defp name_what_remains(%{store: store} = state) do
+    {lister, monitor} = spawn_monitor(fn -> exit({:listed, Native.list_pending(store)}) end)
 
-    Logger.error([
-      "ShapeDb of #{inspect(stack_id)}: time to shut down ran out with ",
-      "#{Native.pending_ops(store)} operations not committed; adds of ",
-      inspect(adds, limit: :infinity),
-      ", removals of ",
-      inspect(list(Native.pending_removals(store)), limit: :infinity)
-    ])
+    listed =
+      receive do
+        {:DOWN, ^monitor, :process, ^lister, {:listed, listed}} -> listed
+        {:DOWN, ^monitor, :process, ^lister, reason} -> {:error, inspect(reason)}
+      after
+        @list_timeout ->
+          Process.demonitor(monitor, [:flush])
+          {:error, "the disk took too long"}
+      end
+
+    tell(state, :remains, {Native.pending_ops(store), listed})
   end
-
-  defp list(list) when is_list(list), do: list
-  defp list(_unreadable), do: []
 end

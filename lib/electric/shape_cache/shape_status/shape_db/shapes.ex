@@ -2,6 +2,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
   @moduledoc false
   # The term work: what of a shape goes over the boundary, and back.
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Host
   alias Electric.Shapes.Shape
 
   # The host's module, compiled after us.
@@ -54,17 +56,53 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
 
   @doc "The oids of relations; only these matter."
   @spec oids_of([{non_neg_integer(), term()}]) :: [non_neg_integer()]
-  def oids_of([{oid, _relation} | relations]), do: [oid | oids_of(relations)]
-  def oids_of([]), do: []
+  def oids_of(relations), do: oids_of(relations, relations)
+
+  defp oids_of([{oid, _relation} | rest], all) when oid in 0..0xFFFFFFFF,
+    do: [oid | oids_of(rest, all)]
+
+  defp oids_of([], _all), do: []
+  defp oids_of(_other, all), do: Arguments.refuse!(relations: all)
+
+  # For so many milliseconds the host may compute the digests of some hundred shapes.
+  @verify_timeout 60_000
 
   @doc """
-  The digest of a stored shape as we compute it, or `nil` when its body, digest and
-  hash do not belong together.
+  The digests of stored shapes as we compute them, `nil` for one whose body, digest and
+  hash do not belong together. As `Host.run/3`, for a parent of the caller's.
   """
-  @spec verify({binary(), binary(), non_neg_integer()}) :: binary() | nil
-  def verify({body, digest, hash}) do
+  @spec verify([{binary(), binary(), non_neg_integer()}], pid()) ::
+          {:ok, [binary() | nil]} | {:error, String.t()} | {:exit, term()}
+  def verify(rows, parent) do
+    case Host.run(fn -> Enum.map(rows, &digest/1) end, @verify_timeout, parent) do
+      {:ok, digests} -> verdict(digests)
+      {:error, how} -> {:error, "#{inspect(Shape)}.comparable_hash/1 #{how}"}
+      {:exit, reason} -> {:exit, reason}
+    end
+  end
+
+  @doc "Whether a stored body, digest and hash belong together. Runs the host's code, here."
+  @spec verified?({binary(), binary(), non_neg_integer()}) :: boolean()
+  def verified?(row), do: is_binary(digest(row))
+
+  # A shape that the host's module does not understand is one that does not verify. When
+  # it understands none, something is wrong with the module, and the shapes are kept.
+  defp verdict(digests) do
+    raised = for {:raised, error} <- digests, do: error
+
+    if raised != [] and length(raised) == length(digests),
+      do: {:error, "#{inspect(Shape)}.comparable_hash/1 raised #{inspect(hd(raised))}"},
+      else: {:ok, Enum.map(digests, &if(is_binary(&1), do: &1))}
+  end
+
+  defp digest({body, digest, hash}) do
     with {:ok, shape} <- parse(body),
-         {comparable, ^hash} <- Shape.comparable_hash(shape),
+         do: digest(shape, digest, hash),
+         else: (:error -> nil)
+  end
+
+  defp digest(shape, digest, hash) do
+    with {comparable, ^hash} <- Shape.comparable_hash(shape),
          ours = sha256(serialise(comparable)),
          true <- digest in [ours, sha256(:erlang.term_to_binary(comparable, @before_otp_26))] do
       ours
@@ -72,9 +110,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
       _ -> nil
     end
   rescue
-    # Bytes that are no term, or a shape the host's module does not understand.
-    _ -> nil
+    error -> {:raised, error}
   end
 
+  # Bytes that are no term are no shape either.
   defp sha256(bytes), do: :crypto.hash(:sha256, bytes)
 end

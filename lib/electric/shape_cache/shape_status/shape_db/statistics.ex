@@ -28,6 +28,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
   | `disk_total`, `disk_free` | bytes of the disk, and those still to be had; 0 when it cannot be asked |
   | `quarantined_files` | damaged files that lie beside the database |
   | `verdict` | that of `ShapeDb.Admin.health/2`: 0 ok, 1 degraded, 2 failing |
+  | `events_dropped` | events that were passed over, because handlers of telemetry or of Logger were slower |
   | `disk_size`, `data_size` | bytes of the database file |
   | `total_memory` | `index_bytes`, `pending_bytes` and `cache_bytes` together |
   """
@@ -35,17 +36,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Beside
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Health
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Numbers
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
 
   @doc "The numbers now; all of them are numbers, as telemetry wants its measurements."
   @spec current(String.t()) :: {:ok, %{atom() => number()}} | {:error, String.t()}
   def current(stack_id) do
-    with {store, options} <- Stores.get(stack_id),
+    with {store, _options, about} <- Stores.get(stack_id),
          true <- Native.state(store) not in [:closing, :closed, :poisoned] do
       statistics = Native.statistics(store)
-      path = path(options)
+      path = path(about)
       size = if path, do: Beside.size(path), else: 0
 
       statistics =
@@ -53,6 +53,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
         |> Map.merge(Numbers.disk(path))
         |> Map.merge(Numbers.queue(statistics))
         |> Map.merge(%{
+          events_dropped: :counters.get(about.dropped, 1),
           disk_size: size,
           data_size: size,
           total_memory: statistics.index_bytes + statistics.pending_bytes + statistics.cache_bytes
@@ -64,12 +65,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
     end
   end
 
-  # In memory, or with a version that is not known any more.
-  defp path(options) do
-    case Files.database(options) do
-      {:ok, ":memory:"} -> nil
-      {:ok, path} -> path
-      {:error, _} -> nil
-    end
-  end
+  defp path(%{path: ":memory:"}), do: nil
+  defp path(%{path: path}), do: path
 end

@@ -14,6 +14,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Supervisor do
 
   use Supervisor
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
@@ -32,18 +33,20 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Supervisor do
   """
   @spec start_link(keyword()) :: Supervisor.on_start()
   def start_link(args) do
-    with {:ok, stack_id} <- stack_id(args),
-         {:ok, options} <- Options.new(args[:shape_db_opts] || []),
+    with :ok <- Registry.check_started(),
+         {:ok, stack_id} <- stack_id(args),
+         {:ok, options} <- Options.new(Keyword.get(args, :shape_db_opts) || []),
          {:ok, _path} <- Files.database(options) do
       Supervisor.start_link(__MODULE__, {stack_id, options}, name: name(stack_id))
     end
   end
 
   defp stack_id(args) do
-    case Keyword.fetch(args, :stack_id) do
+    case Keyword.keyword?(args) and Keyword.fetch(args, :stack_id) do
       {:ok, stack_id} when is_binary(stack_id) -> {:ok, stack_id}
-      {:ok, other} -> {:error, "stack_id is a binary, not #{inspect(other)}"}
+      {:ok, other} -> {:error, "stack_id is a binary, not #{Arguments.shown(other)}"}
       :error -> {:error, "stack_id is missing"}
+      false -> {:error, "a stack is started with a keyword list, not #{Arguments.shown(args)}"}
     end
   end
 

@@ -11,20 +11,27 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   that answer for everything.
   """
 
+  import Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments, only: [is_timeout: 1]
   import Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes, only: [is_shape: 1]
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Borrowed
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Owner
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Storable
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Writes
 
   @type stack_id :: String.t()
   @type handle :: String.t()
   @type relation :: {non_neg_integer(), term()}
+
+  @large 65_536
+  @many_oids 1_000
 
   @doc "A name of the owner of a stack's store, for `GenServer.whereis/1`."
   @spec name(stack_id() | keyword()) :: GenServer.name()
@@ -41,10 +48,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   """
   @spec start_link(keyword()) :: GenServer.on_start()
   def start_link(args) do
-    {stack_id, args} = Keyword.pop!(args, :stack_id)
+    case Keyword.keyword?(args) and Keyword.pop(args, :stack_id) do
+      {stack_id, args} when is_binary(stack_id) ->
+        with {:ok, options} <- options(args), do: Owner.start_link(stack_id, options)
 
-    with {:ok, options} <- options(args) do
-      Owner.start_link(stack_id, options)
+      _no_stack_id ->
+        {:error,
+         "a store is started with a keyword list that has a stack_id, which is a " <>
+           "binary, not with #{Arguments.shown(args)}"}
     end
   end
 
@@ -59,27 +70,33 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   buffered stays so.
   """
   @spec flush_sync(stack_id(), timeout()) :: :ok | {:error, term()}
-  def flush_sync(stack_id, timeout \\ 5_000) do
+  def flush_sync(stack_id, timeout \\ 5_000)
+
+  def flush_sync(stack_id, timeout) when is_binary(stack_id) and is_timeout(timeout) do
     store = Stores.fetch!(stack_id, :flush_sync)
 
-    case Writes.await_commit(store, Native.last(store), timeout) do
-      # Set aside: everything that SQLite takes is there.
-      outcome when outcome in [:durable, :set_aside] -> :ok
-      :timeout -> exit({:timeout, {__MODULE__, :flush_sync, [stack_id, timeout]}})
-      reason -> {:error, reason}
+    with :ok <- Borrowed.check(store, "a flush") do
+      case Writes.await_commit(store, Native.last(store), timeout) do
+        # Set aside: everything that SQLite takes is there.
+        outcome when outcome in [:durable, :set_aside] -> :ok
+        :timeout -> exit({:timeout, {__MODULE__, :flush_sync, [stack_id, timeout]}})
+        reason -> {:error, reason}
+      end
     end
   end
 
+  def flush_sync(stack_id, timeout), do: Arguments.refuse!(stack_id: stack_id, timeout: timeout)
+
   @doc "Stops committing in the background, until `resume_flush/1` or a `flush_sync/2`."
   @spec pause_flush(stack_id()) :: :ok
-  def pause_flush(stack_id), do: Native.pause(Stores.fetch!(stack_id, :pause_flush), true)
+  def pause_flush(stack_id), do: Native.pause(store!(stack_id, :pause_flush), true)
 
   @doc "Commits in the background again, unless the store is `manual_flush_only`."
   @spec resume_flush(stack_id()) :: :ok
   def resume_flush(stack_id) do
-    store = Stores.fetch!(stack_id, :resume_flush)
-    {_store, options} = Stores.get(stack_id)
-    Native.pause(store, options.manual_flush_only)
+    # The store first: without one it raises.
+    store = store!(stack_id, :resume_flush)
+    Native.pause(store, match?({_, %{manual_flush_only: true}, _}, Stores.get(stack_id)))
   end
 
   # --- lookups
@@ -87,7 +104,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc "The shape of a handle whose add is buffered."
   @spec lookup_shape(stack_id(), handle()) :: {:ok, Shapes.shape()} | :not_found
   def lookup_shape(stack_id, handle) do
-    case stack_id |> Stores.fetch!(:lookup_shape) |> Native.pending_body(handle) do
+    case look(stack_id, :lookup_shape, handle, &Native.pending_body/2) do
       {:ok, body} -> with :error <- Shapes.parse(body), do: :not_found
       _ -> :not_found
     end
@@ -96,18 +113,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc "The handle of a shape whose add is buffered, by its comparable term."
   @spec lookup_handle(stack_id(), term()) :: {:ok, handle()} | :not_found
   def lookup_handle(stack_id, comparable) do
-    store = Stores.fetch!(stack_id, :lookup_handle)
-
-    case Native.pending_handle(store, Shapes.serialise(comparable)) do
+    case Native.pending_handle(store!(stack_id, :lookup_handle), Shapes.serialise(comparable)) do
       {:ok, handle} -> {:ok, handle}
       _ -> :not_found
     end
   end
 
-  @doc "Whether the handle's removal is buffered, and no shape has it again. Looks at each."
+  @doc "Whether the handle's removal is buffered, and no shape has it again."
   @spec is_tombstoned?(stack_id(), handle()) :: boolean()
   def is_tombstoned?(stack_id, handle) do
-    handle in readable!(stack_id, :is_tombstoned?, &Native.pending_removals/1)
+    look(stack_id, :is_tombstoned?, handle, &Native.pending_change/2) == :remove
   end
 
   @doc """
@@ -116,27 +131,41 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   """
   @spec has_handle?(stack_id(), handle()) :: boolean() | :unknown
   def has_handle?(stack_id, handle) do
-    store = Stores.fetch!(stack_id, :has_handle?)
-
-    case Native.pending_body(store, handle) do
-      {:ok, _} -> true
-      _ -> if is_tombstoned?(stack_id, handle), do: false, else: :unknown
+    case look(stack_id, :has_handle?, handle, &Native.pending_change/2) do
+      :add -> true
+      :remove -> false
+      :unknown -> :unknown
     end
   end
 
+  defp look(stack_id, action, handle, look) when is_binary(stack_id) and is_binary(handle) do
+    case look.(Stores.fetch!(stack_id, action), handle) do
+      unreadable when unreadable in [:closed, :opening, :poisoned] ->
+        raise ShapeDb.Error, action: action, error: Stores.not_running(stack_id)
+
+      found ->
+        found
+    end
+  end
+
+  defp look(stack_id, _action, handle, _look),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle)
+
   @doc "Operations not yet in SQLite; both halves of an add that was removed again count."
   @spec pending_operations_count(stack_id()) :: non_neg_integer()
-  def pending_operations_count(stack_id) do
+  def pending_operations_count(stack_id) when is_binary(stack_id) do
     case Stores.fetch(stack_id) do
       {:ok, store} -> Native.pending_ops(store)
       {:error, _not_running} -> 0
     end
   end
 
+  def pending_operations_count(stack_id), do: Arguments.refuse!(stack_id: stack_id)
+
   @doc "Buffered adds less buffered removes."
   @spec pending_count_diff(stack_id()) :: integer()
   def pending_count_diff(stack_id) do
-    stack_id |> Stores.fetch!(:pending_count_diff) |> Native.pending_count_diff()
+    stack_id |> store!(:pending_count_diff) |> Native.pending_count_diff()
   end
 
   @doc "The shapes whose adds are buffered, sorted by handle."
@@ -151,7 +180,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
 
   @doc "The handles whose adds are buffered and that read one of the relations, sorted."
   @spec handles_for_relations(stack_id(), [relation()]) :: [handle()]
-  def handles_for_relations(stack_id, relations) do
+  def handles_for_relations(stack_id, relations) when is_list(relations) do
     wanted = MapSet.new(Shapes.oids_of(relations))
 
     handles =
@@ -162,6 +191,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
     Enum.sort(handles)
   end
 
+  def handles_for_relations(stack_id, relations),
+    do: Arguments.refuse!(stack_id: stack_id, relations: relations)
+
   @doc "The handles whose removal is buffered, and that no shape has again."
   @spec tombstoned_handles(stack_id()) :: MapSet.t(handle())
   def tombstoned_handles(stack_id) do
@@ -171,11 +203,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   defp pending_shapes(stack_id, action), do: readable!(stack_id, action, &Native.pending_shapes/1)
 
   defp readable!(stack_id, action, read) do
-    case read.(Stores.fetch!(stack_id, action)) do
+    case read.(store!(stack_id, action)) do
       list when is_list(list) -> list
       _ -> raise ShapeDb.Error, action: action, error: Stores.not_running(stack_id)
     end
   end
+
+  defp store!(stack_id, action) when is_binary(stack_id), do: Stores.fetch!(stack_id, action)
+  defp store!(stack_id, _action), do: Arguments.refuse!(stack_id: stack_id)
 
   # --- changes
 
@@ -186,9 +221,20 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @spec add_shape(stack_id(), handle(), Shapes.shape(), term(), non_neg_integer(), [relation()]) ::
           :ok | {:error, term()}
   def add_shape(stack_id, handle, shape, comparable, hash, relations)
-      when is_binary(handle) and is_shape(shape) do
+      when is_binary(stack_id) and is_binary(handle) and is_shape(shape) and
+             hash in 0..0xFFFFFFFF and is_list(relations) do
     oids = Shapes.oids_of(relations)
     add(stack_id, handle, shape, {Shapes.serialise(comparable), hash}, oids, [])
+  end
+
+  def add_shape(stack_id, handle, shape, _comparable, hash, relations) do
+    Arguments.refuse!(
+      stack_id: stack_id,
+      handle: handle,
+      shape: shape,
+      hash: hash,
+      relations: relations
+    )
   end
 
   @doc false
@@ -197,8 +243,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
     body = Shapes.body(shape)
     log = Writes.log?()
 
+    # On a dirty scheduler what is long to hash and to copy.
+    native =
+      if byte_size(comparable) + byte_size(body) > @large or length(oids) > @many_oids,
+        do: &Native.add_large/9,
+        else: &Native.add/9
+
     Writes.run(stack_id, byte_size(body), opts, fn store, ticket ->
-      Native.add(store, handle, comparable, hash, oids, body, ticket, log)
+      add = &native.(store, handle, comparable, hash, oids, body, &1, ticket, log)
+
+      with {:error, :suspicious} <- add.(false),
+           :ok <- Storable.check(shape, comparable) do
+        add.(true)
+      end
     end)
   end
 
@@ -207,13 +264,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   same: it counts as pending, and is warned of when its turn comes.
   """
   @spec remove_shape(stack_id(), handle()) :: :ok | {:error, term()}
-  def remove_shape(stack_id, handle) when is_binary(handle) do
+  def remove_shape(stack_id, handle) do
     known_or_noted(stack_id, handle, :remove, &Native.remove(&1, handle, &2, &3))
   end
 
   @doc "Buffers the start of a snapshot; of an unknown shape as `remove_shape/2`."
   @spec queue_snapshot_started(stack_id(), handle()) :: :ok | {:error, term()}
-  def queue_snapshot_started(stack_id, handle) when is_binary(handle) do
+  def queue_snapshot_started(stack_id, handle) do
     known_or_noted(
       stack_id,
       handle,
@@ -224,7 +281,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
 
   @doc "Buffers the end of a snapshot; of an unknown shape as `remove_shape/2`."
   @spec queue_snapshot_complete(stack_id(), handle()) :: :ok | {:error, term()}
-  def queue_snapshot_complete(stack_id, handle) when is_binary(handle) do
+  def queue_snapshot_complete(stack_id, handle) do
     known_or_noted(
       stack_id,
       handle,
@@ -233,7 +290,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
     )
   end
 
-  defp known_or_noted(stack_id, handle, operation, change) do
+  defp known_or_noted(stack_id, handle, operation, change)
+       when is_binary(stack_id) and is_binary(handle) do
     log = Writes.log?()
 
     Writes.run(stack_id, 0, [], fn store, ticket ->
@@ -242,6 +300,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
       end
     end)
   end
+
+  defp known_or_noted(stack_id, handle, _operation, _change),
+    do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
   @doc "Forgets every shape, buffered or not, and waits until SQLite has none."
   @spec clear(stack_id()) :: :ok | {:error, term()}

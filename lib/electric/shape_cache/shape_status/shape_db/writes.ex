@@ -3,10 +3,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
   # How a change is made: tried at once, after a wait for room or for the store to
   # become the writer when it must, and acknowledged as the durability asks.
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Borrowed
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Waits
 
   # How long becoming the writer may take: it reads all that another one wrote.
   @promote_timeout 60_000
@@ -30,9 +33,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
     durability = durability!(opts)
 
     case Stores.get(stack_id) do
-      {store, options} ->
-        with {:ok, seq} <- attempt(store, options, bytes, try, nil) do
-          acknowledge(store, stack_id, seq, durability || options.durability)
+      {store, options, _about} ->
+        durability = durability || options.durability
+
+        with :ok <- may_wait(store, durability),
+             {:ok, seq} <- attempt(store, options, bytes, try, nil) do
+          acknowledge(store, stack_id, seq, durability)
         end
 
       nil ->
@@ -40,16 +46,21 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
     end
   end
 
+  # Before anything is done. The others wait for a time at most.
+  defp may_wait(store, :sync), do: Borrowed.check(store, "a change that is to be durable")
+  defp may_wait(_store, _durability), do: :ok
+
   @doc "Whether commits are to be told by name: `Logger` is at debug."
   @spec log?() :: boolean()
   def log?, do: :logger.allow(:debug, __MODULE__)
 
   # An ill-typed argument is the caller's mistake, not an outcome.
   defp durability!([]), do: nil
+  # `nil` is the stack's own.
   defp durability!(durability: mode), do: checked!(Options.check(:durability, mode), mode)
 
   defp durability!(other) do
-    raise ArgumentError, "the one option is :durability, not #{inspect(other)}"
+    raise ArgumentError, "the one option is :durability, not #{Arguments.shown(other)}"
   end
 
   defp checked!(:ok, mode), do: mode
@@ -74,33 +85,39 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
   defp wait_for_room(store, options, bytes, try) do
     ref = make_ref()
 
-    case Native.wait_for_room(store, bytes, ref) do
-      :room ->
-        attempt(store, options, bytes, try, nil)
+    with :ok <- Borrowed.check(store, "room in the full queue") do
+      case Native.wait_for_room(store, bytes, ref) do
+        :room -> attempt(store, options, bytes, try, nil)
+        {:wait, ticket} -> await_room(store, options, bytes, try, {ref, ticket})
+      end
+    end
+  end
 
-      {:wait, ticket} ->
-        receive do
-          {^ref, :room} ->
-            result = attempt(store, options, bytes, try, ticket)
-            # A change that was refused did not use it: it goes to the next.
-            Native.give_up(ticket)
-            result
-        after
-          options.pending_timeout -> give_up(ticket, ref)
-        end
+  defp await_room(store, options, bytes, try, {ref, ticket}) do
+    case Waits.await(ref, options.pending_timeout, fn -> Native.give_up(ticket) end) do
+      {:ok, :room} ->
+        result = attempt(store, options, bytes, try, ticket)
+        # A change that was refused did not use it: it goes to the next.
+        Native.give_up(ticket)
+        result
+
+      :timeout ->
+        {:error, :overloaded}
     end
   end
 
   @doc "Makes the store the writer of its file, with all that another one wrote."
-  @spec promote(Native.store()) :: :ok | {:error, term()}
-  def promote(store) do
+  @spec promote(Native.store(), timeout()) :: :ok | {:error, term()}
+  def promote(store, timeout \\ @promote_timeout) do
     ref = make_ref()
-    :ok = Native.promote(store, ref)
 
-    receive do
-      {^ref, result} -> result
-    after
-      @promote_timeout -> {:error, :timeout}
+    with :ok <- Borrowed.check(store, "becoming the writer of the file") do
+      owed = Native.promote(store, ref)
+
+      case Waits.await(ref, timeout, fn -> Native.take_back(owed) end) do
+        {:ok, result} -> result
+        :timeout -> {:error, :timeout}
+      end
     end
   end
 
@@ -141,27 +158,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
 
     case Native.wait(store, seq, ref) do
       {:wait, wait} ->
-        receive do
-          {^ref, outcome} -> outcome
-        after
-          timeout -> if Native.cancel_wait(store, wait), do: :timeout, else: on_its_way(ref)
-        end
+        with {:ok, outcome} <-
+               Waits.await(ref, timeout, fn -> Native.cancel_wait(store, wait) end),
+             do: outcome
 
       outcome ->
         outcome
     end
-  end
-
-  defp on_its_way(ref) do
-    receive do
-      {^ref, answer} -> answer
-    end
-  end
-
-  # The message of a turn that came just now would stay in the mailbox: when it
-  # is on its way it is waited for.
-  defp give_up(ticket, ref) do
-    if not Native.give_up(ticket), do: on_its_way(ref)
-    {:error, :overloaded}
   end
 end

@@ -59,19 +59,26 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Copies do
   def wrong(path, opts) do
     if Rows.host?() do
       Rows.with_reader(path, opts, fn reader ->
-        with {:ok, wrong, _unreadable} <- Rows.reduce(reader, [], &wrong_row/2), do: {:ok, wrong}
+        with {:ok, {wrong, right}, _unreadable} <- Rows.reduce(reader, {[], 0}, &judge/2) do
+          # When it takes none, something is wrong with the module, and not with the shapes.
+          if wrong != [] and right == 0 do
+            {:error, "the host's module takes none of the #{length(wrong)} shapes for one"}
+          else
+            {:ok, wrong}
+          end
+        end
       end)
     else
       {:ok, []}
     end
   end
 
-  defp wrong_row(%{condition: condition} = row, wrong)
+  defp judge(%{condition: condition} = row, {wrong, right})
        when condition in [:sound, :unverified] do
-    if Rows.verdict(row) == :ok, do: wrong, else: [row.id | wrong]
+    if Rows.verdict(row) == :ok, do: {wrong, right + 1}, else: {[row.id | wrong], right}
   end
 
-  defp wrong_row(_row, wrong), do: wrong
+  defp judge(_row, judged), do: judged
 
   defp not_running(stack_id) do
     if stack_id in Target.stack_ids(),

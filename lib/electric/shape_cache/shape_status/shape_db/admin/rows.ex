@@ -53,7 +53,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Rows do
   @spec verdict(map()) :: :ok | String.t()
   def verdict(row) do
     with {:ok, shape} <- Shapes.parse(row.body),
-         true <- Shapes.verify({row.body, row.digest, row.hash}) != nil || "of another shape",
+         true <- Shapes.verified?({row.body, row.digest, row.hash}) || "of another shape",
          true <- Enum.sort(Enum.uniq(Shapes.oids(shape))) == row.oids || "of other tables" do
       :ok
     else

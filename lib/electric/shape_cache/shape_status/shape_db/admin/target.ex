@@ -28,18 +28,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Target do
   @spec find(String.t()) :: {:ok, t()} | {:error, String.t()}
   def find(target) when is_binary(target) and target != "" do
     case Stores.get(target) do
-      {store, options} -> of_stack(target, store, options)
+      {store, options, about} -> {:ok, of_stack(target, store, options, about.path)}
       nil -> of_path(target)
     end
   end
 
   def find(other), do: {:error, "a target is a stack's id or a path, not #{inspect(other)}"}
 
-  defp of_stack(stack_id, store, options) do
-    with {:ok, path} <- Files.database(options) do
-      path = if path == ":memory:", do: nil, else: path
-      {:ok, %__MODULE__{path: path, stack_id: stack_id, store: store, options: options}}
-    end
+  defp of_stack(stack_id, store, options, path) do
+    path = if path == ":memory:", do: nil, else: path
+    %__MODULE__{path: path, stack_id: stack_id, store: store, options: options}
   end
 
   defp of_path(target) do

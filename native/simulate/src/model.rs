@@ -1,0 +1,402 @@
+//! What must hold.
+//!
+//! A store that becomes the writer begins a *reign*. What it found in the file is the
+//! reign's start, and every change it takes is noted with its number. From that follows
+//! what the file may hold: the start, and the changes up to some number that is neither
+//! below the highest that was acknowledged as durable nor above the last one.
+//!
+//! What is not held against a store, and until when:
+//!
+//! | after | a start may find | until |
+//! |---|---|---|
+//! | a loss of power at `NORMAL`, with a log | what the file was at any earlier commit | that start |
+//! | one at `OFF`, or at `NORMAL` in exclusive mode | anything; bodies may be gone, and none is another's | the file is moved aside or written anew |
+//! | the file was deleted, or another put there | what is there | a writer wrote it anew or committed what it took later, or the next start |
+//! | bytes changed or cut, the log or its memory removed, a copy put back | as above, and bodies may be gone | the file is moved aside or written anew |
+//! | any of these while two writers have files of their own in mind, or while those who live cannot be seen (lock files removed) | as above | there is one of them |
+//!
+//! A shape whose removal was acknowledged need not be there even if the removal is not: its
+//! add is left out of the batch. A writer that another has replaced need not have bodies
+//! that the other removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use crate::reign::{Change, Reign};
+use crate::{
+    failure::{Class, Failure},
+    reign::Done,
+};
+
+/// A shape that somebody added, in order of adding.
+pub type ShapeId = usize;
+
+/// A shape of a file that was damaged, which nobody added.
+pub const STRANGER: ShapeId = usize::MAX;
+
+/// What was added.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Its name.
+    pub handle: String,
+    /// Its identity.
+    pub digest: [u8; 32],
+    /// Its body, if it is known.
+    pub body: Option<Vec<u8>>,
+    /// Where its store put it.
+    pub row: u64,
+}
+
+/// A shape as a store has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// Which.
+    pub shape: ShapeId,
+    /// How far its snapshot has come.
+    pub snapshot: u8,
+}
+
+/// All that a store has.
+pub type View = BTreeMap<String, Held>;
+
+/// What a start may find.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Trust {
+    /// What the rules say.
+    Sound,
+    /// The power was lost where commits are not synced, and writes keep their order.
+    Rolled,
+    /// The file was replaced or damaged.
+    Wild,
+}
+
+/// What must hold.
+#[derive(Debug)]
+pub struct Model {
+    /// All that were added.
+    pub shapes: Vec<Shape>,
+    reigns: Vec<Reign>,
+    /// The reign whose file is the one there is.
+    heir: usize,
+    trust: Trust,
+    /// Whether the file may be damaged where nobody has looked yet.
+    damaged: bool,
+    /// Whether it was ever anything but sound.
+    ever_shaken: bool,
+    /// Whether somebody removed the lock files from under those who live, so that who comes
+    /// does not see them.
+    unseen: bool,
+    /// How often somebody replaced or damaged the file.
+    tampers: u64,
+    /// Numbers up to this are not known to be of after the last replacement, by store.
+    seen_at_tamper: BTreeMap<usize, u64>,
+    rows: BTreeMap<u64, ShapeId>,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            shapes: Vec::new(),
+            reigns: Vec::new(),
+            heir: 0,
+            trust: Trust::Sound,
+            damaged: false,
+            ever_shaken: false,
+            unseen: false,
+            tampers: 0,
+            seen_at_tamper: BTreeMap::new(),
+            rows: BTreeMap::new(),
+        }
+    }
+}
+
+impl Model {
+    /// How often somebody replaced or damaged the file.
+    pub fn tampers(&self) -> u64 {
+        self.tampers
+    }
+
+    /// Whether the file is this reign's, as far as anybody knows.
+    pub fn is_heir(&self, reign: usize) -> bool {
+        self.heir == reign
+    }
+
+    /// How much the file is to be trusted.
+    pub fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    /// A reign.
+    pub fn reign(&self, number: usize) -> &Reign {
+        &self.reigns[number]
+    }
+
+    /// The power is lost, at this level of SQLite's.
+    pub fn power_lost(&mut self, trust: Trust) {
+        self.trust = self.trust.max(trust);
+        self.ever_shaken |= trust > Trust::Sound;
+    }
+
+    /// Somebody replaced the file, or damaged it where that may not be seen at once.
+    /// `last` are the numbers of the stores there are.
+    pub fn tampered(&mut self, damaged: bool, last: BTreeMap<usize, u64>) {
+        self.trust = Trust::Wild;
+        self.tampers += 1;
+        self.damaged |= damaged;
+        self.ever_shaken = true;
+        self.seen_at_tamper = last;
+        for reign in self.reigns.iter_mut().filter(|reign| reign.open) {
+            reign.shaken = true;
+            // What tells it of the next writer may be gone.
+            reign.handed_over = None;
+        }
+    }
+
+    /// A store became the writer, and found this. `tampers` is how often the file had been
+    /// replaced or damaged when it began to look.
+    pub fn begin(
+        &mut self,
+        store: usize,
+        epoch: i64,
+        found: View,
+        base: u64,
+        tampers: u64,
+    ) -> (usize, Vec<Failure>) {
+        let mut failures = Vec::new();
+        let before = self.reigns.get(self.heir).map_or(0, |reign| reign.epoch);
+        // Another took the file over while this one, which could not lock it, still opened it.
+        let late = !self.ever_shaken && epoch < before;
+        match self.trust {
+            _ if late => {}
+            Trust::Sound => self.check_sound(&found, &mut failures),
+            Trust::Rolled => self.check_rolled(&found, &mut failures),
+            Trust::Wild => {}
+        }
+        if !self.ever_shaken && epoch == before {
+            failures.push(Failure::new(
+                Class::Wrong,
+                "two reigns under one epoch",
+                format!("store {store} writes under epoch {epoch}, as another did"),
+            ));
+        }
+        let shaken = self.trust == Trust::Wild;
+        if !self.damaged && self.tampers == tampers {
+            self.trust = Trust::Sound;
+        }
+        self.reigns.push(Reign {
+            store,
+            epoch,
+            now: found.clone(),
+            start: found,
+            base,
+            changes: Vec::new(),
+            durable: base,
+            last: base,
+            open: true,
+            handed_over: late.then_some(base),
+            rebuilt: false,
+            shaken,
+        });
+        if !late {
+            self.heir = self.reigns.len() - 1;
+        }
+        (self.reigns.len() - 1, failures)
+    }
+
+    /// A damaged file was moved aside, and another is in its place.
+    pub fn replaced(&mut self) {
+        self.damaged = false;
+    }
+
+    fn check_sound(&mut self, found: &View, failures: &mut Vec<Failure>) {
+        let Some(reign) = self.reigns.get_mut(self.heir) else {
+            if !found.is_empty() {
+                failures.push(Failure::new(
+                    Class::Wrong,
+                    "a new file is not empty",
+                    format!("{found:?}"),
+                ));
+            }
+            return;
+        };
+        let (from, to) = (reign.durable, reign.last);
+        let mut handles: BTreeSet<&String> = reign.handles();
+        handles.extend(found.keys());
+        let mut amiss = false;
+        for handle in handles {
+            let (allowed, there) = (reign.allowed(handle, from, to), found.get(handle).copied());
+            if allowed.contains(&there) {
+                continue;
+            }
+            amiss = true;
+            let class = if there.is_none() { Class::Lost } else { Class::Wrong };
+            let what = match there {
+                None => "a durable shape is gone",
+                Some(_) => "a start finds what it should not",
+            };
+            failures.push(Failure::new(
+                class,
+                what,
+                format!("{handle}: found {there:?}, and should be one of {allowed:?} (numbers {from} to {to} of store {})", reign.store),
+            ));
+        }
+        let states = reign.states(from, to);
+        let matches = |(_, state): &&(u64, View)| {
+            // The add of what was removed by the time of its commit is left out.
+            let left_out = |(handle, held): (&String, &Held)| {
+                !found.contains_key(handle)
+                    && reign.now.get(handle).map(|now| now.shape) != Some(held.shape)
+            };
+            found.iter().all(|(handle, held)| state.get(handle) == Some(held))
+                && state.iter().all(|it| found.contains_key(it.0) || left_out(it))
+        };
+        let matching = states.iter().filter(matches).map(|(at, _)| *at).max();
+        if reign.rebuilt {
+            reign.handed_over = None;
+        } else if let Some(at) = matching {
+            reign.handed_over = Some(at);
+        } else if !amiss && reign.changes.iter().all(|done| done.first == done.last) {
+            failures.push(Failure::new(
+                Class::Wrong,
+                "what a start finds is no first part of the changes",
+                format!("found {found:?} of {:?}", reign.changes),
+            ));
+        }
+    }
+
+    fn check_rolled(&self, found: &View, failures: &mut Vec<Failure>) {
+        let possible = found.is_empty()
+            || self.reigns.iter().any(|reign| {
+                reign.rebuilt
+                    || reign.shaken
+                    || reign.states(reign.base, reign.last).iter().any(|(_, state)| state == found)
+            });
+        if !possible {
+            failures.push(Failure::new(
+                Class::Wrong,
+                "after a loss of power the file is in no state it was ever in",
+                format!("found {found:?}"),
+            ));
+        }
+    }
+
+    /// The writer took a change.
+    pub fn change(&mut self, reign: usize, numbers: (u64, u64), change: Change) {
+        let reign = &mut self.reigns[reign];
+        change.apply(&mut reign.now);
+        reign.changes.push(Done { first: numbers.0, last: numbers.1, change });
+        reign.last = reign.last.max(numbers.1);
+    }
+
+    /// The writer says that a shape is lost.
+    pub fn lost(&mut self, reign: usize, handle: &str) -> Option<Failure> {
+        let shaken = self.reigns[reign].shaken;
+        // It counts from now on, whatever is still queued.
+        let at = self.reigns[reign].durable;
+        let known = self.reigns[reign].now.contains_key(handle);
+        self.change(reign, (at, at), Change::Lost { handle: handle.into() });
+        // The file is no first part of the changes any more.
+        self.reigns[reign].rebuilt = true;
+        (!shaken && known).then(|| {
+            let text = format!("store {} says that {handle} is lost", self.reigns[reign].store);
+            Failure::new(Class::Lost, "a shape is lost though nothing was damaged", text)
+        })
+    }
+
+    /// The writer wrote the file anew from memory.
+    /// `tampers` is how often it had been tampered with when that began.
+    pub fn rebuilt(&mut self, reign: usize, tampers: u64) {
+        self.reigns[reign].rebuilt = true;
+        // Whoever began another in the meantime has none any more.
+        self.heir = reign;
+        self.reigns[reign].handed_over = None;
+        // What was done to the file meanwhile may have been done to the new one.
+        if self.tampers == tampers {
+            self.damaged = false;
+            if !self.is_contested(reign) {
+                self.trust = Trust::Sound;
+            }
+        }
+    }
+
+    /// Whether those who live cannot be seen by who comes.
+    pub fn set_unseen(&mut self, unseen: bool) {
+        self.unseen = unseen;
+    }
+
+    /// Whether another has a file of its own in mind, and may put it there at any time: only
+    /// after somebody took its file away from under it.
+    fn is_contested(&self, reign: usize) -> bool {
+        if self.unseen {
+            return true;
+        }
+        let mut others = self.reigns.iter().enumerate().filter(|(other, _)| *other != reign);
+        others.any(|(_, other)| other.open && other.shaken)
+    }
+
+    /// This number turned out to be durable.
+    pub fn durable(&mut self, reign: usize, number: u64) -> Option<Failure> {
+        let latest = reign == self.heir && !self.is_contested(reign);
+        let tampered = self.seen_at_tamper.get(&self.reigns[reign].store).copied();
+        let it = &mut self.reigns[reign];
+        it.durable = it.durable.max(number);
+        if latest
+            && !self.damaged
+            && self.trust == Trust::Wild
+            && tampered.is_some_and(|at| number > at)
+        {
+            // Its batch looked at the file after that happened.
+            self.trust = Trust::Sound;
+        }
+        if let Some(at) = it.handed_over
+            && number > at
+        {
+            it.handed_over = None;
+            let text = format!(
+                "store {} says that {number} is durable, and the next writer found {at} at most",
+                it.store
+            );
+            return Some(Failure::new(
+                Class::Wrong,
+                "a commit after the next writer's start",
+                text,
+            ));
+        }
+        let added = it.changes.iter().find_map(|done| match done.change {
+            Change::Add { shape, .. } if done.first == number => Some(shape),
+            _ => None,
+        })?;
+        let row = self.shapes[added].row;
+        let there = self.rows.insert(row, added)?;
+        (!self.ever_shaken).then(|| {
+            let text = format!("row {row}: {:?} and {:?}", self.shapes[there], self.shapes[added]);
+            Failure::new(Class::Wrong, "a row id was given twice", text)
+        })
+    }
+
+    /// The store has given numbers up to this.
+    pub fn reaches(&mut self, reign: usize, number: u64) {
+        let reign = &mut self.reigns[reign];
+        reign.last = reign.last.max(number);
+    }
+
+    /// Nothing more of a reign will be committed.
+    pub fn end(&mut self, reign: usize) {
+        self.reigns[reign].open = false;
+    }
+
+    /// The shape of this name, identity and row: the one that a reign has, if it may be.
+    pub fn identify(
+        &self,
+        reign: Option<usize>,
+        handle: &str,
+        digest: &[u8; 32],
+        row: u64,
+    ) -> Option<ShapeId> {
+        let is =
+            |shape: &Shape| shape.handle == handle && shape.digest == *digest && shape.row == row;
+        let held = reign.and_then(|reign| self.reigns[reign].now.get(handle));
+        let held =
+            held.map(|held| held.shape).filter(|held| self.shapes.get(*held).is_some_and(is));
+        held.or_else(|| self.shapes.iter().rposition(is))
+    }
+}

@@ -1,0 +1,266 @@
+//! Bodies, lists and connections.
+
+use rusqlite::Connection;
+use shape_store::{Body, Found, Store};
+
+use crate::{
+    action::Kind,
+    chance::Chance,
+    failure::{Class, Failure},
+    model::Shape,
+    promise::{Awaited, Teller},
+    world::World,
+};
+
+impl World {
+    /// Asks for what may be on the disk.
+    pub(crate) fn perform_read(&self, kind: Kind, number: usize, chance: &mut Chance) {
+        match kind {
+            Kind::Body | Kind::AskBodies => self.ask_body(number, kind == Kind::AskBodies, chance),
+            Kind::List => self.list(number),
+            Kind::AskReader => self.ask_connection(number, false),
+            Kind::AskWriter => self.ask_connection(number, true),
+            Kind::UseLease => self.use_lease(number, chance),
+            Kind::DropLease => self.drop_lease(number, chance),
+            _ => {}
+        }
+    }
+
+    /// What the shape of a name is now, as far as that is known.
+    fn shape_of(&self, number: usize, handle: &str) -> Option<usize> {
+        let reign = self.of(number, |instance| instance.reign)?;
+        self.model.borrow().reign(reign).view().get(handle).map(|held| held.shape)
+    }
+
+    fn ask_body(&self, number: usize, ask: bool, chance: &mut Chance) {
+        let places = self.call(number, Store::places).unwrap_or_default();
+        if places.is_empty() {
+            return;
+        }
+        let place = chance.pick(&places);
+        let handle = String::from_utf8_lossy(&place.handle).into_owned();
+        let shape = self.shape_of(number, &handle);
+        let found = self.call(number, |store| {
+            let found = store.body(handle.as_bytes());
+            if let Some(Found::Warm(body)) = &found {
+                self.check_body(number, &handle, shape, Some(unpacked(store, body)));
+            }
+            (found, store.is_exclusive())
+        });
+        let Some((Some(Found::Cold(cold)), exclusive)) = found else { return };
+        self.count("cold bodies");
+        if ask || exclusive {
+            let promise = self.promise(number, Awaited::Bodies(vec![(handle.clone(), shape)]));
+            let teller = Teller(promise);
+            let notify = Box::new(move |bodies| {
+                teller.tell(|world, promise| world.told_bodies(promise, bodies));
+            });
+            if self.call(number, |store| store.ask_bodies(vec![cold], notify)).is_none() {
+                self.promises.borrow_mut()[promise].void = true;
+            }
+            return;
+        }
+        let read = self.call(number, |store| {
+            store.read_body(&cold).map(|body| body.map(|body| unpacked(store, &body)))
+        });
+        match read {
+            Some(Ok(body)) => self.check_body(number, &handle, shape, body),
+            Some(Err(error)) => {
+                self.count("failed reads");
+                self.say(|| format!("the body of {handle} is not to be had: {error}"));
+            }
+            None => {}
+        }
+    }
+
+    /// Bodies were asked for, and are here.
+    pub(crate) fn told_bodies(
+        &self,
+        promise: usize,
+        bodies: Result<Vec<Option<Body>>, shape_store::ReadError>,
+    ) {
+        let (store, awaited) = {
+            let mut promises = self.promises.borrow_mut();
+            let it = &mut promises[promise];
+            it.told += 1;
+            (it.store, it.awaited.clone())
+        };
+        let (handle, process) = self.of(store, |it| (it.store.clone(), it.process));
+        let (Some(handle), true) = (handle, self.platform.is_alive(process)) else { return };
+        if let (Awaited::Bodies(asked), Ok(bodies)) = (awaited, bodies) {
+            for ((name, shape), body) in asked.iter().zip(bodies) {
+                let body = body.map(|body| unpacked(&handle, &body));
+                self.check_body(store, name, *shape, body);
+            }
+        }
+        self.platform.within(process, || drop(handle));
+    }
+
+    /// Whether a body is of the shape that had the name when it was asked for.
+    fn check_body(&self, number: usize, handle: &str, shape: Option<usize>, body: Option<Vec<u8>>) {
+        let text = |body: &[u8]| String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
+        let model = self.model.borrow();
+        let failure = match (&body, shape.and_then(|shape| model.shapes.get(shape))) {
+            (Some(body), Some(Shape { body: Some(expected), .. })) if expected != body => {
+                Some(Failure::new(
+                    Class::Wrong,
+                    "a body is another's",
+                    format!(
+                        "store {number}: {handle} has {:?} and should have {:?}",
+                        text(body),
+                        text(expected)
+                    ),
+                ))
+            }
+            // Of a follower it is not known which: one of those of that name.
+            (Some(body), None)
+                if !model.shapes.iter().any(|it| {
+                    it.handle == handle && it.body.as_ref().is_none_or(|its| its == body)
+                }) && crate::foreign::body(handle).as_ref() != Some(body) =>
+            {
+                Some(Failure::new(
+                    Class::Wrong,
+                    "a body is of nobody of that name",
+                    format!("store {number}: {handle} has {:?}", text(body)),
+                ))
+            }
+            _ => None,
+        };
+        drop(model);
+        if let Some(failure) = failure {
+            self.fail(failure);
+        }
+        let reign = self.of(number, |instance| instance.reign);
+        if let (None, Some(shape), Some(reign)) = (body, shape, reign) {
+            let model = self.model.borrow();
+            // Another may have taken the writing over, and removed it.
+            let heir = model.is_heir(reign);
+            let reign = model.reign(reign);
+            let there = reign.view().get(handle).is_some_and(|held| held.shape == shape);
+            let failure = (there && heir && !reign.shaken).then(|| {
+                Failure::new(
+                    Class::Lost,
+                    "a body is gone though nothing was damaged",
+                    format!("store {number}: {handle}, shape {shape}"),
+                )
+            });
+            drop(model);
+            failure.into_iter().for_each(|failure| self.fail(failure));
+        }
+    }
+
+    fn list(&self, number: usize) {
+        let listed = self.call(number, |store| {
+            if store.is_exclusive() {
+                return None;
+            }
+            let places = store.places();
+            let mut all = Vec::new();
+            let read = store.read_places(&places, |place, body| {
+                all.push((place.handle.to_vec(), body.map(<[u8]>::to_vec)));
+                true
+            });
+            Some(read.map(|()| all))
+        });
+        if let Some(Some(Ok(all))) = listed {
+            self.count("lists");
+            for (handle, body) in all {
+                if body.is_some() {
+                    self.check_body(number, &String::from_utf8_lossy(&handle), None, body);
+                }
+            }
+        }
+    }
+
+    fn ask_connection(&self, number: usize, writer: bool) {
+        let awaited = if writer { Awaited::Writer } else { Awaited::Reader };
+        self.say(|| format!("store {number} is asked for its {awaited:?}"));
+        let promise = self.promise(number, awaited);
+        let teller = Teller(promise);
+        let notify = Box::new(move |granted| {
+            // Dropped within the process, if nobody is there to be told.
+            teller.tell(|world, promise| world.told_granted(promise, granted));
+        });
+        let asked = self.call(number, |store| match writer {
+            true => store.ask_writer(notify),
+            false => store.ask_reader(notify),
+        });
+        if asked.is_none() {
+            self.promises.borrow_mut()[promise].void = true;
+        }
+    }
+
+    fn use_lease(&self, number: usize, chance: &mut Chance) {
+        let lease = self.of(number, |instance| instance.leases.pop());
+        let Some(lease) = lease else { return };
+        self.count("leases used");
+        let way = chance.below(5);
+        let used = self.call(number, |_| lease.with(|conn| run(conn, way)));
+        self.say(|| format!("a lease of store {number} in way {way}: {used:?}"));
+        // Somebody may have taken the writing from it, so that it is not used any more.
+        let process = self.of(number, |instance| instance.process);
+        match self.platform.is_alive(process) {
+            true => self.of(number, |instance| instance.leases.push(lease)),
+            false => self.platform.within(process, || drop(lease)),
+        }
+    }
+
+    fn drop_lease(&self, number: usize, chance: &mut Chance) {
+        let (lease, process) = self.of(number, |instance| {
+            let lease = (!instance.leases.is_empty())
+                .then(|| instance.leases.remove(chance.below(instance.leases.len())));
+            (lease, instance.process)
+        });
+        self.platform.within(process, || drop(lease));
+    }
+
+    /// The bodies of all that a store has, one after the other, which are to be had if the
+    /// file is `sound`.
+    pub(crate) fn read_everything(&self, number: usize, sound: bool) {
+        let exclusive = self.call(number, Store::is_exclusive);
+        if exclusive != Some(false) {
+            return;
+        }
+        let places = self.call(number, Store::places).unwrap_or_default();
+        for place in places {
+            let handle = String::from_utf8_lossy(&place.handle).into_owned();
+            let shape = self.shape_of(number, &handle);
+            let read = self.call(number, |store| match store.body(handle.as_bytes()) {
+                None => Ok(None),
+                Some(Found::Warm(body)) => Ok(Some(unpacked(store, &body))),
+                Some(Found::Cold(cold)) => store
+                    .read_body(&cold)
+                    .map(|body| body.map(|body| unpacked(store, &body)))
+                    .map_err(|error| error.to_string()),
+            });
+            match read {
+                Some(Ok(body)) => self.check_body(number, &handle, shape, body),
+                Some(Err(error)) if sound => {
+                    self.fail(Failure::new(
+                        Class::Lost,
+                        "a body is not to be had though nothing fails",
+                        format!("store {number}: {handle}: {error}"),
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn unpacked(store: &Store, body: &Body) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    store.dictionary().unpack(body, &mut buffer).to_vec()
+}
+
+fn run(conn: &Connection, way: usize) -> rusqlite::Result<()> {
+    match way {
+        0 => conn.query_row("SELECT count(*) FROM shapes", [], |_| Ok(())),
+        1 => conn.execute_batch("BEGIN IMMEDIATE; COMMIT"),
+        2 => conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK"),
+        // Left open.
+        3 if conn.is_autocommit() => conn.execute_batch("BEGIN; SELECT count(*) FROM shapes"),
+        _ => conn
+            .execute_batch("CREATE TABLE IF NOT EXISTS scratch(x); INSERT INTO scratch VALUES (1)"),
+    }
+}

@@ -1,0 +1,327 @@
+//! A history while it goes on: processes with stores, and whoever calls them.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    rc::{Rc, Weak},
+    sync::{
+        // Relaxed: a switch that guards nothing else.
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use shape_store::{Lease, Machine, Store, Ticket};
+
+use crate::{
+    action,
+    chance::{Chance, mix},
+    config::Config,
+    failure::{Class, Failure},
+    model::Model,
+    platform::{Fault, Kind, Operation, Platform, ProcessId},
+    promise::Promise,
+};
+
+/// Where the database is.
+pub const DATABASE: &str = "/data/meta/shapes.sqlite";
+
+/// How deep others may run within each other's operations.
+const DEEPEST: usize = 3;
+
+/// More operations than any history should need.
+const MOST_OPERATIONS: u64 = 400_000;
+
+static TRACES: AtomicBool = AtomicBool::new(false);
+
+/// Has each operation on the disk in the printed history.
+pub fn trace_operations() {
+    TRACES.store(true, Relaxed);
+}
+
+thread_local! {
+    static CURRENT: RefCell<Weak<World>> = const { RefCell::new(Weak::new()) };
+}
+
+/// A store of a process.
+pub(crate) struct Instance {
+    pub(crate) process: ProcessId,
+    pub(crate) store: Option<Store>,
+    pub(crate) machine: Option<Machine>,
+    pub(crate) stepping: bool,
+    pub(crate) wake: Wake,
+    /// Whether it left what has arrived where it is: while it opens, it looks at nothing.
+    pub(crate) busy: bool,
+    /// Its last event.
+    pub(crate) ended: Option<String>,
+    pub(crate) open_failed: bool,
+    pub(crate) opened: bool,
+    /// The durable number that it closed with.
+    pub(crate) closed_at: Option<u64>,
+    pub(crate) fenced: bool,
+    /// Whether it said that it was promoted, and nobody has looked yet.
+    pub(crate) promoted: bool,
+    /// The highest number that was asked to be flushed in the end.
+    pub(crate) flushed: u64,
+    pub(crate) spins: usize,
+    /// How often the file had been tampered with when its machine began its step.
+    pub(crate) tampers: u64,
+    pub(crate) reigns: Vec<usize>,
+    pub(crate) reign: Option<usize>,
+    /// The highest number whose end is known.
+    pub(crate) probed: u64,
+    pub(crate) given_up: BTreeSet<u64>,
+    /// The highest number there is, and the highest that somebody was given.
+    pub(crate) last: u64,
+    pub(crate) taken: u64,
+    pub(crate) rows: BTreeSet<u64>,
+    pub(crate) leases: Vec<Lease>,
+    pub(crate) tickets: Vec<(usize, Ticket)>,
+    pub(crate) waits: Vec<(usize, shape_store::WaitId)>,
+    pub(crate) paused: bool,
+}
+
+/// When a machine has something to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wake {
+    Now,
+    At(Duration),
+    Mail,
+    Never,
+}
+
+/// A history while it goes on.
+pub struct World {
+    pub(crate) platform: Rc<Platform>,
+    pub(crate) config: Config,
+    pub(crate) instances: RefCell<Vec<Instance>>,
+    pub(crate) model: RefCell<Model>,
+    pub(crate) promises: RefCell<Vec<Promise>>,
+    /// Copies of the database that somebody made, with its log.
+    pub(crate) copies: RefCell<Vec<(Vec<u8>, Vec<u8>)>>,
+    /// The step that is being made, and the decisions taken at operations within it.
+    step: Cell<usize>,
+    step_seed: Cell<u64>,
+    decisions: Cell<u64>,
+    muted: BTreeSet<(usize, u64)>,
+    fired: RefCell<Vec<(usize, u64)>>,
+    depth: Cell<usize>,
+    /// Whether somebody began to replace the file and did not finish.
+    pub(crate) replacing: Cell<bool>,
+    /// Whether nothing fails and nobody runs within an operation.
+    pub(crate) calm: Cell<bool>,
+    verbose: bool,
+    log: RefCell<Vec<String>>,
+    counts: RefCell<BTreeMap<&'static str, u64>>,
+    failures: RefCell<Vec<Failure>>,
+}
+
+impl World {
+    /// A world with nobody in it.
+    pub fn new(
+        seed: u64,
+        config: Config,
+        muted: BTreeSet<(usize, u64)>,
+        verbose: bool,
+    ) -> Rc<Self> {
+        let platform = Platform::install(seed);
+        let world = Rc::new(Self {
+            platform,
+            config,
+            instances: RefCell::default(),
+            model: RefCell::default(),
+            promises: RefCell::default(),
+            copies: RefCell::default(),
+            step: Cell::new(0),
+            step_seed: Cell::new(0),
+            decisions: Cell::new(0),
+            muted,
+            fired: RefCell::default(),
+            depth: Cell::new(0),
+            replacing: Cell::new(false),
+            calm: Cell::new(false),
+            verbose,
+            log: RefCell::default(),
+            counts: RefCell::default(),
+            failures: RefCell::default(),
+        });
+        CURRENT.set(Rc::downgrade(&world));
+        let hooked = Rc::downgrade(&world);
+        world.platform.set_hook(Some(Rc::new(move |operation| hooked.upgrade()?.at(operation))));
+        world
+    }
+
+    /// This thread's.
+    pub fn current() -> Option<Rc<Self>> {
+        CURRENT.with_borrow(Weak::upgrade)
+    }
+
+    // --- what is noted
+
+    /// Notes a line of the history.
+    pub(crate) fn say(&self, line: impl FnOnce() -> String) {
+        if self.verbose {
+            let indent = "  ".repeat(self.depth.get());
+            let time = self.platform.elapsed().as_secs_f64() * 1000.0;
+            self.log.borrow_mut().push(format!("{time:>12.3} {indent}{}", line()));
+        }
+    }
+
+    /// Counts something that happened.
+    pub(crate) fn count(&self, what: &'static str) {
+        *self.counts.borrow_mut().entry(what).or_default() += 1;
+    }
+
+    /// Notes a promise that was broken.
+    pub(crate) fn fail(&self, failure: Failure) {
+        self.say(|| format!("!!! {}: {}", failure.what, failure.text));
+        if failure.is_ignored() {
+            return self.count("failures passed over");
+        }
+        self.failures.borrow_mut().push(failure);
+    }
+
+    pub(crate) fn wrong(&self, what: &'static str, text: impl Into<String>) {
+        self.fail(Failure::new(Class::Wrong, what, text));
+    }
+
+    /// What was noted, in the end.
+    pub(crate) fn take_notes(&self) -> Notes {
+        for text in self.platform.take_violations() {
+            self.wrong("a rule of the system is broken", text);
+        }
+        self.platform.take_notes().into_iter().for_each(|what| self.count(what));
+        Notes {
+            failures: self.failures.take(),
+            counts: self.counts.take(),
+            log: self.log.take(),
+            fired: self.fired.take(),
+        }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.failures.borrow().is_empty()
+    }
+
+    // --- steps, and what happens within operations
+
+    /// Makes a step of the history.
+    pub(crate) fn make_step(&self, number: usize, seed: u64) {
+        self.step.set(number);
+        self.step_seed.set(seed);
+        self.decisions.set(0);
+        let mut chance = Chance::new(seed);
+        let kind = action::Kind::draw(&mut chance, &self.config.weights);
+        self.perform(kind, &mut chance);
+        self.reap();
+        self.look_at_all();
+    }
+
+    /// What happens at an operation: others run, time passes, it fails.
+    fn at(&self, operation: &Operation<'_>) -> Option<Fault> {
+        if self.platform.operations() > MOST_OPERATIONS {
+            if !self.has_failed() {
+                self.fail(Failure::new(
+                    Class::Stuck,
+                    "operations without end",
+                    format!("{operation:?}"),
+                ));
+            }
+            return Some(Fault::Io);
+        }
+        if self.verbose && TRACES.load(Relaxed) {
+            self.say(|| {
+                format!(
+                    ". {:?} {} by process {}",
+                    operation.kind, operation.path, operation.process.0
+                )
+            });
+        }
+        if self.calm.get() {
+            return None;
+        }
+        let number = self.decisions.get();
+        self.decisions.set(number + 1);
+        let mut chance = Chance::new(mix(self.step_seed.get(), number));
+        let sleeps = operation.kind == Kind::Sleep;
+        let runs = match self.config.nested {
+            Some(_) if sleeps => chance.one_in(2),
+            Some(often) => chance.one_in(often),
+            None => sleeps && chance.one_in(8),
+        };
+        let may_fail = !sleeps && (operation.kind != Kind::Flock || self.config.lock_faults);
+        let fails = may_fail && self.config.faults.is_some_and(|often| chance.one_in(often));
+        if !(runs || fails) || self.muted.contains(&(self.step.get(), number)) {
+            return None;
+        }
+        self.fired.borrow_mut().push((self.step.get(), number));
+        if runs && self.depth.get() < DEEPEST {
+            self.say(|| {
+                format!(
+                    "during {:?} of {} by process {}:",
+                    operation.kind, operation.path, operation.process.0
+                )
+            });
+            self.depth.set(self.depth.get() + 1);
+            for _ in 0..1 + chance.below(3) {
+                let kind = action::Kind::draw_nested(&mut chance, &self.config.weights);
+                self.perform(kind, &mut chance);
+                self.reap();
+            }
+            if chance.one_in(6) {
+                self.count("stalls");
+                self.stall(operation, &mut chance);
+            }
+            self.depth.set(self.depth.get() - 1);
+        }
+        if !fails {
+            return None;
+        }
+        let fault = chance.pick(&[Fault::Io, Fault::Io, Fault::Full, Fault::Half]);
+        self.count(match (operation.kind, fault) {
+            (Kind::Read, _) => "read errors",
+            (Kind::Write, Fault::Full) => "full disks",
+            _ => "I/O errors",
+        });
+        self.say(|| {
+            format!(
+                "{fault:?} at {:?} of {} by process {}",
+                operation.kind, operation.path, operation.process.0
+            )
+        });
+        Some(fault)
+    }
+
+    /// An operation takes long: everybody else goes on.
+    fn stall(&self, operation: &Operation<'_>, chance: &mut Chance) {
+        let long = Duration::from_millis(chance.pick(&[5, 50, 300, 2000, 12_000]));
+        let until = self.platform.elapsed() + long;
+        self.say(|| format!("it stalls for {long:?}"));
+        for _ in 0..60 {
+            if self.platform.elapsed() >= until || !self.platform.is_alive(operation.process) {
+                break;
+            }
+            self.step_whoever_is_due();
+            let next = self.next_wake().filter(|at| *at > self.platform.elapsed()).unwrap_or(until);
+            self.advance_to(next.min(until));
+        }
+        self.advance_to(until);
+    }
+
+    pub(crate) fn advance_to(&self, at: Duration) {
+        self.platform.advance(at.saturating_sub(self.platform.elapsed()));
+    }
+}
+
+/// What was noted in a history.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// The promises that were broken.
+    pub failures: Vec<Failure>,
+    /// How often things happened.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// The history, if it was asked for.
+    pub log: Vec<String>,
+    /// The decisions taken within steps.
+    pub fired: Vec<(usize, u64)>,
+}
