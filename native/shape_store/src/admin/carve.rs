@@ -153,10 +153,17 @@ enum Value<'a> {
 fn narrow(id: i64, payload: &[u8]) -> Option<Row> {
     use Value::{Bytes, Null, Number};
     match record(payload)?.as_slice() {
-        [Null, Bytes(handle), Bytes(digest), Number(hash), Number(snapshot), Bytes(relations)]
-            if digest.len() == 32
-                && relations.len().is_multiple_of(4)
-                && (0..=2).contains(snapshot) =>
+        [
+            Null,
+            Bytes(handle),
+            Bytes(digest),
+            Number(hash),
+            Number(snapshot),
+            Bytes(relations),
+            ..,
+        ] if digest.len() == 32
+            && relations.len().is_multiple_of(4)
+            && (0..=2).contains(snapshot) =>
         {
             Some(Row {
                 id,
