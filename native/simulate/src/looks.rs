@@ -124,12 +124,16 @@ impl World {
 
     /// Whether a writer has what it took, no more and no less.
     pub(crate) fn look_at(&self, number: usize) {
-        let (store, process, reign, stepping) =
-            self.of(number, |it| (it.store.clone(), it.process, it.reign, it.stepping));
+        let (store, process, reign, stepping, fenced) =
+            self.of(number, |it| (it.store.clone(), it.process, it.reign, it.stepping, it.fenced));
         let (Some(store), Some(reign)) = (store, reign) else { return };
-        if self.platform.is_alive(process)
-            && matches!(store.state(), State::Active | State::Closing)
-        {
+        // One that is closing stays so when it is fenced, and is a writer no more.
+        let writes = match store.state() {
+            State::Active => true,
+            State::Closing => !fenced,
+            _ => false,
+        };
+        if self.platform.is_alive(process) && writes {
             let view = self.view_of(number, &store, false);
             let model = self.model.borrow();
             let shaken = model.reign(reign).shaken;

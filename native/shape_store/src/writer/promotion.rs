@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     connection::{keep_log_on_close, open_to_write, prepare_to_write, synchronous},
+    entry::RowId,
     event::Event,
     fault::{Fault, Passing, is_busy},
     file::{self, Label, Locks, Opened, open_labelled},
@@ -26,8 +27,9 @@ use crate::{
     state::State,
 };
 
-/// More epochs than anybody begins unseen.
+/// More epochs than anybody begins unseen, and more rows than anybody gives.
 const UNTOLD: i64 = 1 << 16;
+const UNSEEN_ROWS: RowId = 1 << 32;
 
 impl Following {
     /// Tries to become the writer, and answers those who want that when it is decided.
@@ -154,9 +156,9 @@ impl Following {
             // Nobody tells what a writer that lives may have by now.
             None => beyond + UNTOLD,
         };
-        // The writer before may have given more than was seen of it.
+        // The writer before may have written and given more than was seen of it.
         label.position.batch += 1;
-        label.position.next_row += shared.options.max_pending.ops as u64;
+        label.position.next_row += UNSEEN_ROWS;
         let conn = self.held.get().or(self.before.as_ref().and_then(Option::as_ref));
         let source = Source { conn, patient: false };
         let (replaced, opened) = put_anew(&shared, label, &source)?;
