@@ -2,6 +2,13 @@ defmodule Mix.Tasks.Compile.ShapeDbNif do
   @moduledoc """
   Builds the NIF with cargo, in release mode, into `priv/native/`.
 
+  With `config :electric_shape_db, nif: path`, or `ELECTRIC_SHAPE_DB_NIF=path` in the
+  environment, a library that was built elsewhere takes its place, and Rust is not asked
+  for, whatever is newer. It is loaded, and so checked, when the application starts.
+
+  Debug information goes to `target/release/shape_db_nif.so.debug`, for backtraces, where
+  `objcopy` is there to do that: the library has 4 MB without it, and 23 MB with it.
+
   Cargo runs only when a Rust source or manifest is newer than the library that
   was built last, so an unchanged tree compiles without Rust being asked. When
   cargo fails, its own message is what is shown and the compilation stops.
@@ -14,10 +21,49 @@ defmodule Mix.Tasks.Compile.ShapeDbNif do
 
   @impl true
   def run(args) do
-    if "--force" in args or Mix.Utils.stale?(sources(), [@library]) do
-      build()
+    cond do
+      prebuilt = prebuilt() -> take(prebuilt)
+      "--force" in args or Mix.Utils.stale?(sources(), [@library]) -> build()
+      true -> {:noop, []}
+    end
+  end
+
+  defp prebuilt do
+    case System.get_env("ELECTRIC_SHAPE_DB_NIF", "") do
+      "" -> Application.get_env(:electric_shape_db, :nif)
+      path -> path
+    end
+  end
+
+  defp take(prebuilt) do
+    path = Path.expand(prebuilt)
+
+    cond do
+      path == @library and File.regular?(path) ->
+        {:noop, []}
+
+      File.regular?(path) ->
+        if same?(path, @library), do: {:noop, []}, else: take_copy(path)
+
+      true ->
+        Mix.raise(
+          "#{prebuilt} is not there, which ELECTRIC_SHAPE_DB_NIF or " <>
+            "config :electric_shape_db, nif: names"
+        )
+    end
+  end
+
+  defp take_copy(path) do
+    install(path, @library)
+    Mix.Project.build_structure()
+    {:ok, []}
+  end
+
+  defp same?(one, other) do
+    with {:ok, %{size: size}} <- File.stat(one), {:ok, %{size: ^size}} <- File.stat(other) do
+      File.read!(one) == File.read!(other)
     else
-      {:noop, []}
+      _ -> false
     end
   end
 
@@ -45,14 +91,15 @@ defmodule Mix.Tasks.Compile.ShapeDbNif do
     cargo =
       System.find_executable("cargo") ||
         Mix.raise(
-          "cargo was not found: install Rust (https://rustup.rs) to build electric_shape_db"
+          "cargo was not found: install Rust (https://rustup.rs) to build electric_shape_db, or " <>
+            "name a library that was built elsewhere: ELECTRIC_SHAPE_DB_NIF=path"
         )
 
     args = ~w(build --release --locked --package shape_db_nif)
 
     case System.cmd(cargo, args, cd: @root, into: IO.stream(), stderr_to_stdout: true) do
       {_, 0} ->
-        install(built(), @library)
+        install(built(), @library, &split/2)
         # priv/ may be new: link it into _build so that the NIF is found.
         Mix.Project.build_structure()
         {:ok, []}
@@ -73,17 +120,42 @@ defmodule Mix.Tasks.Compile.ShapeDbNif do
   # it in place would change code under that VM. Under a name of its own until then: two
   # hosts that have the library as a dependency may be built at once.
   @doc false
-  def install(built, library) do
+  def install(built, library, make \\ &File.cp!/2) do
     File.mkdir_p!(Path.dirname(library))
     staged = "#{library}.#{System.pid()}-#{System.unique_integer([:positive])}.new"
 
     try do
-      File.cp!(built, staged)
+      make.(built, staged)
       # cargo keeps the time of an unchanged library; ours says when we last asked.
       File.touch!(staged)
       File.rename!(staged, library)
     after
       File.rm(staged)
+    end
+  end
+
+  defp split(built, to) do
+    # Not beside the library: it would be part of every release.
+    debug = Path.join([target_dir(), "release", "shape_db_nif.so.debug"])
+    staged = "#{debug}.#{System.pid()}.new"
+    link = "--add-gnu-debuglink=#{debug}"
+
+    with objcopy when objcopy != nil <- System.find_executable("objcopy"),
+         :ok <- tool(objcopy, ["--only-keep-debug", built, staged]),
+         :ok <- File.rename(staged, debug),
+         :ok <- tool(objcopy, ["--strip-unneeded", link, built, to]) do
+      :ok
+    else
+      _ ->
+        File.rm(staged)
+        File.cp!(built, to)
+    end
+  end
+
+  defp tool(program, args) do
+    case System.cmd(program, args, stderr_to_stdout: true) do
+      {_, 0} -> :ok
+      {_, _} -> :error
     end
   end
 

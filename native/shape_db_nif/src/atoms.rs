@@ -22,6 +22,10 @@ rustler::atoms! {
     line, asked, blob,
     // log
     log, warning, info, debug,
+    // progress
+    shape_db_progress,
+    // admin
+    sound, unverified, damaged, bodiless, unreadable,
     // events
     opened, open_failed, committed, commit_failed, recovered, pressure_started,
     pressure_ended, rebuilt, rebuild_failed, lost, promoted, verify,

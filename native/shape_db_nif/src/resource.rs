@@ -134,7 +134,7 @@ impl OpenOptions<'_> {
 }
 
 /// Paths are bytes, here as for the VM's own file functions.
-fn path(bytes: &[u8]) -> PathBuf {
+pub(crate) fn path(bytes: &[u8]) -> PathBuf {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
     PathBuf::from(OsStr::from_bytes(bytes))
 }
@@ -260,6 +260,17 @@ fn statistics<'a>(env: Env<'a>, store: StoreArg<'_>) -> NifResult<Term<'a>> {
         ("quarantined", s.quarantined),
         ("rebuilding", s.rebuilding),
         ("given_up", s.given_up),
+        ("commit_us", s.commit_us),
+        ("commit_ops", s.commit_ops),
+        ("role", s.role),
+        ("role_since_ms", s.role_since_ms),
+        ("found_clean", s.found_clean),
+        ("failing_since_ms", s.failing_since_ms),
+        ("failures", s.failures),
+        ("committing_since_ms", s.committing_since_ms),
+        ("waiting", s.waiting as u64),
+        ("max_pending_ops", s.max_pending_ops as u64),
+        ("max_pending_bytes", s.max_pending_bytes as u64),
     ];
     let mut map = Term::map_new(env);
     for (name, value) in pairs {

@@ -22,7 +22,9 @@
 //! | `queue.rs`, `waits.rs`, `pending.rs`, `body.rs`, `bodies.rs` | what is on its way, who waits for it, what bodies are and where |
 //! | `writer.rs`, `writer/`, `batch.rs`, `shared.rs` | the thread, its transaction, and what it shares with callers |
 //! | `database.rs`, `schema.rs`, `load.rs`, `rows.rs`, `import.rs`, `ages.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
+//! | `admin.rs`, `admin/` | what an operator does with a file |
 
+pub mod admin;
 mod ages;
 mod batch;
 mod bodies;
@@ -68,6 +70,7 @@ mod system;
 mod table;
 mod ticket;
 mod touch;
+mod trouble;
 mod waits;
 mod wake;
 mod wording;
@@ -93,6 +96,7 @@ pub use statistics::Statistics;
 pub use store::{Coldest, Found, Located, NewShape, Place, Request, Store, WeakStore};
 pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};
 pub use ticket::Ticket;
+pub use trouble::Trouble;
 pub use waits::{Outcome, WaitId, Waiting};
 pub use wording::{Worded, worded};
 pub use writer::{Machine, Next};

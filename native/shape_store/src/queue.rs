@@ -272,6 +272,11 @@ impl Queue {
         !self.in_line.is_empty()
     }
 
+    /// How many stand in line.
+    pub(crate) fn in_line(&self) -> usize {
+        self.in_line.len()
+    }
+
     /// Promises the room there is to those first in line, and gives whom to
     /// tell once the lock is released.
     #[must_use]

@@ -152,6 +152,11 @@ impl Shared {
         self.options.system.now()
     }
 
+    /// The time by the clock on the wall, in milliseconds since 1970.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        self.options.system.since_epoch().as_millis() as u64
+    }
+
     pub(crate) fn state(&self) -> State {
         State::from_number(self.state.load(Acquire))
     }
@@ -175,6 +180,7 @@ impl Shared {
                 return None;
             }
             self.state.store(state as u8, Release);
+            self.counters.role_since_ms.store(self.clock_ms(), Relaxed);
             let looked = look(&mut queue);
             match state.writable() {
                 Ok(()) => (Vec::new(), looked),

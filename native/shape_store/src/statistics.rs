@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-use crate::{queue::Seq, shared::Shared};
+use crate::{queue::Seq, shared::Shared, trouble::Present};
 
 /// What is counted as it happens.
 #[derive(Default)]
@@ -19,6 +19,16 @@ pub(crate) struct Counters {
     /// Whether another file has to take the place of the one there is, and cannot yet.
     pub(crate) rebuilding: AtomicU64,
     pub(crate) given_up: AtomicU64,
+    /// Of all batches together.
+    pub(crate) commit_us: AtomicU64,
+    pub(crate) commit_ops: AtomicU64,
+    /// When the commit began that has not ended, in milliseconds since 1970; else 0.
+    pub(crate) committing_since_ms: AtomicU64,
+    /// When the state was entered that there is, in milliseconds since 1970.
+    pub(crate) role_since_ms: AtomicU64,
+    /// Whether the file was found closed in order.
+    pub(crate) found_clean: AtomicU64,
+    pub(crate) trouble: Present,
 }
 
 /// A look at the numbers of a store.
@@ -64,11 +74,38 @@ pub struct Statistics {
     pub rebuilding: u64,
     /// Operations given up when another instance took the writing over.
     pub given_up: u64,
+    /// How long all batches took together, in microseconds.
+    pub commit_us: u64,
+    /// Operations in all batches.
+    pub commit_ops: u64,
+    /// The state as a number; see [`crate::State`].
+    pub role: u64,
+    /// When it was entered, in milliseconds since 1970.
+    pub role_since_ms: u64,
+    /// 1 when the file was found closed in order, 0 when it was not or is not known.
+    pub found_clean: u64,
+    /// Since when commits fail, or the following of a writer, in milliseconds since 1970; else
+    /// 0.
+    pub failing_since_ms: u64,
+    /// Since when a commit is under way, in milliseconds since 1970; 0 while none is.
+    pub committing_since_ms: u64,
+    /// How often that failed since.
+    pub failures: u64,
+    /// Callers that wait for room in the queue.
+    pub waiting: usize,
+    /// The bounds of the queue.
+    pub max_pending_ops: usize,
+    /// See `max_pending_ops`.
+    pub max_pending_bytes: usize,
 }
 
 impl Statistics {
     pub(crate) fn of(shared: &Shared) -> Self {
-        let load = shared.queue.lock().load();
+        let (load, waiting) = {
+            let queue = shared.queue.lock();
+            (queue.load(), queue.in_line())
+        };
+        let trouble = shared.counters.trouble.get().unwrap_or_default();
         let counters = &shared.counters;
         Self {
             connections: shared.open.load(Relaxed),
@@ -91,6 +128,17 @@ impl Statistics {
             quarantined: counters.quarantined.load(Relaxed),
             rebuilding: counters.rebuilding.load(Relaxed),
             given_up: counters.given_up.load(Relaxed),
+            commit_us: counters.commit_us.load(Relaxed),
+            commit_ops: counters.commit_ops.load(Relaxed),
+            role: shared.state() as u64,
+            role_since_ms: counters.role_since_ms.load(Relaxed),
+            found_clean: counters.found_clean.load(Relaxed),
+            failing_since_ms: trouble.since_ms,
+            committing_since_ms: counters.committing_since_ms.load(Relaxed),
+            failures: trouble.failures,
+            waiting,
+            max_pending_ops: shared.options.max_pending.ops,
+            max_pending_bytes: shared.options.max_pending.bytes,
         }
     }
 }

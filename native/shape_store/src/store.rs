@@ -134,6 +134,11 @@ impl Store {
         self.shared.command(Command::Close);
     }
 
+    /// What does not succeed at present.
+    pub fn trouble(&self) -> Option<crate::Trouble> {
+        self.shared.counters.trouble.get()
+    }
+
     /// A look at its numbers.
     pub fn statistics(&self) -> Statistics {
         Statistics::of(&self.shared)

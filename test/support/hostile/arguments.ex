@@ -69,11 +69,24 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     cancel_writer: [:store, :line],
     give_back: [:lease],
     execute: [:store, :slot, :sql],
-    query: [:store, :slot, :sql, :binds, :number]
+    query: [:store, :slot, :sql, :binds, :number],
+    admin_holder: [:file],
+    admin_room: [:file],
+    admin_open: [:file, :flag, :flag],
+    admin_close: [:reader],
+    admin_summary: [:reader],
+    admin_rows: [:reader, :number],
+    admin_check: [:file, :flag, :pid],
+    admin_backup: [:file, :file, :flag, :pid],
+    admin_restore: [:file, :file, :pid],
+    admin_move: [:file, :file, :pid],
+    admin_salvage: [:file, :file, :ids, :pid],
+    admin_repair: [:file, :ids, :pid],
+    admin_export: [:file, :file, :flag, :ids, :pid]
   }
 
   # What a call gave or sent, by its kind, as later calls take it.
-  @made [:store, :ticket, :wait, :cursor, :lease, :slot, :line, :permit, :owed]
+  @made [:store, :ticket, :wait, :cursor, :lease, :slot, :line, :permit, :owed, :reader]
   @kept 20
 
   @atoms [nil, true, false, :ok, :error, :sync, :buffered, :read, :write, :infinity, :undefined] ++
@@ -95,6 +108,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   @spec keep(pool(), atom(), term()) :: pool()
   def keep(pool, :open, {:ok, store}), do: put(pool, :store, store)
   def keep(pool, :cursor, cursor) when is_reference(cursor), do: put(pool, :cursor, cursor)
+  def keep(pool, :admin_open, {:ok, reader}), do: put(pool, :reader, reader)
   def keep(pool, :wait, {:wait, wait}), do: put(pool, :wait, wait)
   def keep(pool, :wait_for_room, {:wait, ticket}), do: put(pool, :ticket, ticket)
   def keep(pool, _ask, {:line, number, _}), do: put(pool, :line, number)
@@ -130,6 +144,10 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   defp proper(:slot, %{slot: slots}), do: Enum.random([0, 1 | slots])
   defp proper(:line, %{line: lines}), do: Enum.random([0 | lines])
   defp proper(kind, pool) when kind in @made, do: Enum.random(pool[kind] ++ [make_ref()])
+  # Files that come and go, in the folder of this VM.
+  defp proper(:file, _pool), do: "file-#{:rand.uniform(6)}.sqlite"
+  defp proper(:pid, _pool), do: Enum.random([nil, self()])
+  defp proper(:ids, _pool), do: some(fn -> :rand.uniform(40) end)
   defp proper(:ref, _pool), do: make_ref()
   defp proper(:handle, _pool), do: handle(:rand.uniform(40))
   defp proper(:handles, pool), do: some(fn -> proper(:handle, pool) end)

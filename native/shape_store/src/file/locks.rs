@@ -122,6 +122,18 @@ impl Locks {
         Ok(presence)
     }
 
+    /// Whether any instance is there, and what the one says of itself that was alone last.
+    /// Call it in turn: for the moment it takes, nobody else can announce itself.
+    pub(crate) fn look(&self) -> io::Result<Presence> {
+        let Some(files) = &self.files else { return Ok(Presence::Alone) };
+        let lock = &files.presence.lock;
+        match lock.try_exclusive() {
+            Ok(true) => lock.unlock().map(|()| Presence::Alone),
+            Ok(false) => lock.read().map(Presence::Shared),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Tells the other instances who writes the file from here on.
     pub(crate) fn say_epoch(&self, says: &str, epoch: i64) {
         if let Some(files) = &self.files {

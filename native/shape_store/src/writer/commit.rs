@@ -41,10 +41,14 @@ pub(super) struct Failing {
 impl Writing {
     pub(super) fn commit(&mut self, context: &mut Context, ops: usize, now: Instant) -> Turn {
         self.not_before = None;
+        // For whoever wonders why nothing is committed: a disk that stalls fails nothing.
+        let counters = &context.shared.counters;
+        counters.committing_since_ms.store(context.shared.clock_ms(), Relaxed);
         let written = match context.locks.try_batch() {
             true => self.write(context, ops),
             false => Err(Passing::Turn.into()),
         };
+        context.shared.counters.committing_since_ms.store(0, Relaxed);
         context.locks.end();
         match written {
             Ok(written) => self.committed(context, ops, now, written),
@@ -123,6 +127,10 @@ impl Writing {
         }
         shared.queue.lock().release(&done);
         let set_aside: Vec<Seq> = refused.iter().map(|offset| first + *offset as Seq).collect();
+        if self.failing.is_some() {
+            // Who is told of the commit finds no trouble any more.
+            shared.counters.trouble.is_over();
+        }
         // Room first: who waited for the number finds it given away.
         shared.grant_room();
         shared.waits.publish(durable, &set_aside);
@@ -132,6 +140,8 @@ impl Writing {
         counters.commits.fetch_add(1, Relaxed);
         counters.last_commit_us.store(duration.as_micros() as u64, Relaxed);
         counters.last_commit_ops.store(ops as u64, Relaxed);
+        counters.commit_us.fetch_add(duration.as_micros() as u64, Relaxed);
+        counters.commit_ops.fetch_add(ops as u64, Relaxed);
         for (operation, handle) in unknown {
             let handle = String::from_utf8_lossy(&handle);
             warn!(?operation, %handle, "passed over an operation on a shape that was not there");
@@ -161,6 +171,7 @@ impl Writing {
     ) {
         let shared = &context.shared;
         shared.counters.faults.fetch_add(1, Relaxed);
+        shared.counters.trouble.note(shared.clock_ms(), error.to_string());
         let first = Failing { since: started, failures: 0, pause: FIRST_PAUSE, ops };
         let failing = self.failing.get_or_insert(first);
         failing.failures += 1;

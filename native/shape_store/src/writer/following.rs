@@ -121,6 +121,7 @@ impl Following {
         match self.look(context) {
             Ok(()) => {
                 if self.failures > 0 {
+                    context.shared.counters.trouble.is_over();
                     info!(
                         failures = self.failures,
                         "the writer of the shape database is followed again"
@@ -130,6 +131,8 @@ impl Following {
             }
             Err(fault) => {
                 context.shared.counters.faults.fetch_add(1, Relaxed);
+                let now_ms = context.shared.clock_ms();
+                context.shared.counters.trouble.note(now_ms, fault.to_string());
                 if self.failures == 0 {
                     warn!(reason = %fault, "the writer of the shape database cannot be followed for now");
                 }

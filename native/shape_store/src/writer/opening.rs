@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -293,6 +293,9 @@ fn load(shared: &Shared, conn: &Connection) -> rusqlite::Result<crate::file::Lab
         false => connection::open_to_read(shared.path(), options).ok(),
     };
     let loaded = Loader::of(shared).load(conn, &second)?;
+    // Before it is noted that the file is in use.
+    let clean = schema::read_meta_number(conn, "clean")? == 1;
+    shared.counters.found_clean.store(u64::from(clean), Relaxed);
     if options.exclusive {
         note_in_use(conn, options)?;
     }

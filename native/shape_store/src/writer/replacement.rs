@@ -96,6 +96,7 @@ impl Writing {
                 self.damage = None;
                 self.failing = None;
                 self.not_before = None;
+                shared.counters.trouble.is_over();
                 shared.counters.rebuilding.store(0, Relaxed);
                 replaced.tell(shared, problem);
                 Ok(())
@@ -108,6 +109,7 @@ impl Writing {
                 damage.retry_at = now + pause;
                 shared.counters.faults.fetch_add(1, Relaxed);
                 let reason = error.to_string();
+                shared.counters.trouble.note(shared.clock_ms(), reason.clone());
                 warn!(%reason, retry_in = ?pause, "the shape database could not be written anew yet");
                 let problem = damage.problem.clone();
                 shared.emit(Event::RebuildFailed { problem, reason, retry_in: pause });
@@ -270,6 +272,7 @@ impl Writing {
     pub(super) fn fenced(&mut self, context: &mut Context) -> Turn {
         context.give_up(self.label.epoch, std::mem::take(&mut self.backlog));
         context.shared.counters.rebuilding.store(0, Relaxed);
+        context.shared.counters.trouble.is_over();
         let conn = self.held.release();
         let following = Following::after_fencing(context, self.label, conn);
         Turn::Become(Role::Following(Box::new(following)))

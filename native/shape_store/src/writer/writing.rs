@@ -66,6 +66,7 @@ impl Writing {
         let term = context.next_term();
         let shared = &context.shared;
         shared.counters.epoch.store(label.epoch, Relaxed);
+        shared.counters.trouble.is_over();
         context.locks.say_epoch(&says(&shared.options), label.epoch);
         if let Some(file) = &file {
             shared.reads_from(file.anchor.id(), label.identity);

@@ -12,6 +12,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Application do
     # Asked for by `function_exported?/3` later on, which loads nothing.
     _ = Code.ensure_loaded(:telemetry)
 
+    # Here, and in words: a module that was not loaded is only said to be undefined.
+    case Code.ensure_loaded(ShapeDb.Native) do
+      {:module, _native} -> start_children()
+      {:error, _reason} -> {:error, ShapeDb.NativeLibrary.error()}
+    end
+  end
+
+  defp start_children do
     # The other half is left for the host's own files.
     _ = ShapeDb.Native.limit_permits(div(:erlang.system_info(:dirty_io_schedulers), 2))
     # The table is this process's, which lives as long as the application.

@@ -64,6 +64,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Files do
     if Enum.any?(ours, &File.exists?/1), do: [], else: Enum.sort(names)
   end
 
+  @doc "The name of the older schema's file in the place of ours."
+  @spec old(Path.t()) :: Path.t()
+  def old(path) do
+    name = path |> Path.basename() |> String.replace("_#{@schema}@", "_#{@old_schema}@")
+    Path.join(Path.dirname(path), name)
+  end
+
   defp found(dir, version) do
     pattern = ~r/^v#{Regex.escape("#{version}")}_([#{@old_schema}#{@schema}])@otp-(\d+)\.sqlite$/
 

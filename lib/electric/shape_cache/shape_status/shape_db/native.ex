@@ -1,3 +1,24 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native.Load do
+  @moduledoc false
+  # Loads the NIFs into a module, when all its stubs are known: a library with fewer of them
+  # would be missed at the first call only.
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.NativeLibrary
+
+  defmacro __before_compile__(env) do
+    stubs = length(Module.definitions_in(env.module, :def))
+
+    quote do
+      @doc false
+      def load do
+        NativeLibrary.path()
+        |> :erlang.load_nif(NativeLibrary.expected(unquote(stubs)))
+        |> NativeLibrary.loaded()
+      end
+    end
+  end
+end
+
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   @moduledoc false
   # The NIFs, one stub each. A store is a resource that the process that opened
@@ -5,7 +26,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   # store answers none. What answers later takes a reference and sends
   # `{reference, answer}`.
 
+  # It is there before this module is, which is loaded as soon as it is compiled.
+  require Electric.ShapeCache.ShapeStatus.ShapeDb.NativeLibrary
+
   @on_load :load
+  @before_compile __MODULE__.Load
 
   @type store :: reference()
   @type seq :: non_neg_integer()
@@ -15,15 +40,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   @type owed :: reference()
   @typedoc "The right to read from the disk once."
   @type permit :: reference()
-
-  @doc false
-  def load do
-    :electric_shape_db
-    |> :code.priv_dir()
-    |> Path.join("native/shape_db_nif")
-    |> String.to_charlist()
-    |> :erlang.load_nif(0)
-  end
 
   # Its life
 
@@ -256,6 +272,45 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def query(_store, _slot, _sql, _binds, _limit), do: unloaded()
   @spec statements() :: [{String.t(), String.t()}]
   def statements, do: unloaded()
+
+  # What an operator does with files. What takes long tells a process by
+  # `{:shape_db_progress, done, total}`.
+
+  @type reader :: reference()
+  @type refused :: {:error, {atom(), String.t()}}
+
+  @spec trouble(store()) :: nil | {non_neg_integer(), pos_integer(), String.t()}
+  def trouble(_store), do: unloaded()
+  @spec admin_holder(binary()) :: {:ok, String.t() | nil} | refused()
+  def admin_holder(_path), do: unloaded()
+  @spec admin_room(binary()) :: {:ok, {non_neg_integer(), non_neg_integer()}} | refused()
+  def admin_room(_path), do: unloaded()
+  @spec admin_open(binary(), boolean(), boolean()) :: {:ok, reader()} | refused()
+  def admin_open(_path, _live, _damaged), do: unloaded()
+  @spec admin_close(reader()) :: :ok
+  def admin_close(_reader), do: unloaded()
+  @spec admin_summary(reader()) :: {:ok, map()} | refused() | :closed
+  def admin_summary(_reader), do: unloaded()
+
+  @spec admin_rows(reader(), pos_integer()) ::
+          {:ok, {[map()], non_neg_integer()}} | refused() | :closed
+  def admin_rows(_reader, _limit), do: unloaded()
+  @spec admin_check(binary(), boolean(), pid() | nil) :: {:ok, map()} | refused()
+  def admin_check(_path, _live, _to), do: unloaded()
+  @spec admin_backup(binary(), binary(), boolean(), pid() | nil) :: {:ok, map()} | refused()
+  def admin_backup(_from, _path, _live, _to), do: unloaded()
+  @spec admin_restore(binary(), binary(), pid() | nil) :: {:ok, map()} | refused()
+  def admin_restore(_from, _path, _to), do: unloaded()
+  @spec admin_move(binary(), binary(), pid() | nil) :: {:ok, map()} | refused()
+  def admin_move(_from, _path, _to), do: unloaded()
+  @spec admin_salvage(binary(), binary(), [integer()], pid() | nil) :: {:ok, map()} | refused()
+  def admin_salvage(_from, _path, _leave_out, _to), do: unloaded()
+  @spec admin_repair(binary(), [integer()], pid() | nil) :: {:ok, map()} | refused()
+  def admin_repair(_path, _leave_out, _to), do: unloaded()
+
+  @spec admin_export(binary(), binary(), boolean(), [integer()], pid() | nil) ::
+          {:ok, {non_neg_integer(), non_neg_integer()}} | refused()
+  def admin_export(_from, _path, _live, _leave_out, _to), do: unloaded()
 
   defp unloaded, do: :erlang.nif_error(:nif_not_loaded)
 end

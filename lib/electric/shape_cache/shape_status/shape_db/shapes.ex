@@ -81,6 +81,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
     end
   end
 
+  @doc "Whether a stored body, digest and hash belong together. Runs the host's code, here."
+  @spec verified?({binary(), binary(), non_neg_integer()}) :: boolean()
+  def verified?(row), do: is_binary(digest(row))
+
   # A shape that the host's module does not understand is one that does not verify. When
   # it understands none, something is wrong with the module, and the shapes are kept.
   defp verdict(digests) do

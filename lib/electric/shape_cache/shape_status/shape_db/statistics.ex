@@ -17,11 +17,26 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
   | `rebuilds`, `rebuilding` | how often the file was written anew from memory; 1 while it has to be and cannot be yet |
   | `quarantined` | files that were moved aside |
   | `given_up` | operations given up when another instance became the writer |
+  | `commit_ops`, `commit_us` | operations in all batches, and how long these took together |
+  | `role`, `role_since_ms` | 0 opening, 1 follower, 2 writer, 3 fenced; since when, in Unix milliseconds |
+  | `found_clean` | 1 when the file was found closed in order at the start |
+  | `failing_since_ms`, `failures` | since when commits fail (or, of a follower, the following), in Unix milliseconds, and how often; 0 while they do not |
+  | `committing_since_ms` | since when a commit is under way, in Unix milliseconds; 0 while none is. One that takes long is a disk that stalls |
+  | `waiting` | callers that wait for room in the queue |
+  | `max_pending_ops`, `max_pending_bytes`, `queue_fill` | the bounds of the queue, and how full it is, from 0 to 1 |
+  | `drain_ms` | how long the queue takes to empty at the pace of the last commit |
+  | `log_size` | bytes of the write-ahead log |
+  | `disk_total`, `disk_free` | bytes of the disk, and those still to be had; 0 when it cannot be asked |
+  | `quarantined_files` | damaged files that lie beside the database |
+  | `verdict` | that of `ShapeDb.Admin.health/2`: 0 ok, 1 degraded, 2 failing |
   | `events_dropped` | events that were passed over, because handlers of telemetry or of Logger were slower |
   | `disk_size`, `data_size` | bytes of the database file |
   | `total_memory` | `index_bytes`, `pending_bytes` and `cache_bytes` together |
   """
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Beside
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Health
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Numbers
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
 
@@ -31,25 +46,26 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
     with {store, _options, about} <- Stores.get(stack_id),
          true <- Native.state(store) not in [:closing, :closed, :poisoned] do
       statistics = Native.statistics(store)
-      size = file_size(about.path)
+      path = path(about)
+      size = if path, do: Beside.size(path), else: 0
 
-      {:ok,
-       Map.merge(statistics, %{
-         events_dropped: :counters.get(about.dropped, 1),
-         disk_size: size,
-         data_size: size,
-         total_memory: statistics.index_bytes + statistics.pending_bytes + statistics.cache_bytes
-       })}
+      statistics =
+        statistics
+        |> Map.merge(Numbers.disk(path))
+        |> Map.merge(Numbers.queue(statistics))
+        |> Map.merge(%{
+          events_dropped: :counters.get(about.dropped, 1),
+          disk_size: size,
+          data_size: size,
+          total_memory: statistics.index_bytes + statistics.pending_bytes + statistics.cache_bytes
+        })
+
+      {:ok, Map.put(statistics, :verdict, Health.number(statistics, path))}
     else
       _ -> {:error, Stores.not_running(stack_id)}
     end
   end
 
-  defp file_size(path) do
-    case File.stat(path) do
-      {:ok, %{size: size}} -> size
-      # In memory, or moved away.
-      {:error, _} -> 0
-    end
-  end
+  defp path(%{path: ":memory:"}), do: nil
+  defp path(%{path: path}), do: path
 end

@@ -38,7 +38,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry do
   | `[:electric, :shape_db, :fault, :recovered]` | `failures`, `duration_ms` | |
   | `[:electric, :shape_db, :fault, :set_aside]` | `count` | `operation`, `handle`, `reason` |
   | `[:electric, :shape_db, :durability, :degraded]` | `waited_ms` | |
+  | `[:electric, :shape_db, :store, :statistics]` | all of `ShapeDb.Statistics` | |
+
+  The last is sent by `measure/0` only, which a poller calls.
   """
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Metrics
 
   @prefix [:electric, :shape_db]
 
@@ -79,36 +84,45 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry do
     end
   end
 
+  @doc false
+  @spec prefix() :: [atom()]
+  def prefix, do: @prefix
+
   @doc """
-  Definitions for the reporters of `Telemetry.Metrics`; none where that library
-  is not loaded.
+  Definitions for the reporters of `Telemetry.Metrics`, of all that is sent, tagged with
+  `stack_id`; none where that library is not loaded.
+
+      iex> alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
+      iex> is_list(Telemetry.metrics())
+      true
   """
   @spec metrics() :: [struct()]
   def metrics do
     metrics = Module.concat(Telemetry, Metrics)
-
-    if Code.ensure_loaded?(metrics) do
-      [
-        apply(metrics, :summary, ["electric.shape_db.pool.checkout.queue_time_μs", []]),
-        apply(metrics, :summary, [
-          "electric.shape_db.write_buffer.flush.stop.duration",
-          [unit: {:native, :millisecond}]
-        ]),
-        apply(metrics, :sum, [
-          [:electric, :shape_db, :write_buffer, :flush, :entry_count],
-          [
-            event_name: @prefix ++ [:write_buffer, :flush, :stop],
-            measurement: fn _measurements, metadata -> metadata.entry_count end
-          ]
-        ]),
-        apply(metrics, :last_value, ["electric.shape_db.write_buffer.pending_writes.count", []]),
-        apply(metrics, :counter, ["electric.shape_db.fault.failed.operations", []]),
-        apply(metrics, :counter, ["electric.shape_db.fault.set_aside.count", []]),
-        apply(metrics, :sum, ["electric.shape_db.pressure.stop.duration_ms", []]),
-        apply(metrics, :counter, ["electric.shape_db.durability.degraded.waited_ms", []])
-      ]
-    else
-      []
-    end
+    if Code.ensure_loaded?(metrics), do: Metrics.metrics(metrics), else: []
   end
+
+  @doc """
+  The same as plain data: `kind`, `name`, `event`, `measurement`, `description`, `options`.
+
+      iex> alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
+      iex> Enum.find(Telemetry.definitions(), &(&1.measurement == :verdict)).kind
+      :last_value
+  """
+  @spec definitions() :: [map()]
+  def definitions, do: Metrics.definitions()
+
+  @doc """
+  Sends `[:electric, :shape_db, :store, :statistics]` for every stack of this VM, for
+  `:telemetry_poller`:
+
+      {:telemetry_poller,
+       measurements: [{Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry, :measure, []}],
+       period: 10_000}
+
+      iex> Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry.measure()
+      :ok
+  """
+  @spec measure() :: :ok
+  def measure, do: Metrics.measure()
 end

@@ -1,0 +1,363 @@
+//! What an operator does with files: `{:ok, result} | {:error, {what, text}}`. What takes long
+//! tells a process how far it is, by `{:shape_db_progress, done, total}`.
+
+use std::collections::HashSet;
+
+use parking_lot::Mutex;
+use rustler::{
+    Atom, Binary, Encoder, Env, LocalPid, NifMap, NifResult, Resource, ResourceArc, Term,
+};
+use shape_store::{
+    Native, System as _,
+    admin::{self, Access, AdminError, Condition, Label, Reader, Row, Salvaged},
+};
+
+use crate::{
+    atoms,
+    items::Items,
+    messenger,
+    resource::{StoreArg, binary, path},
+};
+
+/// An open file. Nobody else gets it meanwhile, if that was asked for.
+struct ReaderResource(Mutex<Option<Reader>>);
+
+#[rustler::resource_impl]
+impl Resource for ReaderResource {}
+
+impl Drop for ReaderResource {
+    fn drop(&mut self) {
+        // This may be a scheduler, and to close a file touches the disk.
+        if let Some(reader) = self.0.get_mut().take() {
+            Native.background(Box::new(move || drop(reader)));
+        }
+    }
+}
+
+fn answer<'a>(env: Env<'a>, result: Result<impl Encoder, AdminError>) -> NifResult<Term<'a>> {
+    Ok(match result {
+        Ok(result) => (atoms::ok(), result).encode(env),
+        Err(error) => {
+            let what = Atom::from_str(env, error.name())?;
+            (atoms::error(), (what, error.to_string())).encode(env)
+        }
+    })
+}
+
+fn access(live: bool) -> Access {
+    if live { Access::Live } else { Access::Alone }
+}
+
+fn teller(to: Option<LocalPid>) -> impl FnMut(u64, u64) {
+    move |done, total| {
+        if let Some(pid) = to {
+            messenger::send(pid, move |env| (atoms::shape_db_progress(), done, total).encode(env));
+        }
+    }
+}
+
+/// What does not succeed at present: `nil | {since_ms, failures, reason}`.
+#[rustler::nif]
+fn trouble<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
+    match store.store.trouble() {
+        None => atoms::nil().encode(env),
+        Some(there) => (there.since_ms, there.failures, there.reason).encode(env),
+    }
+}
+
+/// Who has a file: `{:ok, nil | text}`.
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_holder<'a>(env: Env<'a>, file: Binary<'_>) -> NifResult<Term<'a>> {
+    answer(env, admin::holder(&Native, &path(&file)))
+}
+
+/// The room on a disk: `{:ok, {total, available}}`.
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_room<'a>(env: Env<'a>, place: Binary<'_>) -> NifResult<Term<'a>> {
+    answer(env, admin::room(&path(&place)).map(|room| (room.total, room.available)))
+}
+
+/// Opens a file to be read; with `damaged` also one whose first page is.
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_open<'a>(
+    env: Env<'a>,
+    file: Binary<'_>,
+    live: bool,
+    damaged: bool,
+) -> NifResult<Term<'a>> {
+    let opened = match damaged {
+        true => Reader::open_damaged(&Native, &path(&file)),
+        false => Reader::open(&Native, &path(&file), access(live)),
+    };
+    answer(env, opened.map(|reader| ResourceArc::new(ReaderResource(Mutex::new(Some(reader))))))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_close(reader: ResourceArc<ReaderResource>) -> Atom {
+    let reader = reader.0.lock().take();
+    drop(reader);
+    atoms::ok()
+}
+
+#[derive(NifMap)]
+struct LabelMap<'a> {
+    stack: String,
+    epoch: i64,
+    batch: i64,
+    next_row: i64,
+    clean: bool,
+    identity: Term<'a>,
+}
+
+#[derive(NifMap)]
+struct SummaryMap<'a> {
+    version: i64,
+    label: Option<LabelMap<'a>>,
+    shapes: u64,
+    started: u64,
+    complete: u64,
+    relations: u64,
+    tables: Vec<(u32, u64)>,
+    body_bytes: u64,
+    largest_body: u64,
+    page_size: u64,
+    pages: u64,
+    free_pages: u64,
+}
+
+fn label(env: Env<'_>, label: Label) -> LabelMap<'_> {
+    let Label { stack, epoch, batch, next_row, clean, identity } = label;
+    LabelMap { stack, epoch, batch, next_row, clean, identity: binary(env, &identity) }
+}
+
+/// The numbers of an open file.
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_summary<'a>(env: Env<'a>, reader: ResourceArc<ReaderResource>) -> NifResult<Term<'a>> {
+    let Some(summary) = reader.0.lock().as_ref().map(Reader::summary) else {
+        return Ok(atoms::closed().encode(env));
+    };
+    let summary = summary.map(|s| SummaryMap {
+        version: s.version,
+        label: s.label.map(|l| label(env, l)),
+        shapes: s.shapes,
+        started: s.started,
+        complete: s.complete,
+        relations: s.relations,
+        tables: s.tables,
+        body_bytes: s.body_bytes,
+        largest_body: s.largest_body,
+        page_size: s.page_size,
+        pages: s.pages,
+        free_pages: s.free_pages,
+    });
+    answer(env, summary)
+}
+
+#[derive(NifMap)]
+struct RowMap<'a> {
+    id: i64,
+    handle: Term<'a>,
+    digest: Term<'a>,
+    hash: i64,
+    snapshot: i64,
+    oids: Vec<u32>,
+    body: Term<'a>,
+    condition: Atom,
+}
+
+fn row<'a>(env: Env<'a>, row: &Row) -> RowMap<'a> {
+    RowMap {
+        id: row.id,
+        handle: binary(env, &row.handle),
+        digest: binary(env, &row.digest),
+        hash: row.hash,
+        snapshot: row.snapshot,
+        oids: row.oids.clone(),
+        body: binary(env, &row.body),
+        condition: match row.condition {
+            Condition::Sound => atoms::sound(),
+            Condition::Unverified => atoms::unverified(),
+            Condition::Damaged => atoms::damaged(),
+            Condition::Bodiless => atoms::bodiless(),
+            Condition::Unreadable => atoms::unreadable(),
+        },
+    }
+}
+
+/// The next rows of an open file, none after the last; and at how many ids nothing could be
+/// read so far: `{:ok, {rows, unreadable_ids}}`.
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_rows<'a>(
+    env: Env<'a>,
+    reader: ResourceArc<ReaderResource>,
+    limit: u16,
+) -> NifResult<Term<'a>> {
+    let mut reader = reader.0.lock();
+    let Some(reader) = reader.as_mut() else { return Ok(atoms::closed().encode(env)) };
+    let rows = reader.next(usize::from(limit));
+    let rows = rows.map(|rows| rows.iter().map(|one| row(env, one)).collect::<Vec<_>>());
+    answer(env, rows.map(|rows| (rows, reader.unreadable_ids())))
+}
+
+#[derive(NifMap)]
+struct CheckedMap<'a> {
+    version: i64,
+    shapes: u64,
+    sqlite: Vec<String>,
+    /// `{kind, count, examples}`
+    problems: Vec<(String, u64, Vec<Term<'a>>)>,
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_check<'a>(
+    env: Env<'a>,
+    file: Binary<'_>,
+    live: bool,
+    to: Option<LocalPid>,
+) -> NifResult<Term<'a>> {
+    let checked = admin::check(&Native, &path(&file), access(live), &mut teller(to));
+    answer(
+        env,
+        checked.map(|checked| CheckedMap {
+            version: checked.version,
+            shapes: checked.shapes,
+            sqlite: checked.sqlite,
+            problems: { checked.problems.into_iter() }
+                .map(|problem| {
+                    let examples = problem.examples.iter().map(|e| binary(env, e)).collect();
+                    (problem.kind.to_owned(), problem.count, examples)
+                })
+                .collect(),
+        }),
+    )
+}
+
+#[derive(NifMap)]
+struct CopiedMap<'a> {
+    version: i64,
+    shapes: u64,
+    bytes: u64,
+    kept: Option<Term<'a>>,
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_backup<'a>(
+    env: Env<'a>,
+    from: Binary<'_>,
+    to: Binary<'_>,
+    live: bool,
+    teller_to: Option<LocalPid>,
+) -> NifResult<Term<'a>> {
+    let (from, to) = (path(&from), path(&to));
+    let copied = admin::backup(&Native, &from, &to, access(live), &mut teller(teller_to));
+    answer(
+        env,
+        copied.map(|copied| CopiedMap {
+            version: copied.version,
+            shapes: copied.shapes,
+            bytes: copied.bytes,
+            kept: None,
+        }),
+    )
+}
+
+fn restored(env: Env<'_>, restored: admin::Restored) -> CopiedMap<'_> {
+    CopiedMap {
+        version: restored.copied.version,
+        shapes: restored.copied.shapes,
+        bytes: restored.copied.bytes,
+        kept: restored.kept.map(|kept| binary(env, kept.as_os_str().as_encoded_bytes())),
+    }
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_restore<'a>(
+    env: Env<'a>,
+    from: Binary<'_>,
+    to: Binary<'_>,
+    teller_to: Option<LocalPid>,
+) -> NifResult<Term<'a>> {
+    let done = admin::restore(&Native, &path(&from), &path(&to), &mut teller(teller_to));
+    answer(env, done.map(|done| restored(env, done)))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_move<'a>(
+    env: Env<'a>,
+    from: Binary<'_>,
+    to: Binary<'_>,
+    teller_to: Option<LocalPid>,
+) -> NifResult<Term<'a>> {
+    let done = admin::relocate(&Native, &path(&from), &path(&to), &mut teller(teller_to));
+    answer(env, done.map(|done| restored(env, done)))
+}
+
+#[derive(NifMap)]
+struct SalvagedMap<'a> {
+    shapes: u64,
+    damaged: u64,
+    unreadable: u64,
+    bodiless: u64,
+    left_out: u64,
+    repeated: u64,
+    unreadable_ids: u64,
+    kept: Option<Term<'a>>,
+}
+
+fn salvaged(env: Env<'_>, done: Salvaged) -> SalvagedMap<'_> {
+    SalvagedMap {
+        shapes: done.shapes,
+        damaged: done.damaged,
+        unreadable: done.unreadable,
+        bodiless: done.bodiless,
+        left_out: done.left_out,
+        repeated: done.repeated,
+        unreadable_ids: done.unreadable_ids,
+        kept: done.kept.map(|kept| binary(env, kept.as_os_str().as_encoded_bytes())),
+    }
+}
+
+fn ids(items: Items<i64>) -> HashSet<i64> {
+    items.0.into_iter().collect()
+}
+
+/// Into a new file, without the rows of these ids.
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_salvage<'a>(
+    env: Env<'a>,
+    from: Binary<'_>,
+    to: Binary<'_>,
+    leave_out: Items<i64>,
+    teller_to: Option<LocalPid>,
+) -> NifResult<Term<'a>> {
+    let (from, to) = (path(&from), path(&to));
+    let done = admin::salvage(&Native, &from, &to, &ids(leave_out), &mut teller(teller_to));
+    answer(env, done.map(|done| salvaged(env, done)))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_repair<'a>(
+    env: Env<'a>,
+    file: Binary<'_>,
+    leave_out: Items<i64>,
+    teller_to: Option<LocalPid>,
+) -> NifResult<Term<'a>> {
+    let done = admin::repair(&Native, &path(&file), &ids(leave_out), &mut teller(teller_to));
+    answer(env, done.map(|done| salvaged(env, done)))
+}
+
+/// `{:ok, {shapes, left_out}}`
+#[rustler::nif(schedule = "DirtyIo")]
+fn admin_export<'a>(
+    env: Env<'a>,
+    from: Binary<'_>,
+    to: Binary<'_>,
+    live: bool,
+    leave_out: Items<i64>,
+    teller_to: Option<LocalPid>,
+) -> NifResult<Term<'a>> {
+    let (from, to, leave_out) = (path(&from), path(&to), ids(leave_out));
+    let mut teller = teller(teller_to);
+    let done = admin::export(&Native, &from, &to, access(live), &leave_out, &mut teller);
+    answer(env, done.map(|done| (done.shapes, done.left_out)))
+}

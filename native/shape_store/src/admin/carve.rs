@@ -1,0 +1,255 @@
+//! Rows that no tree leads to any more: from the leaves themselves.
+//!
+//! When an inner page of a tree is damaged, SQLite reaches none of the leaves below it, which
+//! are as they were. They are recognised page by page
+//! (<https://sqlite.org/fileformat2.html#b_tree_pages>), and what they say is believed only
+//! with a body whose checksum it has. Pages that the file lists as free are passed over: what
+//! is in them was removed. When the first page was damaged too, that list is gone with it,
+//! and what was removed may come back.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
+
+use super::rows::{Condition, Row, covers};
+use crate::{body::checksum, schema};
+
+const PAGE: usize = schema::PAGE_SIZE as usize;
+const LEAF: u8 = 0x0d;
+const HEADER: usize = 100;
+
+/// More is no body of ours: SQLite's own bound.
+const LARGEST: usize = 1_000_000_000;
+
+pub(super) struct Carving {
+    file: File,
+    pages: u32,
+    free: HashSet<u32>,
+    next: u32,
+    /// Rows that lack a body.
+    wanted: HashMap<i64, Row>,
+}
+
+impl Carving {
+    /// Looks for rows with ids in these ranges, which are in order, and for the bodies of these rows.
+    pub(super) fn begin(
+        path: &Path,
+        ranges: &[(i64, i64)],
+        unread: Vec<Row>,
+    ) -> std::io::Result<Self> {
+        let file = File::open(path)?;
+        let pages = u32::try_from(file.metadata()?.len() / PAGE as u64).unwrap_or(u32::MAX);
+        let wanted = unread.into_iter().map(|row| (row.id, row)).collect();
+        let mut carving = Self { file, pages, free: HashSet::new(), next: 1, wanted };
+        carving.free = carving.free_pages();
+        for number in 1..=pages {
+            carving.cells(number, |carving, id, payload| {
+                let lost = covers(ranges, id);
+                if let Some(row) = lost.then(|| narrow(id, &payload)).flatten() {
+                    carving.wanted.entry(id).or_insert(row);
+                }
+            });
+        }
+        Ok(carving)
+    }
+
+    /// The next rows that are whole, from at least one more page; none when that was all.
+    pub(super) fn next(&mut self, limit: usize) -> Vec<Row> {
+        let mut found = Vec::new();
+        while found.len() < limit && self.next <= self.pages && !self.wanted.is_empty() {
+            let number = self.next;
+            self.next += 1;
+            self.cells(number, |carving, id, payload| {
+                let Some(row) = carving.wanted.get(&id) else { return };
+                let Some((stored, body)) = body(&payload) else { return };
+                let sound = row.entry(id).is_some_and(|entry| checksum(&entry, body) == stored);
+                if sound && let Some(row) = carving.wanted.remove(&id) {
+                    found.push(Row { body: body.to_vec(), condition: Condition::Sound, ..row });
+                }
+            });
+        }
+        found
+    }
+
+    /// Those whose bodies are nowhere.
+    pub(super) fn rest(self) -> Vec<Row> {
+        self.wanted.into_values().collect()
+    }
+
+    fn page(&self, number: u32) -> Option<Vec<u8>> {
+        if number == 0 || number > self.pages {
+            return None;
+        }
+        let mut page = vec![0; PAGE];
+        let at = u64::from(number - 1) * PAGE as u64;
+        self.file.read_exact_at(&mut page, at).ok()?;
+        Some(page)
+    }
+
+    /// The pages that the file has no use for, as far as its list of them can be read.
+    fn free_pages(&self) -> HashSet<u32> {
+        let mut free = HashSet::new();
+        let mut trunk = self.page(1).and_then(|page| number4(&page, 32)).unwrap_or(0);
+        while let Some(page) = self.page(trunk).filter(|_| free.insert(trunk)) {
+            let leaves = number4(&page, 4).unwrap_or(0) as usize;
+            let numbers = (0..leaves.min(PAGE / 4 - 2)).filter_map(|n| number4(&page, 8 + 4 * n));
+            free.extend(numbers.filter(|number| (1..=self.pages).contains(number)));
+            trunk = number4(&page, 0).unwrap_or(0);
+        }
+        free
+    }
+
+    /// Each cell of a page, if it is a leaf of a table: its row id and record.
+    fn cells(&mut self, number: u32, mut each: impl FnMut(&mut Self, i64, Vec<u8>)) {
+        let Some(page) = self.page(number).filter(|_| !self.free.contains(&number)) else {
+            return;
+        };
+        let start = if number == 1 { HEADER } else { 0 };
+        if page.get(start) != Some(&LEAF) {
+            return;
+        }
+        let count = number2(&page, start + 3).unwrap_or(0);
+        for cell in 0..usize::from(count) {
+            let at = number2(&page, start + 8 + 2 * cell).map(usize::from);
+            if let Some((id, payload)) = at.and_then(|at| self.cell(&page, at)) {
+                each(self, id, payload);
+            }
+        }
+    }
+
+    fn cell(&self, page: &[u8], at: usize) -> Option<(i64, Vec<u8>)> {
+        let mut bytes = page.get(at..)?;
+        let len = usize::try_from(varint(&mut bytes)?).ok().filter(|len| *len <= LARGEST)?;
+        let id = varint(&mut bytes)? as i64;
+        // How much of it is in the leaf: https://sqlite.org/fileformat2.html#cell_payload
+        let (most, least) = (PAGE - 35, (PAGE - 12) * 32 / 255 - 23);
+        if len <= most {
+            return Some((id, bytes.get(..len)?.to_vec()));
+        }
+        let some = least + (len - least) % (PAGE - 4);
+        let local = if some <= most { some } else { least };
+        let mut payload = bytes.get(..local)?.to_vec();
+        let mut next = number4(bytes, local)?;
+        while payload.len() < len {
+            let page = self.page(next)?;
+            next = number4(&page, 0)?;
+            let more = (len - payload.len()).min(PAGE - 4);
+            payload.extend_from_slice(page.get(4..4 + more)?);
+        }
+        Some((id, payload))
+    }
+}
+
+enum Value<'a> {
+    Null,
+    Number(i64),
+    Bytes(&'a [u8]),
+}
+
+/// A record of `shapes`.
+fn narrow(id: i64, payload: &[u8]) -> Option<Row> {
+    use Value::{Bytes, Null, Number};
+    match record(payload)?.as_slice() {
+        [
+            Null,
+            Bytes(handle),
+            Bytes(digest),
+            Number(hash),
+            Number(snapshot),
+            Bytes(relations),
+            more @ ..,
+        ] if digest.len() == 32
+            && relations.len().is_multiple_of(4)
+            && (0..=2).contains(snapshot) =>
+        {
+            Some(Row {
+                id,
+                handle: handle.to_vec(),
+                digest: digest.to_vec(),
+                hash: *hash,
+                snapshot: *snapshot,
+                flags: match more.first() {
+                    Some(Number(flags)) => *flags as u8,
+                    _ => 0,
+                },
+                oids: schema::unpack_oids(relations).to_vec(),
+                body: Vec::new(),
+                condition: Condition::Unreadable,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// A record of `bodies`, or of another table that looks like it: the checksum tells.
+fn body(payload: &[u8]) -> Option<(u64, &[u8])> {
+    match record(payload)?.as_slice() {
+        [Value::Null, Value::Number(checksum), Value::Bytes(body)] => {
+            Some((*checksum as u64, *body))
+        }
+        _ => None,
+    }
+}
+
+/// <https://sqlite.org/fileformat2.html#record_format>
+fn record(payload: &[u8]) -> Option<Vec<Value<'_>>> {
+    let mut rest = payload;
+    let header = usize::try_from(varint(&mut rest)?).ok()?;
+    let mut types = payload.get(payload.len() - rest.len()..header)?;
+    let mut data = payload.get(header..)?;
+    let mut values = Vec::new();
+    while !types.is_empty() && values.len() < 8 {
+        let kind = varint(&mut types)?;
+        let len = match kind {
+            0 | 8 | 9 => 0,
+            1..=4 => kind as usize,
+            5 => 6,
+            6 | 7 => 8,
+            10 | 11 => return None,
+            _ => usize::try_from((kind - 12) / 2).ok()?,
+        };
+        let (bytes, after) = data.split_at_checked(len)?;
+        data = after;
+        values.push(match kind {
+            0 => Value::Null,
+            8 => Value::Number(0),
+            9 => Value::Number(1),
+            1..=6 => Value::Number(signed(bytes)),
+            7 => return None,
+            _ => Value::Bytes(bytes),
+        });
+    }
+    Some(values)
+}
+
+fn signed(bytes: &[u8]) -> i64 {
+    let first = bytes.first().map_or(0, |byte| if byte & 0x80 == 0 { 0 } else { -1 });
+    bytes.iter().fold(first, |number, byte| number << 8 | i64::from(*byte))
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for place in 0..9 {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        if place == 8 {
+            return Some(number << 8 | u64::from(*byte));
+        }
+        number = number << 7 | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+fn number2(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
+}
+
+fn number4(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}

@@ -1,0 +1,364 @@
+//! The shapes of a file, some at a time, past what cannot be read.
+//!
+//! Rows are read by ranges of ids. A range in which SQLite meets a bad page is cut in two,
+//! the larger ones first, so that what lies before, between and after bad pages is reached
+//! before the number of tries runs out. Of a file that may be damaged, what no range leads to
+//! is looked for in the pages themselves, at the end.
+
+use std::{collections::VecDeque, path::PathBuf};
+
+use rusqlite::{Connection, params, types::ValueRef};
+
+use super::{carve::Carving, source::Source};
+use crate::{
+    body::checksum,
+    entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Snapshot},
+    fault::is_busy,
+    schema,
+};
+
+/// How often SQLite may meet a bad page before the rest is given up. Each costs some
+/// microseconds, and a page has up to some hundred rows.
+const MOST_FAILURES: u64 = 200_000;
+
+/// What is known of a shape that was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Condition {
+    /// It is what was written.
+    Sound,
+    /// It was read, and the schema has nothing to verify it by: the host's module has.
+    Unverified,
+    /// Its row, or its body, is not what was written.
+    Damaged,
+    /// It has no body.
+    Bodiless,
+    /// Its body cannot be read.
+    Unreadable,
+}
+
+/// A shape as a file has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// Its row id.
+    pub id: i64,
+    /// Its handle.
+    pub handle: Vec<u8>,
+    /// Its digest: 32 bytes, in a sound row.
+    pub digest: Vec<u8>,
+    /// The host's hash of it.
+    pub hash: i64,
+    /// 0 none, 1 started, 2 complete.
+    pub snapshot: i64,
+    /// The host's flags of it.
+    pub flags: u8,
+    /// The tables it reads.
+    pub oids: Vec<Oid>,
+    /// Its definition, serialised; empty where there is none.
+    pub body: Vec<u8>,
+    /// What is known of it.
+    pub condition: Condition,
+}
+
+impl Row {
+    /// The row as a store has it, under this id; none for one that a store would not take.
+    pub(crate) fn entry(&self, id: i64) -> Option<Entry> {
+        let fits = !self.handle.is_empty()
+            && self.handle.len() <= MAX_HANDLE
+            && self.oids.len() <= MAX_OIDS;
+        Some(Entry {
+            row: id.unsigned_abs(),
+            handle: Handle::from_slice(&self.handle),
+            digest: Digest(<[u8; 32]>::try_from(self.digest.as_slice()).ok()?),
+            hash: u32::try_from(self.hash).ok()?,
+            snapshot: Snapshot::from_number(self.snapshot.unsigned_abs()),
+            flags: self.flags,
+            oids: self.oids.iter().copied().collect(),
+        })
+        .filter(|_| fits)
+    }
+
+    /// Whether it may be served, or handed on.
+    pub(crate) fn is_usable(&self) -> bool {
+        matches!(self.condition, Condition::Sound | Condition::Unverified)
+            && self.entry(self.id).is_some()
+    }
+}
+
+/// Where the reading of a file is.
+pub(crate) struct Rows {
+    old: bool,
+    ranges: VecDeque<(i64, i64)>,
+    failures: u64,
+    /// Ids at which no row could be read; whether there was one is not known.
+    pub(crate) unreadable_ids: u64,
+    /// Where the file is whose pages are to be looked through, if they are.
+    pages: Option<PathBuf>,
+    lost: Vec<(i64, i64)>,
+    unread: Vec<Row>,
+    carving: Option<Carving>,
+}
+
+impl Rows {
+    /// From the first row on.
+    pub(crate) fn of(source: &Source) -> Self {
+        let range = (first(source), last(source));
+        let mut ranges = VecDeque::new();
+        if range.0 <= range.1 {
+            ranges.push_back(range);
+        }
+        Self {
+            old: source.is_old(),
+            ranges,
+            failures: 0,
+            unreadable_ids: 0,
+            pages: source.pages(),
+            lost: Vec::new(),
+            unread: Vec::new(),
+            carving: None,
+        }
+    }
+
+    /// Whether there are no more rows.
+    pub(crate) fn is_done(&self) -> bool {
+        self.ranges.is_empty() && self.pages.is_none() && self.carving.is_none()
+    }
+
+    /// The next rows, at most so many; none when there are no more. An error is one of
+    /// somebody's lock.
+    pub(crate) fn next(&mut self, conn: &Connection, limit: usize) -> rusqlite::Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        while rows.len() < limit
+            && let Some((from, to)) = self.ranges.pop_front()
+        {
+            let room = limit - rows.len();
+            let (mut read, end) = self.read(conn, from, to, room);
+            let next = read.last().map_or(Some(from), |row| row.id.checked_add(1));
+            self.keep(&mut read, &mut rows);
+            let Some(next) = next.filter(|next| *next <= to) else { continue };
+            match end {
+                End::Range => {}
+                End::Limit => self.ranges.push_front((next, to)),
+                End::Failed(error) if is_busy(&error) => {
+                    self.ranges.push_front((next, to));
+                    if rows.is_empty() {
+                        return Err(error);
+                    }
+                    break;
+                }
+                End::Failed(_) => self.split(next, to),
+            }
+        }
+        while rows.is_empty() && self.ranges.is_empty() && !self.is_done() {
+            self.carve(limit, &mut rows);
+        }
+        Ok(rows)
+    }
+
+    /// Rows whose bodies are looked for once more come at the end.
+    fn keep(&mut self, read: &mut Vec<Row>, into: &mut Vec<Row>) {
+        for row in read.drain(..) {
+            match row.condition {
+                Condition::Unreadable if self.pages.is_some() => self.unread.push(row),
+                _ => into.push(row),
+            }
+        }
+    }
+
+    fn carve(&mut self, limit: usize, into: &mut Vec<Row>) {
+        if let Some(pages) = self.pages.take()
+            && !(self.lost.is_empty() && self.unread.is_empty())
+        {
+            merge(&mut self.lost);
+            let unread = std::mem::take(&mut self.unread);
+            match Carving::begin(&pages, &self.lost, unread.clone()) {
+                Ok(carving) => self.carving = Some(carving),
+                Err(_) => into.extend(unread),
+            }
+            return;
+        }
+        let Some(mut carving) = self.carving.take() else { return };
+        into.extend(carving.next(limit));
+        match into.is_empty() {
+            true => into.extend(carving.rest()),
+            false => self.carving = Some(carving),
+        }
+        // What was found there is an id that something was read at after all.
+        let lost = |row: &&Row| covers(&self.lost, row.id);
+        self.unreadable_ids -= (into.iter().filter(lost).count() as u64).min(self.unreadable_ids);
+    }
+
+    /// A range in which something cannot be read.
+    fn split(&mut self, from: i64, to: i64) {
+        self.failures += 1;
+        if from == to || self.failures > MOST_FAILURES {
+            self.unreadable_ids += to.abs_diff(from).saturating_add(1);
+            self.lost.push((from, to));
+            return;
+        }
+        // Both fit: their sum may not.
+        let middle = from + ((to.abs_diff(from) / 2) as i64);
+        // At the end, so that what was split less often comes before.
+        self.ranges.push_back((from, middle));
+        self.ranges.push_back((middle + 1, to));
+    }
+
+    fn read(&self, conn: &Connection, from: i64, to: i64, limit: usize) -> (Vec<Row>, End) {
+        let mut rows = Vec::new();
+        let end = match self.old {
+            true => read_old(conn, from, to, limit, &mut rows),
+            false => read_new(conn, from, to, limit, &mut rows),
+        };
+        (rows, end.unwrap_or_else(End::Failed))
+    }
+}
+
+/// Puts ranges in order, those that touch into one.
+fn merge(ranges: &mut Vec<(i64, i64)>) {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, before| {
+        let touch = next.0 <= before.1.saturating_add(1);
+        if touch {
+            before.1 = before.1.max(next.1);
+        }
+        touch
+    });
+}
+
+/// Whether an id is in one of the ranges, which are in order.
+pub(super) fn covers(ranges: &[(i64, i64)], id: i64) -> bool {
+    let after = ranges.partition_point(|(from, _)| *from <= id);
+    let range = after.checked_sub(1).and_then(|at| ranges.get(at));
+    range.is_some_and(|(_, to)| id <= *to)
+}
+
+enum End {
+    /// Everything in the range was read.
+    Range,
+    Limit,
+    Failed(rusqlite::Error),
+}
+
+fn read_new(
+    conn: &Connection,
+    from: i64,
+    to: i64,
+    limit: usize,
+    into: &mut Vec<Row>,
+) -> rusqlite::Result<End> {
+    let mut statement = conn.prepare_cached(
+        "SELECT id, handle, comparable, hash, snapshot, relations, flags FROM shapes \
+         WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+    )?;
+    let mut rows = statement.query(params![from, to])?;
+    while into.len() < limit {
+        let Some(row) = rows.next()? else { return Ok(End::Range) };
+        let relations = bytes(row.get_ref(5)?);
+        let mut read = Row {
+            id: number(row.get_ref(0)?),
+            handle: bytes(row.get_ref(1)?).to_vec(),
+            digest: bytes(row.get_ref(2)?).to_vec(),
+            hash: number(row.get_ref(3)?),
+            snapshot: number(row.get_ref(4)?),
+            flags: number(row.get_ref(6)?) as u8,
+            oids: schema::unpack_oids(relations).to_vec(),
+            body: Vec::new(),
+            condition: Condition::Damaged,
+        };
+        (read.body, read.condition) = body_of(conn, &read);
+        if !relations.len().is_multiple_of(4) || !(0..=2).contains(&read.snapshot) {
+            read.condition = Condition::Damaged;
+        }
+        into.push(read);
+    }
+    Ok(End::Limit)
+}
+
+fn body_of(conn: &Connection, row: &Row) -> (Vec<u8>, Condition) {
+    let read = conn.prepare_cached(schema::READ_BODY).and_then(|mut statement| {
+        let mut rows = statement.query([row.id])?;
+        let Some(found) = rows.next()? else { return Ok((Vec::new(), Condition::Bodiless)) };
+        let (stored, body) = (number(found.get_ref(0)?), bytes(found.get_ref(1)?));
+        let sound = row.entry(row.id).is_some_and(|entry| checksum(&entry, body) == stored as u64);
+        let condition = if sound { Condition::Sound } else { Condition::Damaged };
+        Ok((body.to_vec(), condition))
+    });
+    read.unwrap_or((Vec::new(), Condition::Unreadable))
+}
+
+fn read_old(
+    conn: &Connection,
+    from: i64,
+    to: i64,
+    limit: usize,
+    into: &mut Vec<Row>,
+) -> rusqlite::Result<End> {
+    let mut statement = conn.prepare_cached(
+        "SELECT rowid, handle, comparable, hash, snapshot_complete, shape FROM shapes \
+         NOT INDEXED WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid",
+    )?;
+    let mut rows = statement.query(params![from, to])?;
+    while into.len() < limit {
+        let Some(row) = rows.next()? else { return Ok(End::Range) };
+        let handle = bytes(row.get_ref(1)?).to_vec();
+        let oids = oids_of(conn, &handle);
+        into.push(Row {
+            id: number(row.get_ref(0)?),
+            digest: bytes(row.get_ref(2)?).to_vec(),
+            hash: number(row.get_ref(3)?),
+            // Schema 4 does not keep "started" apart.
+            snapshot: if number(row.get_ref(4)?) == 0 { 0 } else { 2 },
+            flags: 0,
+            body: bytes(row.get_ref(5)?).to_vec(),
+            condition: match &oids {
+                Ok(_) => Condition::Unverified,
+                Err(_) => Condition::Damaged,
+            },
+            oids: oids.unwrap_or_default(),
+            handle,
+        });
+    }
+    Ok(End::Limit)
+}
+
+/// From the table, if its index is damaged.
+fn oids_of(conn: &Connection, handle: &[u8]) -> rusqlite::Result<Vec<Oid>> {
+    let read = |sql| -> rusqlite::Result<Vec<Oid>> {
+        let mut statement = conn.prepare_cached(sql)?;
+        let rows = statement.query_map([handle], |row| row.get::<_, Oid>(0))?;
+        rows.collect()
+    };
+    read("SELECT oid FROM relations WHERE handle = ?1 ORDER BY oid").or_else(|_| {
+        read("SELECT DISTINCT oid FROM relations NOT INDEXED WHERE handle = ?1 ORDER BY oid")
+    })
+}
+
+fn bytes(value: ValueRef<'_>) -> &[u8] {
+    match value {
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
+        _ => &[],
+    }
+}
+
+fn number(value: ValueRef<'_>) -> i64 {
+    match value {
+        ValueRef::Integer(number) => number,
+        _ => -1,
+    }
+}
+
+fn first(source: &Source) -> i64 {
+    let sql = "SELECT coalesce(min(rowid), 1) FROM shapes NOT INDEXED";
+    source.conn.query_row(sql, [], |row| row.get(0)).unwrap_or(1)
+}
+
+/// The last id: of a table that cannot be asked for it, that which another one knows of, or
+/// more than any file of this size has.
+fn last(source: &Source) -> i64 {
+    let asked = |sql| source.conn.query_row(sql, [], |row| row.get::<_, i64>(0)).ok();
+    let shapes = asked("SELECT coalesce(max(rowid), 0) FROM shapes NOT INDEXED");
+    let others = || {
+        let bodies = asked("SELECT coalesce(max(id), 0) FROM bodies");
+        bodies.max(asked("SELECT max(next_row) - 1 FROM changes"))
+    };
+    shapes.or_else(|| if source.is_old() { None } else { others() }).unwrap_or(1 << 32)
+}
