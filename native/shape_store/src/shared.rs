@@ -141,9 +141,10 @@ impl Shared {
             return;
         }
         self.readers.renew();
-        // Rows of another database have the same numbers. After the readers: what one of the
-        // file before still reads is kept for the database of before.
-        if before.is_some_and(|(_, other)| other != identity) {
+        // Rows of another database have the same numbers, and one that somebody put in place
+        // beside the log of the one before says that it is that one. After the readers: what
+        // one of the file before still reads is kept for the database of before.
+        if before.is_some() {
             self.bodies.begin_again();
         }
     }

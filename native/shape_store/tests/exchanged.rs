@@ -428,3 +428,47 @@ fn a_link_in_place_of_the_file_leads_to_it() {
     let found = try_open(unsynced(Options::new(shape_store::Location::File(there)))).ok().unwrap();
     assert_eq!(found.count(), SHAPES as usize + 1);
 }
+
+/// A file of ours with shapes that was closed and opened once more, so that its log has
+/// nothing but what says whose it is; its writer has closed it, and this follows it.
+fn left_with_its_log(options: &Options) -> Running {
+    let store = open(options.clone());
+    (0..SHAPES).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+    store.close();
+    let writer = open(options.clone());
+    let standby = open(elsewhere(options.clone()));
+    assert_eq!(standby.state(), State::Standby);
+    writer.close();
+    assert!(beside(path_of(options), "-wal").exists());
+    standby
+}
+
+#[test]
+fn a_follower_that_meets_an_empty_file_leaves_the_log_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = unsynced(file_in(&folder));
+    let standby = left_with_its_log(&options);
+    let faults = standby.statistics().faults;
+    fs::remove_file(path_of(&options)).unwrap();
+    fs::write(path_of(&options), "").unwrap();
+    until("a look at the empty file", || standby.statistics().faults > faults + 1);
+    assert!(beside(path_of(&options), "-wal").exists());
+}
+
+#[test]
+fn a_warm_body_is_not_that_of_a_shape_of_a_file_with_the_log_of_the_one_before() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let options = unsynced(file_in(&folder));
+    let standby = left_with_its_log(&options);
+    (0..SHAPES).for_each(|n| assert!(has(&standby, n)));
+    let foreign = another(other.path(), SHAPES);
+    for suffix in ["", "-shm"] {
+        let _ = fs::remove_file(beside(path_of(&options), suffix));
+    }
+    fs::copy(foreign, path_of(&options)).unwrap();
+    until("the other's shapes", || standby.handle_for(&shape(1000).digest).is_some());
+    for n in 1000..1000 + SHAPES {
+        let found = standby.try_body(&shape(n).handle);
+        assert!(found.as_ref().map_or(true, |body| *body == shape(n).body), "{n}: {found:?}");
+    }
+}

@@ -313,3 +313,23 @@ fn two_instances_that_take_over_from_each_other_lose_nothing_durable() {
     assert_eq!(store.count(), durable.len());
     assert!(durable.iter().all(|n| has(&store, *n)));
 }
+
+#[test]
+fn a_file_with_a_log_that_others_follow_can_be_taken_over_in_exclusive_mode() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let logged = unsynced(file_in(&other));
+    let store = open(logged.clone());
+    (0..SHAPES / 2).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+    store.close();
+    let options = unsynced(Options { exclusive: true, ..file_in(&folder) });
+    let (writer, first) = two(&options);
+    let second = open(elsewhere(options.clone()));
+    writer.close();
+    fs::remove_file(path_of(&options)).unwrap();
+    fs::copy(path_of(&logged), path_of(&options)).unwrap();
+    let followed = |store: &Running| store.count() == SHAPES as usize / 2;
+    until("the file with a log", || followed(&first) && followed(&second));
+    assert_eq!(promote(&first), Ok(()));
+    assert_eq!(add(&first, SHAPES), Outcome::Durable);
+    until("the writer is followed", || second.count() == SHAPES as usize / 2 + 1);
+}

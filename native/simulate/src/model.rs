@@ -15,6 +15,10 @@
 //! | bytes changed or cut, the log or its memory removed, a copy put back | as above, and bodies may be gone | the file is moved aside or written anew |
 //! | any of these while two writers have files of their own in mind, or while those who live cannot be seen (lock files removed) | as above | there is one of them |
 //!
+//! Who opens a file that is damaged meanwhile may say that it was moved aside when the next
+//! one is sound again. One that still opens the file when another has taken it over, as its
+//! lock files were removed, is no heir: it hears of the other with its first batch.
+//!
 //! A shape whose removal was acknowledged need not be there even if the removal is not: its
 //! add is left out of the batch. A writer that another has replaced need not have bodies
 //! that the other removed.
@@ -163,8 +167,9 @@ impl Model {
     ) -> (usize, Vec<Failure>) {
         let mut failures = Vec::new();
         let before = self.reigns.get(self.heir).map_or(0, |reign| reign.epoch);
-        // Another took the file over while this one, which could not lock it, still opened it.
-        let late = !self.ever_shaken && epoch < before;
+        // Another took the file over while this one, which could not lock it or whose lock files
+        // were removed, still opened it.
+        let late = self.trust == Trust::Sound && epoch < before;
         match self.trust {
             _ if late => {}
             Trust::Sound => self.check_sound(&found, &mut failures),

@@ -64,6 +64,8 @@ pub(crate) struct Opened {
 pub(crate) enum Unopened {
     #[error("nothing is there")]
     Absent,
+    #[error("it is empty")]
+    Empty,
     #[error("it was exchanged meanwhile")]
     Exchanged,
     #[error("{0}")]
@@ -74,12 +76,16 @@ pub(crate) enum Unopened {
 
 /// Opens the file at a path, and makes sure of which file that is: the same before and
 /// after SQLite has opened it and its log, which it does with the first look.
+///
+/// An empty one is not shown to SQLite, which would remove the log beside it as one that was
+/// left behind: by then the log may be that of the file that its writer has put in place.
 pub(crate) fn open_labelled(
     system: &dyn System,
     path: &Path,
     open: impl FnOnce() -> rusqlite::Result<Connection>,
 ) -> Result<Opened, Unopened> {
     let id = match system.stat(path)? {
+        Some(there) if there.len == 0 => return Err(Unopened::Empty),
         Some(there) => there.id,
         None => return Err(Unopened::Absent),
     };

@@ -15,6 +15,7 @@ use crate::{
     file::{Label, Opened, open_labelled},
     load::{Followed, Loader},
     schema::Identity,
+    shared::Shared,
     system::Anchor,
 };
 
@@ -160,7 +161,7 @@ impl Following {
                 self.label.position = seen.followed.position();
                 seen.version = version;
             }
-            return Ok(());
+            return self.leave_log(shared);
         }
         let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
         keep_log_on_close(&opened.conn, true)?;
@@ -184,6 +185,15 @@ impl Following {
         self.seen = Some(Seen { anchor, identity, version, followed });
         self.held.put(opened.conn);
         self.before = None;
+        self.leave_log(shared)
+    }
+
+    /// Leaves a file with a write-ahead log that somebody has put there, in exclusive mode:
+    /// who is to write it has to take the log out of it, and cannot while others have it open.
+    fn leave_log(&mut self, shared: &Shared) -> Result<(), Fault> {
+        if shared.options.exclusive && self.held.get().map_or(Ok(false), has_log)? {
+            self.held.close();
+        }
         Ok(())
     }
 
@@ -217,6 +227,12 @@ impl Following {
         let promote_at = self.promote_at.filter(|_| !context.promotions.is_empty());
         Turn::Next(Next::first([Some(self.next), readers, promote_at]))
     }
+}
+
+/// Whether the file is one with a write-ahead log.
+fn has_log(conn: &Connection) -> rusqlite::Result<bool> {
+    let journal: String = conn.query_row("PRAGMA main.journal_mode", [], |row| row.get(0))?;
+    Ok(journal.eq_ignore_ascii_case("wal"))
 }
 
 fn data_version(conn: &Connection) -> rusqlite::Result<i64> {

@@ -128,6 +128,7 @@ impl From<Unopened> for Fault {
     fn from(unopened: Unopened) -> Self {
         match unopened {
             Unopened::Absent => Self::NotOurs("it is gone".into()),
+            Unopened::Empty => Self::NotOurs("it is empty".into()),
             Unopened::Exchanged => Self::Transient(Passing::Turn),
             Unopened::Io(error) => error.into(),
             Unopened::Sqlite(error) => error.into(),
