@@ -73,8 +73,14 @@ impl Gate {
     }
 
     pub(crate) fn release(&self) {
+        self.let_go(false);
+    }
+
+    fn let_go(&self, hold_on: bool) {
         let mut state = self.state.lock();
-        state.held = None;
+        if !hold_on {
+            state.held = None;
+        }
         state.releases += 1;
         // Here and not where they wake: once released they are held no more.
         state.blocked = 0;
@@ -107,6 +113,11 @@ pub struct Hold<'a>(pub(crate) &'a Gate);
 impl Hold<'_> {
     /// Lets the held operations go on.
     pub fn release(self) {}
+
+    /// Lets those go on that are blocked now, and holds what comes next.
+    pub fn pass(&self) {
+        self.0.let_go(true);
+    }
 }
 
 impl Drop for Hold<'_> {

@@ -6,7 +6,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Borrowed do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
 
   @doc "Runs `fun` while the process has a connection of the store on loan."
-  @spec within(Native.store(), :read | :write, (() -> result)) :: result when result: term()
+  @spec within(Native.store(), :read | :write, (... -> result)) :: result when result: term()
   def within(store, mode, fun) do
     key = {__MODULE__, store, kind(store, mode)}
     before = Process.put(key, Process.get(key, 0) + 1)

@@ -7,7 +7,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Host do
   Gives what `fun` returns, or how it ended instead. Takes at most `timeout`
   milliseconds, and only for as long as `parent`, whose exits the caller traps, lives.
   """
-  @spec run((() -> result), timeout(), pid() | nil) ::
+  @spec run((... -> result), timeout(), pid() | nil) ::
           {:ok, result} | {:error, String.t()} | {:exit, term()}
         when result: term()
   def run(fun, timeout, parent \\ nil) do

@@ -8,7 +8,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Waits do
   Waits for `{ref, answer}`. `take_back` takes the request back, and gives false when
   its answer is on its way.
   """
-  @spec await(reference(), timeout(), (() -> boolean())) :: {:ok, term()} | :timeout
+  @spec await(reference(), timeout(), (... -> boolean())) :: {:ok, term()} | :timeout
   def await(ref, timeout, take_back) do
     receive do
       {^ref, answer} -> {:ok, answer}
