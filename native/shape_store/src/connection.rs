@@ -28,12 +28,16 @@ const READ_WRITE: OpenFlags =
 const READ_ONLY: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-/// Opens a database of ours that may not be there yet, to write it.
+/// Opens a database of ours that may not be there yet, to write it once it is prepared; see
+/// [`prepare_new`].
 pub(crate) fn create(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
-    let conn = open(path, options, READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    open(path, options, READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
+}
+
+/// Sets a connection up for writing a database that may be new.
+pub(crate) fn prepare_new(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
     conn.pragma_update(None, "page_size", schema::PAGE_SIZE)?;
-    prepare_to_write(&conn, options)?;
-    Ok(conn)
+    prepare_to_write(conn, options)
 }
 
 /// Makes a database that stands beside ours until it is done, and that leaves no other

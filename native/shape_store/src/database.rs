@@ -13,11 +13,18 @@ use crate::{
     import::{self, Imported, Verify},
     options::{Options, Source, Synchronous},
     schema,
+    system::Anchor,
 };
+
+/// A connection to a database of ours, and which file that is.
+pub(crate) struct Made {
+    pub(crate) conn: Connection,
+    pub(crate) anchor: Box<dyn Anchor>,
+}
 
 /// A database that is ready, and how it came to be so.
 pub(crate) struct Ready {
-    pub(crate) conn: Connection,
+    pub(crate) made: Made,
     pub(crate) imported: Option<(PathBuf, Imported)>,
     pub(crate) quarantined: Option<PathBuf>,
 }
@@ -39,25 +46,26 @@ pub(crate) fn prepare(
     if matches!(found, Found::Nothing)
         && let Some(source) = import::first_present(&options.sources)
     {
-        let (conn, imported) = take_over(options, path, source, verify)?;
-        return Ok(Ready { conn, imported: Some((source.path.clone(), imported)), quarantined });
+        let (made, imported) = take_over(options, path, source, verify)?;
+        return Ok(Ready { made, imported: Some((source.path.clone(), imported)), quarantined });
     }
-    let (conn, aside) = match create_if_missing(options, path) {
-        Ok(conn) => (conn, None),
+    let (made, aside) = match create_if_missing(options, path) {
+        Ok(made) => (made, None),
         // It passed for one without tables.
         Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
-            let (conn, aside) = start_empty(options, path, &source.to_string())?;
-            (conn, Some(aside))
+            let (made, aside) = start_empty(options, path, &source.to_string())?;
+            (made, Some(aside))
         }
         Err(error) => return Err(error),
     };
-    import::finish_import(options, &conn)?;
-    Ok(Ready { conn, imported: None, quarantined: quarantined.or(aside) })
+    import::finish_import(options, &made.conn)?;
+    Ok(Ready { made, imported: None, quarantined: quarantined.or(aside) })
 }
 
 /// Makes the database of a store in memory.
 pub(crate) fn prepare_memory(options: &Options) -> rusqlite::Result<Connection> {
     let conn = connection::create(Path::new(connection::MEMORY), options)?;
+    connection::prepare_new(&conn, options)?;
     create_tables(&conn, options)?;
     Ok(conn)
 }
@@ -161,9 +169,13 @@ fn is_whole(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Resu
 }
 
 /// The version of a file that a later one of this library wrote, in which case nothing is
-/// done to it: not even what opening it for writing would do.
+/// done to it: not even what opening it for writing would do. An empty one is of no version,
+/// and to open it would cost the log beside it.
 pub(crate) fn refuse_newer(options: &Options, path: &Path) -> Result<(), OpenError> {
     let known = schema::SCHEMA_VERSION;
+    if matches!(options.system.stat(path), Ok(Some(there)) if there.len == 0) {
+        return Ok(());
+    }
     match connection::open_to_read(path, options).and_then(|conn| schema::read_version(&conn)) {
         Ok(version) if version > known => {
             Err(OpenError::Newer { path: path.to_path_buf(), version, known })
@@ -179,7 +191,7 @@ pub(crate) fn start_empty(
     options: &Options,
     path: &Path,
     problem: &str,
-) -> Result<(Connection, PathBuf), OpenError> {
+) -> Result<(Made, PathBuf), OpenError> {
     let quarantined = move_aside(options, path, problem)?;
     Ok((create_if_missing(options, path)?, quarantined))
 }
@@ -195,11 +207,22 @@ fn move_aside(options: &Options, path: &Path, problem: &str) -> Result<PathBuf, 
 
 /// Opens a database that is sound or not there, and makes its tables if it has
 /// none.
-fn create_if_missing(options: &Options, path: &Path) -> Result<Connection, OpenError> {
+fn create_if_missing(options: &Options, path: &Path) -> Result<Made, OpenError> {
     let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
+    let made = create(options, path)?;
+    create_tables(&made.conn, options).map_err(named)?;
+    Ok(made)
+}
+
+fn create(options: &Options, path: &Path) -> Result<Made, OpenError> {
+    let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
+    let failed = |source| OpenError::Io { what: "look at", path: path.to_path_buf(), source };
     let conn = connection::create(path, options).map_err(named)?;
-    create_tables(&conn, options).map_err(named)?;
-    Ok(conn)
+    // At once: whatever comes next may wait, and the name and its log be another's by then.
+    let anchor = options.system.anchor(path).map_err(failed)?;
+    connection::keep_log_on_close(&conn, true).map_err(named)?;
+    connection::prepare_new(&conn, options).map_err(named)?;
+    Ok(Made { conn, anchor })
 }
 
 fn create_tables(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
@@ -219,16 +242,16 @@ fn take_over(
     path: &Path,
     source: &Source,
     verify: &mut Verify,
-) -> Result<(Connection, Imported), OpenError> {
+) -> Result<(Made, Imported), OpenError> {
     info!(from = %source.path.display(), to = %path.display(), "taking over an older shape database");
     match copy(options, path, source, verify) {
-        Ok((conn, imported)) => {
-            import::finish_import(options, &conn)?;
+        Ok((made, imported)) => {
+            import::finish_import(options, &made.conn)?;
             info!(
                 from = %source.path.display(), shapes = imported.shapes,
                 left_out = imported.left_out, "took over an older shape database"
             );
-            Ok((conn, imported))
+            Ok((made, imported))
         }
         Err(error) => {
             // What cannot be removed is an empty database of ours: its transaction
@@ -244,9 +267,9 @@ fn copy(
     path: &Path,
     source: &Source,
     verify: &mut Verify,
-) -> Result<(Connection, Imported), OpenError> {
+) -> Result<(Made, Imported), OpenError> {
     let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
-    let conn = connection::create(path, options).map_err(named)?;
+    let Made { conn, anchor } = create(options, path)?;
     // Ours has to be on the disk before the older one is renamed, whatever the
     // store is content with afterwards.
     conn.pragma_update(None, "synchronous", connection::synchronous(options, Synchronous::Full))
@@ -259,5 +282,5 @@ fn copy(
     tx.commit().map_err(named)?;
     let usual = connection::synchronous(options, options.synchronous);
     conn.pragma_update(None, "synchronous", usual).map_err(named)?;
-    Ok((conn, imported))
+    Ok((Made { conn, anchor }, imported))
 }

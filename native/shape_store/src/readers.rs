@@ -14,8 +14,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::{
-    Notify,
-    connection::{self, keep_log_on_close},
+    Notify, connection,
     error::ReadError,
     file::{Known, Opened, open_labelled},
     lease::{Condition, GrantError, Granted, Lease, Line, end_transaction},
@@ -177,8 +176,6 @@ impl Readers {
         let system = &*self.options.system;
         let Opened { conn, id, label } =
             open_labelled(system, path, || connection::open_to_read(path, &self.options))?;
-        // A reader never has a log to save, and the name may be another's when it closes.
-        keep_log_on_close(&conn, true)?;
         if !self.known.is(id, label.identity) {
             return Err(ReadError::NotOurs("another file is in its place".into()));
         }

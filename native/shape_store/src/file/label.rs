@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use thiserror::Error;
 
 use crate::{
+    connection::keep_log_on_close,
     fault::Fault,
     schema::{self, Identity, Position},
     system::{FileId, System},
@@ -75,7 +76,8 @@ pub(crate) enum Unopened {
 }
 
 /// Opens the file at a path, and makes sure of which file that is: the same before and
-/// after SQLite has opened it and its log, which it does with the first look.
+/// after SQLite has opened it and its log, which it does with the first look. It leaves the
+/// log where it is when it closes, unless it is told otherwise.
 ///
 /// An empty one is not shown to SQLite, which would remove the log beside it as one that was
 /// left behind: by then the log may be that of the file that its writer has put in place.
@@ -90,14 +92,12 @@ pub(crate) fn open_labelled(
         None => return Err(Unopened::Absent),
     };
     let conn = open()?;
+    // Whoever closes it knows whether its log still has its own name.
+    keep_log_on_close(&conn, true)?;
     let label = schema::read_label(&conn)?;
     match system.stat(path)? {
         Some(there) if there.id == id => Ok(Opened { conn, id, label }),
-        _ => {
-            // Its log may have the name of another's by now.
-            let _ = crate::connection::keep_log_on_close(&conn, true);
-            Err(Unopened::Exchanged)
-        }
+        _ => Err(Unopened::Exchanged),
     }
 }
 

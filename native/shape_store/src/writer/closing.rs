@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{Turn, ages::save_last, context::Context, writing::Writing};
 use crate::{
-    connection::{keep_log_on_close, open_to_write},
+    connection::open_to_write,
     fault::{Fault, Passing},
     file::open_labelled,
     marks::note_clean,
@@ -57,7 +57,6 @@ impl Writing {
             None => {
                 let open = || open_to_write(path, options);
                 let opened = open_labelled(&*options.system, path, open)?;
-                keep_log_on_close(&opened.conn, true)?;
                 leave(&opened.conn)
             }
         }

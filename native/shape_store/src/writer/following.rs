@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::{Next, Turn, commit::LONGEST_PAUSE, context::Context, held::Held};
 use crate::{
-    connection::{keep_log_on_close, open_to_write},
+    connection::open_to_write,
     fault::{Fault, Passing},
     file::{Label, Opened, open_labelled},
     load::{Followed, Loader},
@@ -164,7 +164,6 @@ impl Following {
             return self.leave_log(shared);
         }
         let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
-        keep_log_on_close(&opened.conn, true)?;
         // Before the load: a change during it counts as unseen.
         let version = data_version(&opened.conn)?;
         let anchor = options.system.anchor(path)?;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     connection,
-    database::{self, Ready},
+    database::{self, Made, Ready},
     error::OpenError,
     event::Event,
     fault::is_damage,
@@ -254,22 +254,22 @@ fn open_alone(
     let shared = Arc::clone(&context.shared);
     let options = &shared.options;
     let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
-    let Ready { mut conn, imported, mut quarantined } = database::prepare(options, path, verify)?;
-    warn_of_another_stack(&conn, options, path);
-    let label = match load(&shared, &conn) {
+    let Ready { mut made, imported, mut quarantined } = database::prepare(options, path, verify)?;
+    warn_of_another_stack(&made.conn, options, path);
+    let label = match load(&shared, &made.conn) {
         Ok(label) => label,
         Err(error) if is_damage(&error) => {
-            drop(conn);
+            drop(made);
             Loader::of(&shared).clear();
             let (empty, aside) = database::start_empty(options, path, &error.to_string())?;
-            conn = empty;
+            made = empty;
             quarantined = quarantined.or(Some(aside));
-            load(&shared, &conn).map_err(named)?
+            load(&shared, &made.conn).map_err(named)?
         }
         Err(error) => return Err(named(error)),
     };
-    let failed = |source| OpenError::Io { what: "look at", path: path.to_path_buf(), source };
-    let file = OwnFile::at(&*options.system, path).map_err(failed)?;
+    let Made { conn, anchor } = made;
+    let file = OwnFile::of(anchor);
     // Somebody may have exchanged the file while it was made ready.
     let open = || connection::open_to_read(path, options);
     let same = open_labelled(&*options.system, path, open).is_ok_and(|there| {

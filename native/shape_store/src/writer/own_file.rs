@@ -5,7 +5,7 @@ use std::{io, path::Path};
 
 use super::{context::Context, writing::Writing};
 use crate::{
-    connection::{keep_log_on_close, open_to_read, open_to_write, prepare_to_write},
+    connection::{open_to_read, open_to_write, prepare_to_write},
     fault::{Fault, Passing},
     file::{Label, Log, LogError, Unopened, open_labelled},
     system::{Anchor, System},
@@ -23,7 +23,11 @@ pub(super) struct OwnFile {
 impl OwnFile {
     /// The file that is there now.
     pub(super) fn at(system: &dyn System, path: &Path) -> io::Result<Self> {
-        Ok(Self { anchor: system.anchor(path)?, len: 0, log: None })
+        Ok(Self::of(system.anchor(path)?))
+    }
+
+    pub(super) fn of(anchor: Box<dyn Anchor>) -> Self {
+        Self { anchor, len: 0, log: None }
     }
 }
 
@@ -40,8 +44,6 @@ impl Writing {
             return Err(Fault::NotOurs("what was in memory is gone with its connection".into()));
         };
         let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
-        // It is not known yet whose the log is.
-        keep_log_on_close(&opened.conn, true)?;
         self.label.check_writer(&opened.label)?;
         if opened.id != file.anchor.id() {
             return Err(Fault::NotOurs("another file is in its place".into()));

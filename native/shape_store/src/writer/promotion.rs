@@ -14,7 +14,7 @@ use super::{
     writing::Writing,
 };
 use crate::{
-    connection::{keep_log_on_close, open_to_write, prepare_to_write, synchronous},
+    connection::{open_to_write, prepare_to_write, synchronous},
     entry::RowId,
     event::Event,
     fault::{Fault, Passing, is_busy},
@@ -110,7 +110,6 @@ impl Following {
     fn take_over(&mut self, shared: &Shared, beyond: i64) -> Result<(Opened, Label), Fault> {
         let (options, path) = (&shared.options, shared.path());
         let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
-        keep_log_on_close(&opened.conn, true)?;
         if options.exclusive {
             // With a rollback journal the epoch is written into the file itself.
             let full = synchronous(options, Synchronous::Full);

@@ -60,7 +60,6 @@ impl Writing {
         let path = context.shared.path();
         let open = || connection::open_to_read(path, options);
         let opened = open_labelled(&*options.system, path, open)?;
-        keep_log_on_close(&opened.conn, true)?;
         match quick_check(&opened.conn)? {
             answer if answer == "ok" => Ok(()),
             answer => Err(Fault::NotOurs(answer)),
@@ -316,7 +315,6 @@ fn open_in_place(shared: &Shared) -> Result<Opened, Fault> {
     let (options, path) = (&shared.options, shared.path());
     let open = || connection::open_to_write(path, options);
     let opened = open_labelled(&*options.system, path, open)?;
-    keep_log_on_close(&opened.conn, true)?;
     prepare_to_write(&opened.conn, options)?;
     Ok(opened)
 }
