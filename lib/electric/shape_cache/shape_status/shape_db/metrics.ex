@@ -34,6 +34,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Metrics do
     {:last_value, [:write_buffer, :pending_writes], :count, "Operations not yet in SQLite", []},
     {:last_value, [:store, :opened], :shapes, "Shapes at the start", []},
     {:sum, [:store, :imported], :left_out, "Shapes that a take-over left out", []},
+    {:sum, [:store, :flags], :failed, "Shapes whose flags could not be computed", []},
     {:counter, [:store, :quarantined], :count, "Files moved aside", []},
     {:counter, [:store, :rebuilt], :shapes, "Times the file was written anew", []},
     {:sum, [:store, :rebuilt], :lost, "Shapes lost when the file was written anew", []},
