@@ -64,7 +64,7 @@ pub(crate) fn prepare(
 
 /// Makes the database of a store in memory.
 pub(crate) fn prepare_memory(options: &Options) -> rusqlite::Result<Connection> {
-    let conn = connection::create(Path::new(connection::MEMORY), options)?;
+    let conn = connection::open_to_write(Path::new(connection::MEMORY), options)?;
     connection::prepare_new(&conn, options)?;
     create_tables(&conn, options)?;
     Ok(conn)
@@ -214,13 +214,22 @@ fn create_if_missing(options: &Options, path: &Path) -> Result<Made, OpenError> 
     Ok(made)
 }
 
+/// Opens a database that may not be there yet. Which file that is has to be known: the name
+/// may be another's at any time, and a log that is written under it then be taken for that
+/// one's. So the file is there before SQLite opens it, and is compared after.
 fn create(options: &Options, path: &Path) -> Result<Made, OpenError> {
     let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
-    let failed = |source| OpenError::Io { what: "look at", path: path.to_path_buf(), source };
-    let conn = connection::create(path, options).map_err(named)?;
-    // At once: whatever comes next may wait, and the name and its log be another's by then.
-    let anchor = options.system.anchor(path).map_err(failed)?;
+    let failed = |source| OpenError::Io { what: "make", path: path.to_path_buf(), source };
+    let system = &*options.system;
+    if system.stat(path).map_err(failed)?.is_none() {
+        system.append(path, &[]).map_err(failed)?;
+    }
+    let anchor = system.anchor(path).map_err(failed)?;
+    let conn = connection::open_to_write(path, options).map_err(named)?;
     connection::keep_log_on_close(&conn, true).map_err(named)?;
+    if system.stat(path).map_err(failed)?.map(|there| there.id) != Some(anchor.id()) {
+        return Err(OpenError::Exchanged { path: path.to_path_buf() });
+    }
     connection::prepare_new(&conn, options).map_err(named)?;
     Ok(Made { conn, anchor })
 }
