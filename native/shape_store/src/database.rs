@@ -151,7 +151,12 @@ pub(crate) fn quick_check(conn: &Connection) -> rusqlite::Result<String> {
 
 /// The code in an answer that tells of a page which could not be read, if that may pass.
 fn passing_code(answer: &str) -> Option<i32> {
-    use rusqlite::ffi::{SQLITE_IOERR, SQLITE_IOERR_SHORT_READ, SQLITE_NOMEM};
+    use rusqlite::ffi::{SQLITE_IOERR, SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ, SQLITE_NOMEM};
+    // Of a page in a chain it tells no code. That the page is one of the file was seen before,
+    // so it is the disk that does not give it.
+    if answer.contains("failed to get page") {
+        return Some(SQLITE_IOERR_READ);
+    }
     let (_, code) = answer.split_once("error code=")?;
     let digits = code.find(|c: char| !c.is_ascii_digit()).unwrap_or(code.len());
     let code: i32 = code.get(..digits)?.parse().ok()?;
@@ -239,6 +244,11 @@ fn create_tables(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
         return Ok(());
     }
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    // Another instance, which cannot be seen where the file system cannot lock, may have made
+    // them while this one waited.
+    if schema::read_version(&tx)? != 0 {
+        return Ok(());
+    }
     schema::create(&tx, options.system.random().to_le_bytes())?;
     schema::write_meta(&tx, "stack", &options.stack)?;
     tx.commit()
@@ -262,6 +272,8 @@ fn take_over(
             );
             Ok((made, imported))
         }
+        // What is there is another's.
+        Err(error @ OpenError::Exchanged { .. }) => Err(error),
         Err(error) => {
             // What cannot be removed is an empty database of ours: its transaction
             // did not commit.
@@ -284,6 +296,9 @@ fn copy(
     conn.pragma_update(None, "synchronous", connection::synchronous(options, Synchronous::Full))
         .map_err(named)?;
     let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).map_err(named)?;
+    if schema::read_version(&tx).map_err(named)? != 0 {
+        return Err(OpenError::Exchanged { path: path.to_path_buf() });
+    }
     schema::create(&tx, options.system.random().to_le_bytes()).map_err(named)?;
     schema::write_meta(&tx, "stack", &options.stack).map_err(named)?;
     let imported = import::import(&tx, source, verify)?;
