@@ -1,4 +1,4 @@
-//! How a connection is opened. None but [`create`] makes a file.
+//! How a connection is opened. None but [`create_beside`] makes a file.
 
 use std::{path::Path, time::Duration};
 
@@ -27,12 +27,6 @@ const READ_WRITE: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 const READ_ONLY: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
-
-/// Opens a database of ours that may not be there yet, to write it once it is prepared; see
-/// [`prepare_new`].
-pub(crate) fn create(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
-    open(path, options, READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
-}
 
 /// Sets a connection up for writing a database that may be new.
 pub(crate) fn prepare_new(conn: &Connection, options: &Options) -> rusqlite::Result<()> {

@@ -64,7 +64,7 @@ pub(crate) fn prepare(
 
 /// Makes the database of a store in memory.
 pub(crate) fn prepare_memory(options: &Options) -> rusqlite::Result<Connection> {
-    let conn = connection::create(Path::new(connection::MEMORY), options)?;
+    let conn = connection::open_to_write(Path::new(connection::MEMORY), options)?;
     connection::prepare_new(&conn, options)?;
     create_tables(&conn, options)?;
     Ok(conn)
@@ -151,7 +151,12 @@ pub(crate) fn quick_check(conn: &Connection) -> rusqlite::Result<String> {
 
 /// The code in an answer that tells of a page which could not be read, if that may pass.
 fn passing_code(answer: &str) -> Option<i32> {
-    use rusqlite::ffi::{SQLITE_IOERR, SQLITE_IOERR_SHORT_READ, SQLITE_NOMEM};
+    use rusqlite::ffi::{SQLITE_IOERR, SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ, SQLITE_NOMEM};
+    // Of a page in a chain it tells no code. That the page is one of the file was seen before,
+    // so it is the disk that does not give it.
+    if answer.contains("failed to get page") {
+        return Some(SQLITE_IOERR_READ);
+    }
     let (_, code) = answer.split_once("error code=")?;
     let digits = code.find(|c: char| !c.is_ascii_digit()).unwrap_or(code.len());
     let code: i32 = code.get(..digits)?.parse().ok()?;
@@ -214,13 +219,22 @@ fn create_if_missing(options: &Options, path: &Path) -> Result<Made, OpenError> 
     Ok(made)
 }
 
+/// Opens a database that may not be there yet. Which file that is has to be known: the name
+/// may be another's at any time, and a log that is written under it then be taken for that
+/// one's. So the file is there before SQLite opens it, and is compared after.
 fn create(options: &Options, path: &Path) -> Result<Made, OpenError> {
     let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
-    let failed = |source| OpenError::Io { what: "look at", path: path.to_path_buf(), source };
-    let conn = connection::create(path, options).map_err(named)?;
-    // At once: whatever comes next may wait, and the name and its log be another's by then.
-    let anchor = options.system.anchor(path).map_err(failed)?;
+    let failed = |source| OpenError::Io { what: "make", path: path.to_path_buf(), source };
+    let system = &*options.system;
+    if system.stat(path).map_err(failed)?.is_none() {
+        system.append(path, &[]).map_err(failed)?;
+    }
+    let anchor = system.anchor(path).map_err(failed)?;
+    let conn = connection::open_to_write(path, options).map_err(named)?;
     connection::keep_log_on_close(&conn, true).map_err(named)?;
+    if system.stat(path).map_err(failed)?.map(|there| there.id) != Some(anchor.id()) {
+        return Err(OpenError::Exchanged { path: path.to_path_buf() });
+    }
     connection::prepare_new(&conn, options).map_err(named)?;
     Ok(Made { conn, anchor })
 }
@@ -230,6 +244,11 @@ fn create_tables(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
         return Ok(());
     }
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    // Another instance, which cannot be seen where the file system cannot lock, may have made
+    // them while this one waited.
+    if schema::read_version(&tx)? != 0 {
+        return Ok(());
+    }
     schema::create(&tx, options.system.random().to_le_bytes())?;
     schema::write_meta(&tx, "stack", &options.stack)?;
     tx.commit()
@@ -253,6 +272,8 @@ fn take_over(
             );
             Ok((made, imported))
         }
+        // What is there is another's.
+        Err(error @ OpenError::Exchanged { .. }) => Err(error),
         Err(error) => {
             // What cannot be removed is an empty database of ours: its transaction
             // did not commit.
@@ -275,6 +296,9 @@ fn copy(
     conn.pragma_update(None, "synchronous", connection::synchronous(options, Synchronous::Full))
         .map_err(named)?;
     let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).map_err(named)?;
+    if schema::read_version(&tx).map_err(named)? != 0 {
+        return Err(OpenError::Exchanged { path: path.to_path_buf() });
+    }
     schema::create(&tx, options.system.random().to_le_bytes()).map_err(named)?;
     schema::write_meta(&tx, "stack", &options.stack).map_err(named)?;
     let imported = import::import(&tx, source, verify)?;

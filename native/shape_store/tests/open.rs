@@ -14,9 +14,9 @@ mod common;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
-use common::{PATIENCE, file_in, open, path_of, shape, sql, try_open, unsynced};
-use fault_vfs::{FaultVfs, Kinds};
-use shape_store::{Event, Location, Options, State, Store};
+use common::{PATIENCE, Shape, file_in, open, path_of, shape, sql, try_open, unsynced};
+use fault_vfs::{Fault, FaultVfs, Kinds, Plan};
+use shape_store::{Event, Location, Options, Outcome, State, Store};
 
 /// Something in our file's place is moved aside and kept, and the store starts
 /// empty and works.
@@ -224,4 +224,46 @@ fn a_store_dropped_while_it_opens_ends() {
         let ended = matches!(last, Some(Event::Closed { durable: 0 } | Event::OpenFailed { .. }));
         assert!(ended, "{all:?}");
     }
+}
+
+/// SQLite's check tells of a page in a chain that the disk does not give as of one that is
+/// damaged.
+#[test]
+fn a_page_of_a_long_body_that_cannot_be_read_for_now_is_no_damage() {
+    let (folder, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let options = unsynced(file_in(&folder));
+    let store = open(options.clone());
+    let long = Shape { body: vec![7; 100_000], ..shape(0) };
+    let seq = store.add(&long).unwrap();
+    assert_eq!(store.outcome(seq), Outcome::Durable);
+    for suffix in ["", "-wal"] {
+        let name = format!("shapes.sqlite{suffix}");
+        fs::copy(folder.path().join(&name), left.path().join(&name)).unwrap();
+    }
+    let mut failed = 0;
+    for nth in 1.. {
+        let folder = tempfile::tempdir().unwrap();
+        for suffix in ["", "-wal"] {
+            let name = format!("shapes.sqlite{suffix}");
+            fs::copy(left.path().join(&name), folder.path().join(&name)).unwrap();
+        }
+        let vfs = FaultVfs::unique();
+        vfs.skip_syncs(true);
+        vfs.fail(Plan::nth(nth, Fault::IoErr).kinds(Kinds::READ));
+        let options = Options { vfs: Some(vfs.name().into()), ..file_in(&folder) };
+        let opened = try_open(options.clone());
+        let fired = vfs.injected() > 0;
+        vfs.heal();
+        if let Ok(store) = opened {
+            assert_eq!((store.opening.quarantined.clone(), store.count()), (None, 1), "read {nth}");
+        } else {
+            failed += 1;
+            let store = open(options);
+            assert_eq!((store.opening.quarantined.clone(), store.count()), (None, 1), "read {nth}");
+        }
+        if !fired {
+            break;
+        }
+    }
+    assert!(failed > 10, "{failed}");
 }

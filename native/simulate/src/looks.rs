@@ -44,11 +44,11 @@ impl World {
     }
 
     pub(crate) fn begin_reign(&self, number: usize, store: &Store, epoch: i64) {
-        let tampers = self.of(number, |instance| instance.tampers);
+        let (tampers, begun) = self.of(number, |instance| (instance.tampers, instance.begun));
         let found = self.view_of(number, store, true);
         self.say(|| format!("store {number} writes under epoch {epoch}, with {found:?}"));
         let (reign, failures) =
-            self.model.borrow_mut().begin(number, epoch, found, store.last(), tampers);
+            self.model.borrow_mut().begin(number, epoch, found, store.last(), tampers, begun);
         failures.into_iter().for_each(|failure| self.fail(failure));
         self.of(number, |instance| {
             instance.reign = Some(reign);

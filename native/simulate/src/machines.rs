@@ -59,6 +59,7 @@ impl World {
             flushed: 0,
             spins: 0,
             tampers: 0,
+            begun: 0,
             reigns: Vec::new(),
             reign: None,
             probed: 0,
@@ -144,8 +145,11 @@ impl World {
                 return;
             }
             self.count("steps");
-            let tampers = self.model.borrow().tampers();
-            self.of(number, |instance| instance.tampers = tampers);
+            let (tampers, begun) = {
+                let model = self.model.borrow();
+                (model.tampers(), model.begun())
+            };
+            self.of(number, |instance| (instance.tampers, instance.begun) = (tampers, begun));
             let now = self.platform.now();
             let stepped = self
                 .platform

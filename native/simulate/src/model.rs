@@ -119,6 +119,11 @@ impl Model {
         self.tampers
     }
 
+    /// How many reigns have begun.
+    pub fn begun(&self) -> usize {
+        self.reigns.len()
+    }
+
     /// Whether the file is this reign's, as far as anybody knows.
     pub fn is_heir(&self, reign: usize) -> bool {
         self.heir == reign
@@ -156,7 +161,7 @@ impl Model {
     }
 
     /// A store became the writer, and found this. `tampers` is how often the file had been
-    /// replaced or damaged when it began to look.
+    /// replaced or damaged when it began to look, and `begun` how many reigns had begun.
     pub fn begin(
         &mut self,
         store: usize,
@@ -164,12 +169,13 @@ impl Model {
         found: View,
         base: u64,
         tampers: u64,
+        begun: usize,
     ) -> (usize, Vec<Failure>) {
         let mut failures = Vec::new();
         let before = self.reigns.get(self.heir).map_or(0, |reign| reign.epoch);
         // Another took the file over while this one, which could not lock it or whose lock files
         // were removed, still opened it.
-        let late = self.trust == Trust::Sound && epoch < before;
+        let late = self.trust == Trust::Sound && epoch < before && begun <= self.heir;
         match self.trust {
             _ if late => {}
             Trust::Sound => self.check_sound(&found, &mut failures),

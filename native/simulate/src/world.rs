@@ -66,6 +66,8 @@ pub(crate) struct Instance {
     pub(crate) spins: usize,
     /// How often the file had been tampered with when its machine began its step.
     pub(crate) tampers: u64,
+    /// How many reigns had begun then.
+    pub(crate) begun: usize,
     pub(crate) reigns: Vec<usize>,
     pub(crate) reign: Option<usize>,
     /// The highest number whose end is known.
