@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `store.rs`, `ticket.rs`, `options.rs`, `event.rs`, `error.rs`, `statistics.rs` | the public face |
 //! | `index.rs`, `cell.rs`, `seqlock.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
-//! | `touch.rs`, `sunk.rs`, `index/`, `flags.rs`, `clock.rs` | what the host keeps of each shape: when it was read, which it is in eight bits |
+//! | `touch.rs`, `images.rs`, `index/`, `flags.rs`, `clock.rs` | what the host keeps of each shape: when it was read, which it is in eight bits |
 //! | `queue.rs`, `waits.rs`, `pending.rs`, `body.rs`, `bodies.rs` | what is on its way, who waits for it, what bodies are and where |
 //! | `writer.rs`, `writer/`, `batch.rs`, `shared.rs` | the thread, its transaction, and what it shares with callers |
 //! | `database.rs`, `schema.rs`, `load.rs`, `rows.rs`, `import.rs`, `ages.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
@@ -41,6 +41,7 @@ mod fault;
 mod file;
 mod flags;
 mod gate;
+mod images;
 mod import;
 mod index;
 mod lease;
@@ -64,7 +65,6 @@ mod slab;
 mod state;
 mod statistics;
 mod store;
-mod sunk;
 mod sync;
 mod system;
 mod table;
