@@ -118,8 +118,9 @@ impl Noted {
         drop(self.0.send(image));
     }
 
+    /// Those that are there: more may come faster than they are taken.
     fn take(&self) -> impl Iterator<Item = Image> {
-        self.1.try_iter()
+        self.1.try_iter().take(self.1.len())
     }
 }
 

@@ -225,22 +225,11 @@ fn no_first_reading_is_missed() {
     };
     (0..500).for_each(read);
     let done = AtomicBool::new(false);
-    let (store, done) = (&store, &done);
+    let (store, done, read) = (&store, &done, &read);
     thread::scope(|scope| {
-        scope.spawn(move || {
-            let (mut n, mut gone) = (500, 0);
-            while !done.load(Acquire) {
-                read(n);
-                n += 1;
-                // Far from cold; what is added next comes into the same cells, in any order.
-                if n - gone > 600 {
-                    (gone..gone + 100).for_each(|n| drop(store.remove(&name(n).handle).unwrap()));
-                    gone += 100;
-                }
-            }
-        });
+        scope.spawn(move || (500..).take_while(|_| !done.load(Acquire)).for_each(read));
         let _ending = Ending(done);
-        let mut newest = 499;
+        let (mut newest, mut gone) = (499, 0);
         for round in 0..2_000 {
             let coldest = store.least_recently_read(WANTED, 0).handles;
             let numbers = coldest
@@ -252,6 +241,9 @@ fn no_first_reading_is_missed() {
             newest = first;
             let expected = (0..WANTED as u32).map(|n| first - n);
             assert!(numbers.iter().copied().eq(expected), "round {round}: {numbers:?}");
+            // What is added next comes into their cells, which are in no order.
+            (gone..newest - 400).for_each(|n| assert!(store.remove(&name(n).handle).is_ok()));
+            gone = newest - 400;
         }
     });
 }
