@@ -419,8 +419,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   where that is the same time, and the minutes since the last of these was read. Shapes
   that were never read are left out. `{[], 0}` when there are none.
 
-  The answer is that of one moment, however many shapes are read meanwhile. It looks at
-  all shapes, on a dirty scheduler.
+  The answer is that of one moment, however many shapes are read meanwhile; one that is
+  removed meanwhile may be left out. It looks at all shapes, on a dirty scheduler.
   """
   @spec least_recently_used(stack_id(), non_neg_integer()) :: {[handle()], number()}
   def least_recently_used(stack_id, n)
