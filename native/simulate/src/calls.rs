@@ -113,6 +113,14 @@ impl World {
         for change in changes {
             model.change(reign, (first, seq), change);
         }
+        // What is removed takes with it what was known in memory alone, even if that is given
+        // up and the shape comes back.
+        let view = model.reign(reign).view();
+        let here = |shape: &usize| view.values().any(|held| held.shape == *shape);
+        self.of(number, |instance| {
+            instance.marked.retain(|shape, _| here(shape));
+            instance.read.retain(|shape, _| here(shape));
+        });
     }
 
     /// Has a store become the writer.

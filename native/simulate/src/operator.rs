@@ -95,7 +95,12 @@ impl World {
             let instances = self.instances.borrow();
             let last: BTreeMap<usize, u64> =
                 instances.iter().enumerate().map(|(n, it)| (n, it.last)).collect();
+            drop(instances);
             self.model.borrow_mut().tampered(damaged, last);
+        }
+        if deed == Deed::FlipBody {
+            // Most damage is met by who reads everything.
+            self.callable().into_iter().for_each(|number| self.list(number));
         }
     }
 
@@ -134,14 +139,15 @@ impl World {
             }
             Deed::FlipBody => {
                 let mark = b"the same in all of them ";
-                let content = self.content(DATABASE)?;
+                let path = if chance.one_in(2) { &log } else { DATABASE };
+                let content = self.content(path)?;
                 let bodies = content.windows(mark.len()).enumerate();
                 let bodies: Vec<usize> =
                     bodies.filter(|(_, bytes)| bytes == mark).map(|(at, _)| at).collect();
                 if bodies.is_empty() {
                     return None;
                 }
-                self.flip(DATABASE, chance.pick(&bodies), chance)?
+                self.flip(path, chance.pick(&bodies), chance)?
             }
             Deed::Copy => {
                 self.copy_database()?;

@@ -150,7 +150,7 @@ impl World {
         }
     }
 
-    fn list(&self, number: usize) {
+    pub(crate) fn list(&self, number: usize) {
         let listed = self.call(number, |store| {
             if store.is_exclusive() {
                 return None;

@@ -71,8 +71,8 @@ impl World {
                     body: Some(body),
                     row,
                 });
-                self.taken(number, reign, seq, vec![Change::Add { handle, shape, flags }]);
                 self.of(number, |instance| instance.read.insert(shape, None));
+                self.taken(number, reign, seq, vec![Change::Add { handle, shape, flags }]);
             }
             Err(ChangeError::DuplicateHandle) if view.contains_key(&handle) => {}
             Err(ChangeError::DuplicateShape(there))
