@@ -38,14 +38,16 @@ pub struct Config {
 impl Config {
     /// The one of a seed.
     pub fn draw(chance: &mut Chance) -> Self {
-        let wild = chance.one_in(2);
+        let wild = !chance.one_in(3);
         let mut weights: Vec<(Kind, usize)> = Kind::ALL
             .iter()
             .map(|(kind, weight)| (*kind, weight * chance.pick(&[1, 1, 2, 4])))
             .collect();
         for (kind, weight) in &mut weights {
             let rare = matches!(kind, Kind::Power | Kind::Operator | Kind::Capacity);
-            if (rare && (!wild || chance.one_in(2))) || (kind.may_be_left_out() && chance.one_in(4))
+            let often = if *kind == Kind::Operator { 4 } else { 2 };
+            if (rare && (!wild || chance.one_in(often)))
+                || (kind.may_be_left_out() && chance.one_in(4))
             {
                 *weight = 0;
             }

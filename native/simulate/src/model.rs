@@ -233,9 +233,11 @@ impl Model {
         (self.reigns.len() - 1, failures)
     }
 
-    /// A damaged file was moved aside, and another is in its place.
-    pub fn replaced(&mut self) {
-        self.damaged = false;
+    /// A damaged file was moved aside, and another is in its place; `tampers` is how often
+    /// the file had been replaced or damaged when that began.
+    pub fn replaced(&mut self, tampers: u64) {
+        // What was done to the file meanwhile may have been done to the new one.
+        self.damaged &= self.tampers != tampers;
     }
 
     fn check_sound(&mut self, found: &View, version: Option<&str>, failures: &mut Vec<Failure>) {

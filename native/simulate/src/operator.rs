@@ -50,11 +50,11 @@ impl Deed {
         (Self::CutDatabase, 2, "database cut"),
         (Self::CutLog, 5, "log cut"),
         (Self::FlipByte, 2, "bytes flipped"),
-        (Self::FlipBody, 4, "bodies damaged"),
+        (Self::FlipBody, 16, "bodies damaged"),
         (Self::Copy, 6, "copies made"),
-        (Self::PutBack, 5, "copies put back"),
-        (Self::PutBackWithLog, 5, "copies with log put back"),
-        (Self::PutBackInPlace, 5, "copies put back in place"),
+        (Self::PutBack, 8, "copies put back"),
+        (Self::PutBackWithLog, 8, "copies with log put back"),
+        (Self::PutBackInPlace, 8, "copies put back in place"),
         (Self::PutEmpty, 2, "empty file put there"),
         (Self::PutJunk, 2, "junk put there"),
         (Self::PutForeign, 2, "another's file put there"),
@@ -80,14 +80,18 @@ fn log() -> String {
 impl World {
     /// Somebody does something to the files.
     pub(crate) fn operate(&self, chance: &mut Chance) {
-        let deed = Deed::draw(chance);
         if chance.one_in(6) {
             // While nobody runs.
             for process in self.processes() {
                 self.kill(process);
             }
         }
-        let Some(effect) = self.do_deed(deed, chance) else { return };
+        // Where there is nothing to do it to, something else.
+        let tries = (0..4).find_map(|_| {
+            let deed = Deed::draw(chance);
+            Some((deed, self.do_deed(deed, chance)?))
+        });
+        let Some((deed, effect)) = tries else { return };
         let name = deed.name();
         self.count(name);
         self.say(|| format!("an operator: {name}"));
@@ -147,7 +151,8 @@ impl World {
                 if bodies.is_empty() {
                     return None;
                 }
-                self.flip(path, chance.pick(&bodies), chance)?
+                let mut flip = |_| self.flip(path, chance.pick(&bodies), chance);
+                (0..3).map(&mut flip).last()??
             }
             Deed::Copy => {
                 self.copy_database()?;

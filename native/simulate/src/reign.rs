@@ -166,6 +166,16 @@ impl Reign {
         allowed
     }
 
+    /// The shapes whose adds are not known to be durable.
+    pub(crate) fn unsettled(&self) -> BTreeSet<ShapeId> {
+        let after = self.changes.iter().filter(|done| done.last > self.durable);
+        let added = after.filter_map(|done| match done.change {
+            Change::Add { shape, .. } => Some(shape),
+            _ => None,
+        });
+        added.collect()
+    }
+
     pub(crate) fn handles(&self) -> BTreeSet<&String> {
         let added = self.changes.iter().filter_map(|done| match &done.change {
             Change::Add { handle, .. } => Some(handle),
