@@ -245,12 +245,11 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Makes what changes of an entry what the file says. That it was started may be known
-    /// in memory alone, and stays.
+    /// Makes what changes of an entry what the file says, so that a change that was given up
+    /// is undone. What is known of its snapshot in memory alone stays.
     fn change(&self, id: EntryId, snapshot: Snapshot, flags: u8) {
         let free = &mut self.queue.lock().free;
-        let there = self.index.snapshot(free, id).unwrap_or(Snapshot::None);
-        self.index.set_snapshot(free, id, snapshot.max(there.min(Snapshot::Started)));
+        self.index.set_snapshot(free, id, snapshot);
         self.index.set_flags(free, id, flags);
     }
 
