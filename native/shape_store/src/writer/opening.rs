@@ -27,6 +27,7 @@ use crate::{
     schema,
     shared::Shared,
     state::State,
+    wording::worded,
 };
 
 /// How long to wait for the file that another instance has, and that is not there: it
@@ -261,7 +262,7 @@ fn open_alone(
         Err(error) if is_damage(&error) => {
             drop(made);
             Loader::of(&shared).clear();
-            let (empty, aside) = database::start_empty(options, path, &error.to_string())?;
+            let (empty, aside) = database::start_empty(options, path, &worded(&error).to_string())?;
             made = empty;
             quarantined = quarantined.or(Some(aside));
             load(&shared, &made.conn).map_err(named)?

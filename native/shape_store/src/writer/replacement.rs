@@ -34,6 +34,7 @@ use crate::{
     rebuild::{self, Draft, Source},
     shared::Shared,
     slab::EntryId,
+    wording::system,
 };
 
 /// How often a body that an error of the disk keeps from being read is waited for, before
@@ -251,7 +252,7 @@ impl Writing {
                 Ok(()) => copy,
                 Err(error) if patient => return Err(error.into()),
                 Err(error) => {
-                    warn!(reason = %error, "the shape database that was removed cannot be read");
+                    warn!(reason = %system(&error), "the shape database that was removed cannot be read");
                     return Ok(None);
                 }
             }
