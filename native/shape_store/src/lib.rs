@@ -40,6 +40,8 @@ mod event;
 mod fault;
 mod file;
 mod flags;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod import;
 mod index;
