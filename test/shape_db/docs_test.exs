@@ -8,6 +8,7 @@ defmodule ElectricShapeDb.DocsTest do
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Error
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.LiveDashboardPage
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
@@ -18,6 +19,7 @@ defmodule ElectricShapeDb.DocsTest do
     Admin,
     Connection,
     Error,
+    LiveDashboardPage,
     Options,
     Statistics,
     ShapeDb.Supervisor,
