@@ -23,19 +23,25 @@ defmodule Bench.Report.OpenLoop do
       arrivals are messages of a thread, which sent them late as the last line of a row says;
       the floor is the term work alone at the same rate.</p>
       """,
-      sections(by_name, loads, &of_load/1),
-      sections(by_name, beside, &of_beside/1)
+      sections(by_name, loads, &of_load/1, &"#{&1}_pacer"),
+      # One for all that arrive together.
+      sections(
+        by_name,
+        beside,
+        &of_beside/1,
+        &Regex.replace(~r/^(open_[^_]*_[^_]*).*/, &1, "\\1_pacer")
+      )
     ]
   end
 
-  defp sections(by_name, names, title) do
+  defp sections(by_name, names, title, pacer) do
     for name <- names do
       rows =
         for side <- [:ours, :peer, :floor], rate = by_name[name][side] do
           [label(side) | figures(by_name, name, side, rate)]
         end
 
-      pacer = "#{name}_pacer"
+      pacer = pacer.(name)
 
       late =
         if rate = by_name[pacer][:ours],
