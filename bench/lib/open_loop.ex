@@ -7,7 +7,9 @@ defmodule Bench.OpenLoop do
   hundred processes take them in turn. Each arrival is a message that a thread outside
   the VM's schedulers sends when it is due, as a socket would; how late it was sent is
   reported with the rest. Latency is counted from the moment when the operation was due
-  to the end of its work, so what waits behind something slow counts with its wait.
+  to the end of its work, so what waits behind something slow counts with its wait. The
+  work alone, from its begin, is reported beside it: what is left of the latency is waiting,
+  for the message, for a scheduler, for those before.
 
   Every latency is kept, so quantiles are exact. An operation that was still waiting when
   the time was over (three times that of the arrivals, and a second) is not made; it
@@ -36,16 +38,20 @@ defmodule Bench.OpenLoop do
   end
 
   defmodule Outcome do
-    @moduledoc "What became of the operations of a kind; latencies are sorted."
+    @moduledoc """
+    What became of the operations of a kind. Latencies are sorted, and so are the times of
+    the work alone, of those that were made.
+    """
 
     @enforce_keys [:operations, :undone, :elapsed_ns, :latencies_ns]
-    defstruct @enforce_keys
+    defstruct @enforce_keys ++ [work_ns: []]
 
     @type t :: %__MODULE__{
             operations: non_neg_integer(),
             undone: non_neg_integer(),
             elapsed_ns: pos_integer(),
-            latencies_ns: [non_neg_integer(), ...]
+            latencies_ns: [non_neg_integer(), ...],
+            work_ns: [non_neg_integer()]
           }
   end
 
@@ -88,24 +94,27 @@ defmodule Bench.OpenLoop do
 
     kinds
     |> outcomes(List.flatten(done), ended - start)
-    |> Map.put(:pacer, outcome(Enum.map(lateness, &{&1, true}), ended - start))
+    |> Map.put(:pacer, outcome(Enum.map(lateness, &{&1, nil}), ended - start))
   end
 
   defp outcomes(kinds, done, elapsed) do
-    by_kind =
-      Enum.group_by(done, &elem(&1, 0), fn {_kind, latency, made?} -> {latency, made?} end)
+    by_kind = Enum.group_by(done, &elem(&1, 0), fn {_kind, latency, work} -> {latency, work} end)
 
     for {kind, index} <- Enum.with_index(kinds), into: %{} do
       {kind.name, outcome(Map.fetch!(by_kind, index), elapsed)}
     end
   end
 
-  defp outcome(latencies, elapsed) do
+  # Of what was not made there is no work.
+  defp outcome(done, elapsed) do
+    undone = Enum.count(done, &(elem(&1, 1) == :undone))
+
     %Outcome{
-      operations: Enum.count(latencies, &elem(&1, 1)),
-      undone: Enum.count(latencies, &(not elem(&1, 1))),
+      operations: length(done) - undone,
+      undone: undone,
       elapsed_ns: elapsed,
-      latencies_ns: latencies |> Enum.map(&elem(&1, 0)) |> Enum.sort()
+      latencies_ns: done |> Enum.map(&elem(&1, 0)) |> Enum.sort(),
+      work_ns: Enum.sort(for {_latency, work} <- done, is_integer(work), do: work)
     }
   end
 
@@ -114,13 +123,14 @@ defmodule Bench.OpenLoop do
   defp work(operations, deadline, {caller, ref} = whose, done) do
     receive do
       {due, kind, input} ->
-        if :os.system_time(:nanosecond) < deadline do
+        begun = :os.system_time(:nanosecond)
+
+        if begun < deadline do
           elem(operations, kind).(input)
-          done = [{kind, :os.system_time(:nanosecond) - due, true} | done]
-          work(operations, deadline, whose, done)
+          ended = :os.system_time(:nanosecond)
+          work(operations, deadline, whose, [{kind, ended - due, ended - begun} | done])
         else
-          waited = :os.system_time(:nanosecond) - due
-          work(operations, deadline, whose, [{kind, waited, false} | done])
+          work(operations, deadline, whose, [{kind, begun - due, :undone} | done])
         end
 
       ^ref ->

@@ -20,8 +20,9 @@ defmodule Bench.Report.OpenLoop do
       """
       <p>Microseconds from the moment when an operation was due to its end; lower is better.
       Operations arrive at a rate, whether or not those before are done, at 100 processes. The
-      arrivals are messages of a thread, which sent them late as the last line of a row says;
-      the floor is the term work alone at the same rate.</p>
+      arrivals are messages of a thread, which sent them late as the last line says; the floor
+      is the term work alone at the same rate. Of this store the work alone is told as well:
+      the rest is waiting, for the message, for a scheduler, for those before.</p>
       """,
       sections(by_name, loads, &of_load/1, &"#{&1}_pacer"),
       # One for all that arrive together.
@@ -43,17 +44,17 @@ defmodule Bench.Report.OpenLoop do
 
       pacer = pacer.(name)
 
-      late =
-        if rate = by_name[pacer][:ours],
-          do: [[~s(<span class="late">sent late</span>) | figures(by_name, pacer, :ours, rate)]],
-          else: []
+      beside =
+        for {label, beside} <- [{"its work alone", name <> "_work"}, {"sent late", pacer}],
+            by_name["#{beside}_p50_us"][:ours],
+            do: [label | figures(by_name, beside, :ours, nil)]
 
-      ["<h3>", Html.name(title.(name)), "</h3>\n", Html.table(@heads, rows ++ late)]
+      ["<h3>", Html.name(title.(name)), "</h3>\n", Html.table(@heads, rows ++ beside)]
     end
   end
 
   defp figures(by_name, name, side, rate) do
-    [Words.number(round(rate)) <> undone(by_name["#{name}_undone"][side])] ++
+    [Words.number(rate && round(rate)) <> undone(by_name["#{name}_undone"][side])] ++
       for quantile <- @quantiles, do: Words.number(by_name["#{name}_#{quantile}_us"][side])
   end
 

@@ -22,6 +22,7 @@ defmodule Bench.Workloads.OpenLoop do
   @lookups [10_000, 50_000]
   @loads [30, 50, 60, 90]
   @at_once 20_000
+  @warm_reads 8
 
   # Where each function starts, what it is called with, and the floor's operation; those
   # that take a shape away or are done once a shape can do no more than there are.
@@ -63,7 +64,7 @@ defmodule Bench.Workloads.OpenLoop do
       names: [name],
       run: fn side ->
         Store.with_temporary_store(side, Stock.copy(config, side, @size), fn store ->
-          Store.read_all(store, Shapes.range(0..(@size - 1)))
+          warm_up(store)
           measure.(&operation(store, &1))
         end)
       end,
@@ -125,9 +126,14 @@ defmodule Bench.Workloads.OpenLoop do
 
   defp samples(name, outcome) do
     all = outcome.operations + outcome.undone
+    undone = Sample.new("#{name}_undone", "%", 100 * outcome.undone / all)
 
-    Sample.rate_and_latencies(name, outcome) ++
-      [Sample.new("#{name}_undone", "%", 100 * outcome.undone / all)]
+    work =
+      if outcome.work_ns == [],
+        do: [],
+        else: Sample.latencies("#{name}_work", %{outcome | latencies_ns: outcome.work_ns})
+
+    Sample.rate_and_latencies(name, outcome) ++ work ++ [undone]
   end
 
   defp with_store(config, side, :empty, fun), do: Store.with_fresh_store(config, side, fun)
@@ -144,9 +150,16 @@ defmodule Bench.Workloads.OpenLoop do
 
   defp with_store(config, side, :stock, fun) do
     Store.with_temporary_store(side, Stock.copy(config, side, @size), fn store ->
-      Store.read_all(store, Shapes.range(0..(@size - 1)))
+      warm_up(store)
       fun.(store)
     end)
+  end
+
+  # Every shape read once, and the warm ones as often as clients that ask for them.
+  defp warm_up(store) do
+    Store.read_all(store, Shapes.range(0..(@size - 1)))
+    warm = Shapes.range(0..(Shapes.warm() - 1))
+    for _ <- 1..@warm_reads, do: Store.read_all(store, warm)
   end
 
   # --- operations and their inputs
