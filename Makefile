@@ -2,7 +2,7 @@
 # forms of the same checks are commands of their own; each ends with a line that a
 # script can read.
 
-.PHONY: demo test setup format bench bench-core \
+.PHONY: demo test setup format bench bench-core bench-open-loop bench-report metrics \
         faults power corrupt torture hostile fuzz soak models simulate telemetry \
         sanitize sanitize-memory sanitize-threads sanitize-nif
 
@@ -33,6 +33,18 @@ format:
 # Both sides, interleaved; about half an hour. QUICK=1 for a first look.
 bench: setup
 	MIX_ENV=prod mix run bench/run.exs
+
+# Latency of operations that arrive at a rate.
+bench-open-loop: setup
+	MIX_ENV=prod mix run bench/open_loop.exs
+
+# The page and the README's tables anew, from the results that are there.
+bench-report: setup
+	MIX_ENV=prod mix run bench/report.exs
+
+# The dashboard and the alert rules, by promtool and Grafana's schema where they are.
+metrics:
+	@scripts/check_metrics
 
 # The core alone, without the BEAM.
 bench-core:
