@@ -49,6 +49,14 @@ pub(crate) fn create_beside(path: &Path, options: &Options) -> rusqlite::Result<
     Ok(conn)
 }
 
+/// Closes a database that was made beside ours, with a write-ahead log from its next opening
+/// on.
+pub(crate) fn end_with_log(conn: Connection, options: &Options) -> rusqlite::Result<()> {
+    set_journal(&conn, "WAL", options)?;
+    keep_log_on_close(&conn, false)?;
+    conn.close().map_err(|(_, error)| error)
+}
+
 /// Opens a file for writing, and changes nothing in it.
 pub(crate) fn open_to_write(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
     open(path, options, READ_WRITE)

@@ -31,9 +31,9 @@ use common::{
     open, path_of, shape, sql, tell, try_open, unsynced,
 };
 use crossbeam_channel::{Sender, unbounded};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use shape_store::{
-    Event, Location, Options,
+    Event, Location, Options, Source, SourceSchema,
     admin::{self, Access},
 };
 
@@ -223,4 +223,47 @@ fn tables_of_a_replicator_are_left_alone_and_do_not_matter() {
     let mended = admin::repair(system, path, &HashSet::new(), &mut |_, _| {}).unwrap();
     assert_eq!((mended.shapes, mended.damaged), (50, 0));
     everything_is_there(&options, 50, "mended");
+}
+
+/// What a replicator finds that looks at a path all the while.
+#[test]
+fn a_file_has_its_tables_and_its_log_from_the_first_look_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path_of(&file_in(&folder)).to_path_buf();
+    let (found, seen) = unbounded();
+    let look = move || {
+        if path.exists() {
+            let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+            let number = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+            let version = number("PRAGMA user_version");
+            let header = fs::read(&path).unwrap();
+            found.send((version, number("PRAGMA page_size"), header[18])).unwrap();
+        }
+    };
+    // The file is looked at before each look of the store at any file.
+    let system = Arc::new(Between::any(look));
+    let options = Options { system, ..left_to_others(&folder) };
+    let store = open(options.clone());
+    store.add(&shape(0)).unwrap();
+    store.close();
+    let seen: Vec<_> = seen.try_iter().collect();
+    assert!(seen.len() > 5);
+    assert!(seen.iter().all(|found| *found == (5, 16_384, 2)), "{seen:?}");
+    everything_is_there(&left_to_others(&folder), 1, "");
+}
+
+#[test]
+fn an_older_file_is_taken_over_under_a_replicator() {
+    let folder = tempfile::tempdir().unwrap();
+    let older = Options {
+        location: Location::File(folder.path().join("older.sqlite")),
+        ..unsynced(file_in(&folder))
+    };
+    let store = open(older.clone());
+    (0..70).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+    store.close();
+    let source = Source { path: path_of(&older).into(), schema: SourceSchema::Five, verify: false };
+    let options = Options { sources: vec![source], ..left_to_others(&folder) };
+    everything_is_there(&options, 70, "taken over");
+    assert!(!path_of(&older).exists());
 }

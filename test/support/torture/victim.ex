@@ -55,23 +55,23 @@ defmodule ElectricShapeDb.Torture.Victim do
   end
 
   @doc "What lookups and lists say there is, which must be the same."
-  @spec found() :: [{String.t(), Electric.Shapes.Shape.t(), Plan.snapshot()}]
-  def found do
-    shapes = ShapeDb.list_shapes!(@stack)
-    {:ok, count} = ShapeDb.count_shapes(@stack)
+  @spec found(String.t()) :: [{String.t(), Electric.Shapes.Shape.t(), Plan.snapshot()}]
+  def found(stack \\ @stack) do
+    shapes = ShapeDb.list_shapes!(stack)
+    {:ok, count} = ShapeDb.count_shapes(stack)
     ^count = length(shapes)
 
     for {handle, shape} <- shapes do
-      {:ok, ^handle} = ShapeDb.handle_for_shape(@stack, shape)
-      {:ok, ^shape} = ShapeDb.shape_for_handle(@stack, handle)
-      {handle, shape, snapshot(handle)}
+      {:ok, ^handle} = ShapeDb.handle_for_shape(stack, shape)
+      {:ok, ^shape} = ShapeDb.shape_for_handle(stack, handle)
+      {handle, shape, snapshot(stack, handle)}
     end
   end
 
-  defp snapshot(handle) do
+  defp snapshot(stack, handle) do
     cond do
-      ShapeDb.snapshot_complete?(@stack, handle) -> :complete
-      ShapeDb.snapshot_started?(@stack, handle) -> :started
+      ShapeDb.snapshot_complete?(stack, handle) -> :complete
+      ShapeDb.snapshot_started?(stack, handle) -> :started
       true -> :none
     end
   end

@@ -172,19 +172,24 @@ impl Breaking {
     }
 }
 
-/// A system in which somebody acts on a file just before each look at its log: between any
-/// two looks of a store.
+/// A system in which somebody acts just before each look at a log, or at any file: between
+/// any two looks of a store.
 pub struct Between {
+    of: &'static str,
     act: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Between {
     pub fn new(act: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { act: Box::new(act) }
+        Self { of: "-wal", act: Box::new(act) }
+    }
+
+    pub fn any(act: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { of: "", act: Box::new(act) }
     }
 
     fn look(&self, path: &Path) {
-        if path.display().to_string().ends_with("-wal") {
+        if path.display().to_string().ends_with(self.of) {
             (self.act)();
         }
     }
