@@ -3,7 +3,7 @@
 # script can read.
 
 .PHONY: demo test setup format bench bench-core \
-        faults power corrupt torture hostile fuzz soak sanitize models simulate
+        faults power corrupt torture replicate hostile fuzz soak sanitize models simulate
 
 CYCLES ?= 1000
 CALLS ?= 1000000
@@ -52,6 +52,11 @@ corrupt:
 # kill -9, and a look at what is there.
 torture: setup
 	MIX_ENV=test CYCLES=$(CYCLES) mix test test/torture_test.exs
+
+# Litestream beside a store under load, kill -9 of either, and a look at what is restored.
+# SYNC=1s for its own interval.
+replicate: setup
+	MIX_ENV=test CYCLES=$(CYCLES) mix test test/replication_test.exs
 
 # Every NIF with whatever there is.
 hostile: setup

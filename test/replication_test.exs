@@ -26,6 +26,7 @@ defmodule ElectricShapeDb.ReplicationTest do
       "replicate: cycles=#{cycles} interval=#{interval} restores=#{result.restores} " <>
         "acknowledged=#{result.acknowledged} malformed=#{result.malformed} " <>
         "behind_ms_median=#{median(behind)} behind_ms_most=#{Enum.max(behind)} " <>
+        "restarted_ms_median=#{median(result.back_ms)} restarted_ms_most=#{Enum.max(result.back_ms)} " <>
         "behind_steps_most=#{Enum.max(result.behind_steps)}"
     )
 

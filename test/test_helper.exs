@@ -40,4 +40,15 @@ without_mount =
 
 File.rm_rf!(mounted)
 
-ExUnit.start(capture_log: true, exclude: without_proper ++ without_mount)
+without_litestream =
+  if ElectricShapeDb.Litestream.binary() do
+    []
+  else
+    IO.puts("Litestream is not installed (scripts/litestream): replication is not tested")
+    [:litestream]
+  end
+
+ExUnit.start(
+  capture_log: true,
+  exclude: without_proper ++ without_mount ++ without_litestream
+)

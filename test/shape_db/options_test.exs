@@ -101,10 +101,13 @@ defmodule ElectricShapeDb.OptionsTest do
     stop_store!(context)
     log = Connection.db_path!(store_opts(context)) <> "-wal"
     assert File.stat!(log).size > 0
-    start_store!(context)
+
+    # What is in the log alone is no reason for a check of the file.
+    told =
+      ExUnit.CaptureLog.capture_log(fn -> start_store!(context, external_checkpoint: true) end)
+
+    refute told =~ "checking a shape database"
     assert ShapeDb.list_shapes!(stack_id) == [{handle(1), shape(1)}]
-    stop_store!(context)
-    refute File.exists?(log)
   end
 
   test "nil means the default", %{stack_id: stack_id} = context do

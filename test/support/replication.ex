@@ -20,11 +20,20 @@ defmodule ElectricShapeDb.Replication do
 
   @workers 4
 
+  # A load of some 1,500 steps a second: what a service has at most, and no more than
+  # Litestream can copy.
+  @pace 2
+
+  # More steps than are on their way at that pace.
+  @in_pipe 200
+
   @type result :: %{
           restores: non_neg_integer(),
           acknowledged: non_neg_integer(),
           malformed: non_neg_integer(),
           behind_ms: [non_neg_integer()],
+          # The same just after Litestream was started again.
+          back_ms: [non_neg_integer()],
           behind_steps: [non_neg_integer()]
         }
 
@@ -41,8 +50,17 @@ defmodule ElectricShapeDb.Replication do
       # Of each cycle, the latest first: what it began with, and what it acknowledged when.
       logs: [],
       replicated: {0, %{}},
+      # Whether Litestream has come back in this cycle, with what it missed to copy.
+      back: false,
       litestream: Litestream.new(Connection.db_path!(opts), dir, interval),
-      result: %{restores: 0, acknowledged: 0, malformed: 0, behind_ms: [], behind_steps: []}
+      result: %{
+        restores: 0,
+        acknowledged: 0,
+        malformed: 0,
+        behind_ms: [],
+        back_ms: [],
+        behind_steps: []
+      }
     }
 
     state = Enum.reduce(1..cycles, state, fn n, state -> cycle(state, n) end)
@@ -59,17 +77,18 @@ defmodule ElectricShapeDb.Replication do
     state =
       if rem(n, 2) == 0 do
         # The other one goes first, and comes back while there is work.
-        litestream = Litestream.kill(state.litestream)
-        state = judge(%{state | litestream: litestream}, now())
-        state = listen(vm, frames(), state)
-        listen(vm, frames(), with_litestream(state))
+        state = %{state | litestream: Litestream.kill(state.litestream)}
+        killed = now()
+        state = vm |> listen(:arrived, state) |> then(&listen(vm, @in_pipe, &1)) |> judge(killed)
+        listen(vm, frames(), %{with_litestream(state) | back: true})
       else
         state
       end
 
     Torture.kill(vm)
     killed = now()
-    vm |> listen(:all, state) |> judge(killed)
+    state = vm |> listen(:all, state) |> judge(killed)
+    %{state | back: false}
   end
 
   defp with_litestream(%{litestream: %{port: nil} = litestream} = state),
@@ -80,7 +99,15 @@ defmodule ElectricShapeDb.Replication do
   defp begin(state) do
     vm = Torture.boot()
     receive do: ({^vm, {:data, ready}} -> :ready = :erlang.binary_to_term(ready))
-    job = %{opts: state.opts, seed: state.seed, cycle: state.cycle, workers: @workers}
+
+    job = %{
+      opts: state.opts,
+      seed: state.seed,
+      cycle: state.cycle,
+      workers: @workers,
+      pace: @pace
+    }
+
     Port.command(vm, :erlang.term_to_binary(job))
 
     receive do
@@ -91,7 +118,7 @@ defmodule ElectricShapeDb.Replication do
     end
   end
 
-  defp frames, do: 200 + :rand.uniform(4_000)
+  defp frames, do: 50 + :rand.uniform(1_000)
 
   defp listen(_vm, 0, state), do: state
 
@@ -101,7 +128,7 @@ defmodule ElectricShapeDb.Replication do
         [log | logs] = state.logs
         log = put_in(log.acknowledged[{worker, step}], now())
         state = update_in(state.result.acknowledged, &(&1 + 1))
-        left = if frames == :all, do: :all, else: frames - 1
+        left = if is_atom(frames), do: frames, else: frames - 1
         listen(vm, left, %{state | logs: [log | logs]})
 
       {^vm, {:data, frame}} ->
@@ -112,6 +139,9 @@ defmodule ElectricShapeDb.Replication do
 
       {^vm, {:exit_status, status}} ->
         raise "the VM ended by itself, with status #{status}"
+    after
+      if(frames == :arrived, do: 0, else: 60_000) ->
+        if frames == :arrived, do: state, else: raise("the VM stands still")
     end
   end
 
@@ -171,7 +201,10 @@ defmodule ElectricShapeDb.Replication do
 
     state
     |> Map.put(:replicated, place)
-    |> update_in([:result, :behind_ms], &[div(behind, 1000) | &1])
+    |> update_in(
+      [:result, if(state.back, do: :back_ms, else: :behind_ms)],
+      &[div(behind, 1000) | &1]
+    )
     |> update_in([:result, :behind_steps], &[length(missing) | &1])
   end
 

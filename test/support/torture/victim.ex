@@ -14,7 +14,14 @@ defmodule ElectricShapeDb.Torture.Victim do
   @sync 1
   @buffered 0
 
-  @type job :: %{opts: keyword(), seed: integer(), cycle: pos_integer(), workers: pos_integer()}
+  @type job :: %{
+          required(:opts) => keyword(),
+          required(:seed) => integer(),
+          required(:cycle) => pos_integer(),
+          required(:workers) => pos_integer(),
+          # Milliseconds between two steps of a worker.
+          optional(:pace) => pos_integer()
+        }
 
   @doc "The life of the VM, from boot to its killing or to the end of stdin."
   @spec main() :: no_return()
@@ -80,16 +87,18 @@ defmodule ElectricShapeDb.Torture.Victim do
     shapes =
       for {handle, _, snapshot} <- found, Plan.worker(handle) == worker, do: {handle, snapshot}
 
-    work(stdout(), Plan.new(job.seed, job.cycle, worker, Map.new(shapes)))
+    plan = Plan.new(job.seed, job.cycle, worker, Map.new(shapes))
+    take_steps(stdout(), plan, job[:pace])
   end
 
-  defp work(out, plan) do
+  defp take_steps(out, plan, pace) do
     {{operation, handle, durability} = step, plan} = Plan.next(plan)
 
     case take(operation, handle, durability: durability) do
       done when done == :ok or elem(done, 0) == :ok ->
         tell(out, <<plan.worker, kept(durability), plan.step::32>>)
-        work(out, plan)
+        if pace, do: Process.sleep(pace)
+        take_steps(out, plan, pace)
 
       refused ->
         tell(out, {:refused, step, refused})
