@@ -48,7 +48,15 @@ without_litestream =
     [:litestream]
   end
 
+without_fuse =
+  if without_mount == [] and File.exists?("/dev/fuse") and System.find_executable("bindfs") do
+    []
+  else
+    IO.puts("bindfs or FUSE is missing: file systems of several machines are left out")
+    [:fuse]
+  end
+
 ExUnit.start(
   capture_log: true,
-  exclude: without_proper ++ without_mount ++ without_litestream
+  exclude: without_proper ++ without_mount ++ without_litestream ++ without_fuse
 )
