@@ -3,7 +3,7 @@
 # script can read.
 
 .PHONY: demo test setup format bench bench-core bench-open-loop bench-report metrics \
-        faults power corrupt torture hostile fuzz soak models simulate telemetry \
+        faults power corrupt torture replicate hostile fuzz soak models simulate telemetry \
         sanitize sanitize-memory sanitize-threads sanitize-nif
 
 CYCLES ?= 1000
@@ -65,6 +65,11 @@ corrupt:
 # kill -9, and a look at what is there.
 torture: setup
 	MIX_ENV=test CYCLES=$(CYCLES) mix test test/torture_test.exs
+
+# Litestream beside a store under load, kill -9 of either, and a look at what is restored.
+# SYNC=1s for its own interval.
+replicate: setup
+	MIX_ENV=test CYCLES=$(CYCLES) mix test test/replication_test.exs
 
 # Every NIF with whatever there is.
 hostile: setup

@@ -96,6 +96,7 @@ struct OpenOptions<'a> {
     manual_flush_only: bool,
     max_pending_ops: usize,
     max_pending_bytes: usize,
+    external_checkpoint: bool,
     keep_last_read_times: bool,
     /// What the monotonic clock says, and how many of its units are a second.
     clock: (i64, u32),
@@ -121,6 +122,7 @@ impl OpenOptions<'_> {
         options.readers = self.read_pool_size;
         options.connection_idle = Duration::from_millis(self.connection_idle_timeout);
         options.manual_flush = self.manual_flush_only;
+        options.external_checkpoint = self.external_checkpoint;
         options.keep_ages = self.keep_last_read_times;
         let (now, per_second) = self.clock;
         options.clock = HostClock { now, per_second };

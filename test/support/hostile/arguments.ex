@@ -198,6 +198,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     |> Map.new(&{&1, Enum.random([1, 10, 1_000, 1_000_000])})
     |> Map.merge(%{synchronous: Enum.random([:off, :normal, :full]), sources: []})
     |> Map.merge(%{keep_last_read_times: Enum.random([true, false]), clock: {0, 1_000_000_000}})
+    |> Map.merge(%{external_checkpoint: Enum.random([true, false])})
     |> Map.merge(%{exclusive_mode: path == ":memory:", manual_flush_only: false, path: path})
   end
 
