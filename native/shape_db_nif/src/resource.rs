@@ -163,7 +163,7 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
         options.into_core(),
         Box::new(move |event| events::tell(owner, event)),
         verifier(owner, verdicts),
-        move |work| logging::within(owner, work),
+        move |turn| logging::within(owner, turn),
     )
     .map_err(|error| error.to_string())?;
     let lent = Arc::default();
@@ -178,7 +178,7 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
     Ok(resource)
 }
 
-/// Asks the owner to verify rows, and waits: on the writer thread, while the
+/// Asks the owner to verify rows, and waits: in a turn of the writer, while the
 /// store is opening and nobody can use it.
 fn verifier(owner: LocalPid, verdicts: Receiver<Verified>) -> Verify {
     Box::new(move |rows: Vec<Unverified>| {

@@ -63,8 +63,10 @@ impl<'a> Loader<'a> {
         let position = schema::read_position(&tx)?;
         self.read_flags_version(&tx)?;
         let read = LastRead::kept(&tx, self.clock, self.ages);
-        if !self.fill(&read, |pieces| rows::read_all(&tx, position, second, pieces))? {
-            // One by one on this thread, which tells what is wrong with which.
+        if rows::are_few(&tx)? {
+            self.insert_from(&tx, 1, &read, |_, _| {})?;
+        } else if !self.fill(&read, |pieces| rows::read_all(&tx, position, second, pieces))? {
+            // One by one, which tells what is wrong with which.
             self.clear();
             self.insert_from(&tx, 1, &read, |_, _| {})?;
         }

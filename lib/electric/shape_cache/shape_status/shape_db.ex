@@ -1106,6 +1106,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     with {:error, :standby} <- change.(store),
          :ok <- promote(stack_id, store) do
       change.(store)
+    else
+      {:error, :closed} -> {:error, Stores.closed(stack_id)}
+      done_or_refused -> done_or_refused
     end
   end
 
