@@ -20,8 +20,10 @@ const OIDS: usize = 6;
 /// Last: a look for a table takes the words before it.
 const DIGEST: usize = 7;
 
-// The meta word: hash in the low half, then one byte each.
+// The meta word: hash in the low half, then one byte each; that of the snapshot has what the
+// file is to have in its low half, and what is known in memory alone above.
 const SNAPSHOT_SHIFT: u32 = 32;
+const IN_MEMORY_SHIFT: u32 = 36;
 const HANDLE_LEN_SHIFT: u32 = 40;
 const OID_COUNT_SHIFT: u32 = 48;
 const OVERFLOW_BIT: u64 = 1 << 55;
@@ -150,6 +152,12 @@ impl Cell {
         (self.words.peek(ROW) != 0).then(|| snapshot(self.words.peek(META)))
     }
 
+    /// The same as the file has it or is to have it, if the entry is of this row. Mutator
+    /// only.
+    pub(crate) fn saved_snapshot(&self, row: RowId) -> Option<Snapshot> {
+        (self.words.peek(ROW) == row).then(|| part(self.words.peek(META), SNAPSHOT_SHIFT))
+    }
+
     /// Fills the cell, and says when the entry was last read. Mutator only.
     pub(crate) fn fill(&self, entry: &Entry, mark: Mark<'_>, stamp: Stamp) {
         self.words.write_with(&encode(entry), || mark.reset(stamp));
@@ -160,13 +168,20 @@ impl Cell {
         self.words.write_with(&[0; WORDS], || mark.reset(Stamp::NEVER));
     }
 
-    /// Sets the snapshot of the entry that is there. Mutator only.
+    /// Sets the snapshot of the entry that is there, as the file is to have it. Mutator only.
     pub(crate) fn set_snapshot(&self, snapshot: Snapshot) {
+        self.set_part(SNAPSHOT_SHIFT, snapshot);
+    }
+
+    /// Sets what is known of it in memory alone. Mutator only.
+    pub(crate) fn set_snapshot_in_memory(&self, snapshot: Snapshot) {
+        self.set_part(IN_MEMORY_SHIFT, snapshot);
+    }
+
+    fn set_part(&self, shift: u32, snapshot: Snapshot) {
         // A reader takes this word whole, old or new, and both are true of the
         // entry whose version it saw: the version need not move.
-        self.words.update(META, |meta| {
-            meta & !(0xff << SNAPSHOT_SHIFT) | (snapshot as u64) << SNAPSHOT_SHIFT
-        });
+        self.words.update(META, |meta| meta & !(0xf << shift) | (snapshot as u64) << shift);
     }
 
     /// Sets the flags of the entry that is there, and gives those there were. Mutator only.
@@ -246,7 +261,11 @@ fn look<T>(row: u64, meta: u64, inline: impl FnOnce() -> T) -> Look<T> {
 }
 
 fn snapshot(meta: u64) -> Snapshot {
-    Snapshot::from_number(meta >> SNAPSHOT_SHIFT & 0xff)
+    part(meta, SNAPSHOT_SHIFT).max(part(meta, IN_MEMORY_SHIFT))
+}
+
+fn part(meta: u64, shift: u32) -> Snapshot {
+    Snapshot::from_number(meta >> shift & 0xf)
 }
 
 fn flags(meta: u64) -> u8 {

@@ -84,6 +84,17 @@ impl Index {
         self.whole(self.slab.get(id)?.look())
     }
 
+    /// The snapshot of this row's entry as the file has it or is to have it: without what is
+    /// known in memory alone.
+    pub(crate) fn saved_snapshot(
+        &self,
+        _free: &mut FreeIds,
+        id: EntryId,
+        row: RowId,
+    ) -> Option<Snapshot> {
+        self.slab.get(id)?.saved_snapshot(row)
+    }
+
     /// The snapshot of a cell's entry.
     pub(crate) fn snapshot(&self, _free: &mut FreeIds, id: EntryId) -> Option<Snapshot> {
         self.slab.get(id)?.snapshot()
@@ -203,10 +214,22 @@ impl Index {
         free.release(id);
     }
 
-    /// Moves an entry's snapshot forward.
+    /// Sets an entry's snapshot as the file has it or is to have it.
     pub(crate) fn set_snapshot(&self, _free: &mut FreeIds, id: EntryId, snapshot: Snapshot) {
         if let Some(cell) = self.slab.get(id) {
             cell.set_snapshot(snapshot);
+        }
+    }
+
+    /// Sets what is known of it in memory alone, beside what the file has.
+    pub(crate) fn set_snapshot_in_memory(
+        &self,
+        _free: &mut FreeIds,
+        id: EntryId,
+        snapshot: Snapshot,
+    ) {
+        if let Some(cell) = self.slab.get(id) {
+            cell.set_snapshot_in_memory(snapshot);
         }
     }
 
