@@ -152,7 +152,7 @@ fn start_of(segment: usize) -> usize {
     if segment == 0 { 0 } else { segment_len(segment) }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
