@@ -419,7 +419,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     case Stores.get(stack_id) do
       {store, _options, _about} ->
         {comparable, _hash} = Shapes.comparable(shape)
-        ok_or_error(Native.validate_shape(store, handle, comparable))
+        ok_or_error(validate_shape(store, handle, comparable))
 
       nil ->
         :error
@@ -428,6 +428,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   def validate_shape_handle(stack_id, handle, hash_or_shape),
     do: Arguments.refuse!(stack_id: stack_id, handle: handle, hash_or_shape: hash_or_shape)
+
+  defp validate_shape(store, handle, comparable) when byte_size(comparable) <= @large,
+    do: Native.validate_shape(store, handle, comparable)
+
+  defp validate_shape(store, handle, comparable),
+    do: Native.validate_large_shape(store, handle, comparable)
 
   defp ok_or_error(:ok), do: :ok
   defp ok_or_error(_error_or_unreadable), do: :error
@@ -455,7 +461,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
       {store, _options, _about} ->
         {comparable, _hash} = Shapes.comparable(shape)
 
-        case Native.lookup(store, comparable, now) do
+        case lookup_comparable(store, comparable, now) do
           {_, _, _, _, _} = meta -> {:ok, meta(meta)}
           _none_or_unreadable -> :error
         end
@@ -467,6 +473,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   def lookup(stack_id, shape, _opts),
     do: Arguments.refuse!(stack_id: stack_id, shape: shape)
+
+  defp lookup_comparable(store, comparable, now) when byte_size(comparable) <= @large,
+    do: Native.lookup(store, comparable, now)
+
+  defp lookup_comparable(store, comparable, now), do: Native.lookup_large(store, comparable, now)
 
   defp touch?([]), do: false
   defp touch?(touch: touch) when is_boolean(touch), do: touch
@@ -1095,6 +1106,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     with {:error, :standby} <- change.(store),
          :ok <- promote(stack_id, store) do
       change.(store)
+    else
+      {:error, :closed} -> {:error, Stores.closed(stack_id)}
+      done_or_refused -> done_or_refused
     end
   end
 

@@ -44,6 +44,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
       {5_000, {0, @longest},
        "Milliseconds a caller waits for room in a full queue before it " <>
          "gets `{:error, :overloaded}`."},
+    external_checkpoint:
+      {false, :boolean,
+       "Leave checkpoints to a process that replicates the file by its log, such as Litestream: " <>
+         "none is made here, the connection stays open, and the log stays when the stack stops. " <>
+         "See the replication guide. Not with `exclusive_mode`, which has no log."},
     keep_last_read_times:
       {true, :boolean,
        "Whether the file says when shapes were last read, so that a restart does not forget " <>
@@ -89,6 +94,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
           max_pending_ops: pos_integer(),
           max_pending_bytes: pos_integer(),
           pending_timeout: non_neg_integer(),
+          external_checkpoint: boolean(),
           keep_last_read_times: boolean(),
           flags: flags() | nil
         }
@@ -182,6 +188,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
 
       options.storage_dir == ":memory:" and not options.exclusive_mode ->
         {:error, "option :storage_dir \":memory:\" needs exclusive_mode: true"}
+
+      options.external_checkpoint and options.exclusive_mode ->
+        {:error,
+         "option :external_checkpoint does not go together with exclusive_mode: true, " <>
+           "in which there is no write-ahead log"}
 
       true ->
         {:ok, struct!(__MODULE__, options)}
