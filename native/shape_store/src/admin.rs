@@ -38,7 +38,7 @@ pub use self::{
     rows::{Condition, Row},
     salvage::{Salvaged, repair, salvage},
 };
-use crate::error::OpenError;
+use crate::{error::OpenError, wording::worded_opening};
 
 /// Hears how far something is: what is done, of how much.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
@@ -103,7 +103,7 @@ pub enum AdminError {
         source: std::io::Error,
     },
     /// SQLite refused.
-    #[error("SQLite refused {}: {source}", path.display())]
+    #[error("SQLite refused {}: {}", path.display(), worded_opening(source, path))]
     Sqlite {
         /// The file.
         path: PathBuf,
