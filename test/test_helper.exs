@@ -40,6 +40,15 @@ without_mount =
 
 File.rm_rf!(mounted)
 
+# Limits are those of a user, and the system's own user has none.
+without_limits =
+  if ElectricShapeDb.LimitedVM.available?() do
+    []
+  else
+    IO.puts("no VM of another user can be had: the tests of limits are left out")
+    [:limits]
+  end
+
 without_litestream =
   if ElectricShapeDb.Litestream.binary() do
     []
@@ -58,5 +67,5 @@ without_fuse =
 
 ExUnit.start(
   capture_log: true,
-  exclude: without_proper ++ without_mount ++ without_litestream ++ without_fuse
+  exclude: without_proper ++ without_mount ++ without_limits ++ without_litestream ++ without_fuse
 )

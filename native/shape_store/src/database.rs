@@ -14,6 +14,7 @@ use crate::{
     options::{Options, Source, Synchronous},
     schema,
     system::Anchor,
+    wording::worded,
 };
 
 /// A connection to a database of ours, and which file that is.
@@ -59,7 +60,7 @@ pub(crate) fn prepare(
         Ok(made) => (made, None),
         // It passed for one without tables.
         Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
-            let (made, aside) = start_empty(options, path, &source.to_string())?;
+            let (made, aside) = start_empty(options, path, &worded(&source).to_string())?;
             (made, Some(aside))
         }
         Err(error) => return Err(error),
@@ -115,10 +116,14 @@ fn inspect(options: &Options, path: &Path) -> Result<Found, OpenError> {
         }
         Some(_) => {}
     }
+    // SQLite would make a log that cannot be written either, and leave that behind.
+    let what = "write to";
+    let refused = |source| OpenError::Io { what, path: path.to_path_buf(), source };
+    options.system.may_write(path).map_err(refused)?;
     let checked = connection::open_to_write(path, options)
         .and_then(|conn| check(&conn, options, path))
         .or_else(|error| match is_damage(&error) {
-            true => Ok(Found::Bad(error.to_string())),
+            true => Ok(Found::Bad(worded(&error).to_string())),
             false => Err(OpenError::Sqlite { path: path.to_path_buf(), source: error }),
         })?;
     Ok(checked)
@@ -140,7 +145,7 @@ fn check(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<
     let unprepared = schema::STATEMENTS.iter().find_map(|(_, sql)| conn.prepare(sql).err());
     if let Some(error) = unprepared {
         return match is_damage(&error) {
-            true => Ok(Found::Bad(error.to_string())),
+            true => Ok(Found::Bad(worded(&error).to_string())),
             false => Err(error),
         };
     }

@@ -16,6 +16,7 @@ use crate::{
     file::{beside, replacement_of},
     schema,
     system::System,
+    wording::worded,
 };
 
 /// The schemas that can be read.
@@ -188,7 +189,9 @@ fn open_as(path: &Path, name: &Path, flags: OpenFlags) -> Result<Connection, Adm
         Ok(conn)
     });
     prepared.map_err(|error| match is_damage(&error) {
-        true => AdminError::Damaged { path: path.to_path_buf(), reason: error.to_string() },
+        true => {
+            AdminError::Damaged { path: path.to_path_buf(), reason: worded(&error).to_string() }
+        }
         false => AdminError::Sqlite { path: path.to_path_buf(), source: error },
     })
 }

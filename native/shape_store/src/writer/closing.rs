@@ -1,4 +1,5 @@
-//! The end of a writer: all that was queued is committed, and the file is noted as closed.
+//! What a writer closes: its connection when it has no use for it, and the file at the end,
+//! when all that was queued is committed.
 
 use std::time::Instant;
 
@@ -59,6 +60,38 @@ impl Writing {
                 let opened = open_labelled(&*options.system, path, open)?;
                 leave(&opened.conn)
             }
+        }
+    }
+
+    /// Closes what had no use for a while; says when to look again.
+    pub(super) fn close_idle(&mut self, context: &mut Context, now: Instant) -> Option<Instant> {
+        let shared = &context.shared;
+        let idle = shared.options.connection_idle;
+        let readers = now.checked_sub(idle).and_then(|before| shared.readers.close_idle(before));
+        let own = self.held.idle_since().map(|since| since + idle);
+        // The one connection of exclusive mode stays, and one that another process counts on.
+        let stays = shared.options.exclusive || shared.options.external_checkpoint;
+        match own {
+            Some(at) if !stays && at <= now => {
+                self.close_with_log(context);
+                readers
+            }
+            Some(at) if !stays => Some(readers.map_or(at, |r| r.min(at))),
+            _ => readers,
+        }
+    }
+
+    /// Closes the connection so that the log goes into the file, if the file has its name
+    /// and nobody exchanges it meanwhile.
+    pub(super) fn close_with_log(&mut self, context: &mut Context) {
+        let ours = context.locks.try_batch() && self.check_name(context).is_ok();
+        match ours && self.damage.is_none() {
+            true => self.held.close_with_log(),
+            false => self.held.close(),
+        }
+        context.locks.end();
+        if let Some(file) = &mut self.file {
+            file.log = None;
         }
     }
 }

@@ -63,7 +63,7 @@ impl Writing {
         file: Option<OwnFile>,
         label: Label,
     ) -> Self {
-        let term = context.next_term();
+        let tenure = context.next_tenure();
         let shared = &context.shared;
         shared.counters.epoch.store(label.epoch, Relaxed);
         shared.counters.trouble.is_over();
@@ -72,7 +72,7 @@ impl Writing {
             shared.reads_from(file.anchor.id(), label.identity);
         }
         Self {
-            held: Held::new(shared, term, conn),
+            held: Held::new(shared, tenure, conn),
             file,
             label,
             backlog: VecDeque::new(),
@@ -271,37 +271,5 @@ impl Writing {
         let watch_at = self.file.as_ref().map(|_| self.watch_at).filter(|_| self.damage.is_none());
         let ages_due = self.ages_due(context).filter(|_| self.damage.is_none());
         Turn::Next(Next::first([retry_at, not_before, idle, watch_at, ages_due]))
-    }
-
-    /// Closes what had no use for a while; says when to look again.
-    fn close_idle(&mut self, context: &mut Context, now: Instant) -> Option<Instant> {
-        let shared = &context.shared;
-        let idle = shared.options.connection_idle;
-        let readers = now.checked_sub(idle).and_then(|before| shared.readers.close_idle(before));
-        let own = self.held.idle_since().map(|since| since + idle);
-        // The one connection of exclusive mode stays, and one that another process counts on.
-        let stays = shared.options.exclusive || shared.options.external_checkpoint;
-        match own {
-            Some(at) if !stays && at <= now => {
-                self.close_with_log(context);
-                readers
-            }
-            Some(at) if !stays => Some(readers.map_or(at, |r| r.min(at))),
-            _ => readers,
-        }
-    }
-
-    /// Closes the connection so that the log goes into the file, if the file has its name
-    /// and nobody exchanges it meanwhile.
-    pub(super) fn close_with_log(&mut self, context: &mut Context) {
-        let ours = context.locks.try_batch() && self.check_name(context).is_ok();
-        match ours && self.damage.is_none() {
-            true => self.held.close_with_log(),
-            false => self.held.close(),
-        }
-        context.locks.end();
-        if let Some(file) = &mut self.file {
-            file.log = None;
-        }
     }
 }

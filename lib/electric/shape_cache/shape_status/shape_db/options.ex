@@ -104,7 +104,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
   # Callers hand the whole list of a stack around, in which these stand too.
   @elsewhere [:stack_id, :shape_db_opts]
 
-  @doc "Validates the options and fills in the defaults."
+  @doc """
+  Validates the options and fills in the defaults.
+
+      iex> {:ok, options} = Options.new(storage_dir: "/var/lib/electric", cache_size: nil)
+      iex> {options.storage_dir, options.cache_size}
+      {"/var/lib/electric", 4_194_304}
+      iex> Options.new(storage_dir: "/var/lib/electric", synchronous: "EXTRA")
+      {:error, ~s(option :synchronous takes one of "OFF", "NORMAL", "FULL", not "EXTRA")}
+  """
   @spec new(keyword()) :: {:ok, t()} | {:error, String.t()}
   def new(opts) do
     if Keyword.keyword?(opts) do
@@ -122,7 +130,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
     end
   end
 
-  @doc "As `new/1`, raising the error."
+  @doc """
+  As `new/1`, raising the error.
+
+      iex> Options.new!(storage_dir: "/var/lib/electric").durability
+      :buffered
+  """
   @spec new!(keyword()) :: t()
   def new!(opts) do
     case new(opts) do
@@ -131,7 +144,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
     end
   end
 
-  @doc "The defaults of the options that are SQLite's own."
+  @doc """
+  The defaults of the options that are SQLite's own.
+
+      iex> Options.sqlite_defaults()[:synchronous]
+      "OFF"
+  """
   @spec sqlite_defaults() :: keyword()
   def sqlite_defaults, do: [synchronous: @default_synchronous, cache_size: @default_cache_size]
 
