@@ -39,7 +39,13 @@ pub(crate) fn prepare(
 ) -> Result<Ready, OpenError> {
     let system = &*options.system;
     let replaced = file::finish_replacement(system, path)?;
-    let found = inspect(options, path)?;
+    let found = match inspect(options, path) {
+        Err(OpenError::Sqlite { source, .. }) if options.exclusive && has_no_maps(&source) => {
+            leave_log(options, path)?;
+            inspect(options, path)?
+        }
+        found => found?,
+    };
     let quarantined = match &found {
         Found::Bad(problem) => Some(move_aside(options, path, problem)?),
         Found::Nothing | Found::Sound => replaced,
@@ -78,6 +84,25 @@ enum Found {
     Sound,
     /// Something else, or ours no more, for this reason.
     Bad(String),
+}
+
+/// Whether a file with a write-ahead log is where nothing can be mapped into memory.
+fn has_no_maps(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_IOERR_SHMMAP)
+}
+
+/// Has a file that was written elsewhere with a write-ahead log, or whose store was to have
+/// one, journalled as exclusive mode does. Alone, SQLite needs no memory in common for that.
+fn leave_log(options: &Options, path: &Path) -> Result<(), OpenError> {
+    let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
+    let conn = connection::open_to_write(path, options).map_err(named)?;
+    conn.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(named)?;
+    let (version, known) = (schema::read_version(&conn).map_err(named)?, schema::SCHEMA_VERSION);
+    if version > known {
+        return Err(OpenError::Newer { path: path.to_path_buf(), version, known });
+    }
+    connection::prepare_to_write(&conn, options).map_err(named)
 }
 
 /// An error is one of the surroundings: no permission, no disk.
