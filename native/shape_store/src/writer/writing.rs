@@ -41,6 +41,8 @@ pub(super) struct Writing {
     /// What the last try wrote, when it is its commit that failed.
     pub(super) unsure: Option<Written>,
     pub(super) failing: Option<Failing>,
+    /// Whether the file was closed in order before this role began.
+    pub(super) found_clean: bool,
     /// Whether the disk knows that the file is being written.
     pub(super) noted: bool,
     /// What is wrong with the file, which another has to replace.
@@ -79,6 +81,7 @@ impl Writing {
             skipped: HashSet::new(),
             unsure: None,
             failing: None,
+            found_clean: false,
             noted: false,
             damage: None,
             gather_until: None,
@@ -294,7 +297,7 @@ impl Writing {
     /// and nobody exchanges it meanwhile.
     pub(super) fn close_with_log(&mut self, context: &mut Context) {
         let ours = context.locks.try_batch() && self.check_name(context).is_ok();
-        match ours && self.damage.is_none() {
+        match ours && self.damage.is_none() && !self.is_untouched(context) {
             true => self.held.close_with_log(),
             false => self.held.close(),
         }
