@@ -14,6 +14,7 @@ use crate::{
     queue::{Change, Operation, Queued},
     schema::{self, Insert, Position},
     slab::EntryId,
+    wording::worded,
 };
 
 /// The most operations in a transaction.
@@ -224,7 +225,7 @@ impl<'q> Run<'_, 'q> {
         handle: Handle,
         error: &rusqlite::Error,
     ) {
-        let reason = error.to_string();
+        let reason = worded(error).to_string();
         self.written.refused.push(Refused { offset, operation, handle, reason });
     }
 

@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `store.rs`, `ticket.rs`, `options.rs`, `event.rs`, `error.rs`, `statistics.rs` | the public face |
 //! | `index.rs`, `cell.rs`, `seqlock.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
-//! | `touch.rs`, `sunk.rs`, `index/`, `flags.rs`, `clock.rs` | what the host keeps of each shape: when it was read, which it is in eight bits |
+//! | `touch.rs`, `images.rs`, `index/`, `flags.rs`, `clock.rs` | what the host keeps of each shape: when it was read, which it is in eight bits |
 //! | `queue.rs`, `waits.rs`, `pending.rs`, `body.rs`, `bodies.rs` | what is on its way, who waits for it, what bodies are and where |
 //! | `writer.rs`, `writer/`, `batch.rs`, `insert.rs`, `shared.rs`, `mail.rs` | the writer, its transaction, and what it shares with callers |
 //! | `pool.rs`, `pool/` | the threads that run the writers of all stores |
@@ -41,7 +41,10 @@ mod event;
 mod fault;
 mod file;
 mod flags;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
+mod images;
 mod import;
 mod index;
 mod insert;
@@ -68,7 +71,6 @@ mod slab;
 mod state;
 mod statistics;
 mod store;
-mod sunk;
 mod sync;
 mod system;
 mod table;

@@ -187,7 +187,8 @@ impl<'a> Loader<'a> {
     }
 
     /// Fills the empty index with every row, reading the next ones meanwhile. False
-    /// when two rows have one handle or one digest, or there are too many.
+    /// when two rows have one handle or one digest, or there are too many, and when there
+    /// is no thread to be had for it.
     fn fill(
         &self,
         last_read: &LastRead<'_>,
@@ -195,7 +196,11 @@ impl<'a> Loader<'a> {
     ) -> rusqlite::Result<bool> {
         let filled = thread::scope(|scope| {
             let (send, receive) = crossbeam_channel::bounded(PIECES_AHEAD);
-            let filling = scope.spawn(move || self.fill_in(&receive, last_read));
+            let fill_in = move || self.fill_in(&receive, last_read);
+            // Without a thread to be had nobody would take the pieces.
+            let Ok(filling) = thread::Builder::new().spawn_scoped(scope, fill_in) else {
+                return Ok(None);
+            };
             // The other end hears of the last piece even when reading fails.
             let read = read_all(&send);
             drop(send);
@@ -247,12 +252,11 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Makes what changes of an entry what the file says. That it was started may be known
-    /// in memory alone, and stays.
+    /// Makes what changes of an entry what the file says, so that a change that was given up
+    /// is undone. What is known of its snapshot in memory alone stays.
     fn change(&self, id: EntryId, snapshot: Snapshot, flags: u8) {
         let free = &mut self.queue.lock().free;
-        let there = self.index.snapshot(free, id).unwrap_or(Snapshot::None);
-        self.index.set_snapshot(free, id, snapshot.max(there.min(Snapshot::Started)));
+        self.index.set_snapshot(free, id, snapshot);
         self.index.set_flags(free, id, flags);
     }
 

@@ -109,6 +109,10 @@ impl Store {
         events: Events,
         verify: Verify,
     ) -> Result<(Self, Machine), OpenError> {
+        if options.external_checkpoint && options.exclusive {
+            let reason = "without a write-ahead log there is nothing to leave to another process";
+            return Err(OpenError::Options(reason));
+        }
         if let Location::File(path) = &mut options.location {
             // Here, before the process goes to another folder.
             let absolute = options.system.absolute(path);

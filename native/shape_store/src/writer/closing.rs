@@ -1,4 +1,5 @@
-//! The end of a writer: all that was queued is committed, and the file is noted as closed.
+//! What a writer closes: its connection when it has no use for it, and the file at the end,
+//! when all that was queued is committed.
 
 use std::time::Instant;
 
@@ -28,9 +29,10 @@ impl Writing {
             true => self.note_clean(context, untouched),
             false => Err(Passing::Turn.into()),
         };
-        match noted.is_ok() && !untouched {
+        match noted.is_ok() {
+            true if untouched => self.held.close(),
             true => self.held.close_with_log(),
-            false => self.held.close(),
+            false => {}
         }
         context.locks.end();
         match noted {
@@ -39,6 +41,7 @@ impl Writing {
             Err(fault @ Fault::NotOurs(_)) => self.fault(context, fault, now),
             Err(fault) => {
                 warn!(reason = %fault, "the shape database will be checked at the next start");
+                self.held.close();
                 Turn::Done
             }
         }
@@ -47,7 +50,7 @@ impl Writing {
     /// Whether the file was found in order, and nothing was written to it since but to its
     /// log, and little: then it stays as it is, with its log, and the end of a stack that did
     /// nothing need not wait for the disk.
-    pub(super) fn is_untouched(&self, context: &Context) -> bool {
+    fn is_untouched(&self, context: &Context) -> bool {
         let shared = &context.shared;
         let in_log = || shared.options.system.stat(&log_of(shared.path())).ok().flatten();
         self.found_clean
@@ -55,6 +58,8 @@ impl Writing {
             // One that was made or taken over just now may be in its log alone.
             && self.label.position.batch > 0
             && !shared.options.exclusive
+            // What another process put into the file may not be on the disk.
+            && !shared.options.external_checkpoint
             && in_log().is_none_or(|log| log.len <= SHORT_LOG)
     }
 
@@ -81,6 +86,38 @@ impl Writing {
                 let opened = open_labelled(&*options.system, path, open)?;
                 leave(&opened.conn)
             }
+        }
+    }
+
+    /// Closes what had no use for a while; says when to look again.
+    pub(super) fn close_idle(&mut self, context: &mut Context, now: Instant) -> Option<Instant> {
+        let shared = &context.shared;
+        let idle = shared.options.connection_idle;
+        let readers = now.checked_sub(idle).and_then(|before| shared.readers.close_idle(before));
+        let own = self.held.idle_since().map(|since| since + idle);
+        // The one connection of exclusive mode stays, and one that another process counts on.
+        let stays = shared.options.exclusive || shared.options.external_checkpoint;
+        match own {
+            Some(at) if !stays && at <= now => {
+                self.close_with_log(context);
+                readers
+            }
+            Some(at) if !stays => Some(readers.map_or(at, |r| r.min(at))),
+            _ => readers,
+        }
+    }
+
+    /// Closes the connection so that the log goes into the file, if the file has its name
+    /// and nobody exchanges it meanwhile.
+    pub(super) fn close_with_log(&mut self, context: &mut Context) {
+        let ours = context.locks.try_batch() && self.check_name(context).is_ok();
+        match ours && self.damage.is_none() && !self.is_untouched(context) {
+            true => self.held.close_with_log(),
+            false => self.held.close(),
+        }
+        context.locks.end();
+        if let Some(file) = &mut self.file {
+            file.log = None;
         }
     }
 }

@@ -97,6 +97,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
       :manual_flush_only,
       :max_pending_ops,
       :max_pending_bytes,
+      :external_checkpoint,
       :keep_last_read_times
     ])
     |> Map.merge(%{
