@@ -151,6 +151,8 @@ fn check(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<
     }
     schema::read_label(conn)?;
     if schema::read_meta_number(conn, "clean")? == 1 && is_whole(conn, options, path)? {
+        // Its log is as good where it is, and to put it into the file waits for the disk.
+        connection::keep_log_on_close(conn, true)?;
         return Ok(Found::Sound);
     }
     info!("checking a shape database that was not closed");

@@ -60,7 +60,8 @@ pub(super) fn open_alone(
     if !same {
         return Err(OpenError::Exchanged { path: path.to_path_buf() });
     }
-    let writing = Writing::new(context, conn, Some(file), label);
+    let mut writing = Writing::new(context, conn, Some(file), label);
+    writing.found_clean = shared.counters.found_clean.load(Relaxed) == 1;
     let shapes = shared.index.count();
     let opened = Event::Opened { shapes, standby: false, imported, quarantined };
     Ok((Role::Writing(Box::new(writing)), opened))
