@@ -40,4 +40,32 @@ without_mount =
 
 File.rm_rf!(mounted)
 
-ExUnit.start(capture_log: true, exclude: without_proper ++ without_mount)
+# Limits are those of a user, and the system's own user has none.
+without_limits =
+  if ElectricShapeDb.LimitedVM.available?() do
+    []
+  else
+    IO.puts("no VM of another user can be had: the tests of limits are left out")
+    [:limits]
+  end
+
+without_litestream =
+  if ElectricShapeDb.Litestream.binary() do
+    []
+  else
+    IO.puts("Litestream is not installed (scripts/litestream): replication is not tested")
+    [:litestream]
+  end
+
+without_fuse =
+  if without_mount == [] and File.exists?("/dev/fuse") and System.find_executable("bindfs") do
+    []
+  else
+    IO.puts("bindfs or FUSE is missing: file systems of several machines are left out")
+    [:fuse]
+  end
+
+ExUnit.start(
+  capture_log: true,
+  exclude: without_proper ++ without_mount ++ without_limits ++ without_litestream ++ without_fuse
+)

@@ -5,11 +5,13 @@ defmodule Bench.Runner do
   that whatever the machine does meanwhile hits both.
   """
 
-  alias Bench.{Check, Config, Json, Machine, Report, Results, Shapes, Workload}
+  alias Bench.{Check, Config, Files, Machine, Report, Results, Shapes, Workload}
+  alias Bench.Report.Words
 
   @workloads [
     Bench.Workloads.Writes,
     Bench.Workloads.Reads,
+    Bench.Workloads.Buffered,
     Bench.Workloads.Meta,
     Bench.Workloads.Sizes,
     Bench.Workloads.Mixed,
@@ -18,27 +20,38 @@ defmodule Bench.Runner do
     Bench.Workloads.Memory
   ]
 
-  @bench Path.expand("..", __DIR__)
+  @doc "The workloads of `bench/run.exs`."
+  @spec workloads() :: [module()]
+  def workloads, do: @workloads
 
-  @spec main() :: :ok
-  def main do
+  @doc """
+  Runs the workloads of these modules, and writes what comes of it under a name to
+  `bench/results`, and the report. A run of a part, or a quick one, leaves both alone, and
+  writes beside the bench's compiled code.
+  """
+  @spec main(String.t(), [module()]) :: :ok
+  def main(name, modules) do
     config = Config.from_environment()
     Shapes.load!()
     File.mkdir_p!(config.directory)
 
     try do
       Enum.each(config.sides, &Check.run/1)
-      results = run(config)
-      write(Results.entries(results))
+      results = run(config, modules)
+      file = Files.write(name, Machine.describe(), Results.entries(results), config.partial?)
+      IO.puts("written: #{file}")
     after
       File.rm_rf!(config.directory)
     end
+
+    unless config.partial?, do: Report.write()
+    :ok
   end
 
-  @spec run(Config.t()) :: Results.t()
-  def run(config) do
+  @spec run(Config.t(), [module()]) :: Results.t()
+  def run(config, modules) do
     workloads =
-      @workloads
+      modules
       |> Enum.flat_map(& &1.workloads(config))
       |> Enum.filter(&Workload.selected?(&1, config.only))
 
@@ -72,20 +85,9 @@ defmodule Bench.Runner do
   defp show(round, side, samples) do
     for %{name: name, unit: unit, value: value} <- samples,
         not String.ends_with?(name, ["_p50_us", "_p90_us", "_p999_us"]) do
-      IO.puts("#{round} #{side} #{String.pad_trailing(name, 40)} #{Report.number(value)} #{unit}")
+      IO.puts("#{round} #{side} #{String.pad_trailing(name, 40)} #{Words.number(value)} #{unit}")
     end
 
     samples
-  end
-
-  defp write(entries) do
-    results = Path.join(@bench, "results/latest.json")
-    File.mkdir_p!(Path.dirname(results))
-    lines = entries |> Enum.map(&["  ", Json.encode(&1)]) |> Enum.intersperse(",\n")
-    File.write!(results, ["[\n", lines, "\n]\n"])
-
-    page = Path.join(@bench, "report.html")
-    File.write!(page, Report.html(entries, Machine.describe()))
-    IO.puts("written: #{results}, #{page}")
   end
 end

@@ -9,8 +9,6 @@ defmodule ElectricShapeDb.AdminTest do
   alias ElectricShapeDb.Fixtures
   alias ElectricShapeDb.PeerVM
 
-  doctest Admin
-
   @quiet [print: false]
   @own_otp Fixtures.otp_major()
   @fixtures [{"real-500", 471}, {"real-100-unclean", 95}]

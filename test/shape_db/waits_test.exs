@@ -95,8 +95,8 @@ defmodule ElectricShapeDb.WaitsTest do
       add!(stack_id, shape(n), handle(n))
       _ = catch_exit_of(fn -> WriteBuffer.flush_sync(stack_id, timeout) end)
 
-      _ =
-        catch_exit_of(fn -> Connection.checkout_write!(stack_id, :t, fn _ -> :ok end, timeout) end)
+      checkout = fn -> Connection.checkout_write!(stack_id, :t, fn _ -> :ok end, timeout) end
+      _ = catch_exit_of(checkout)
     end
 
     flush!(stack_id)

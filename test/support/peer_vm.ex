@@ -6,10 +6,11 @@ defmodule ElectricShapeDb.PeerVM do
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb
 
-  @spec start!() :: pid()
-  def start! do
+  @spec start!(map()) :: pid()
+  def start!(options \\ %{}) do
     args = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
-    {:ok, peer, _node} = :peer.start(%{connection: :standard_io, args: args})
+    options = Map.merge(%{connection: :standard_io, args: args}, options)
+    {:ok, peer, _node} = :peer.start(options)
     ExUnit.Callbacks.on_exit(fn -> stop(peer) end)
     call(peer, Application, :ensure_all_started, [:logger])
     call(peer, Logger, :configure, [[level: :error]])
@@ -43,6 +44,12 @@ defmodule ElectricShapeDb.PeerVM do
       {:started, {:ok, _pid}} -> :ok
       {:started, error} -> error
     end
+  end
+
+  @doc "Stops a store over there, and waits until it is closed."
+  @spec stop_store!(pid(), String.t()) :: :ok
+  def stop_store!(peer, stack_id) do
+    :ok = call(peer, Supervisor, :stop, [ShapeDb.Supervisor.name(stack_id)])
   end
 
   @doc "Kills it as `kill -9` does, and waits until it is gone."

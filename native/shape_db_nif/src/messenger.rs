@@ -6,33 +6,36 @@
 //! send, so it is never late, and one order for all keeps the order of each.
 
 use crossbeam_channel::{Sender, unbounded};
-use once_cell::sync::Lazy;
+use once_cell::sync::OnceCell;
 use rustler::{Encoder, Env, LocalPid, OwnedEnv, Reference, Term, env::SavedTerm};
 
 type Letter = Box<dyn FnOnce() + Send>;
 
-static LETTERS: Lazy<Option<Sender<Letter>>> = Lazy::new(|| {
-    let (send, receive) = unbounded::<Letter>();
-    let thread = std::thread::Builder::new().name("shape_db_messenger".into());
-    let spawned = thread.spawn(move || {
-        for letter in receive {
-            // A letter that cannot be written is lost; the next ones are not.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(letter));
-        }
-    });
-    spawned.is_ok().then_some(send)
-});
+static LETTERS: OnceCell<Sender<Letter>> = OnceCell::new();
 
 /// Has the thread do what must not be done here, and takes it little time.
 pub(crate) fn post(letter: impl FnOnce() + Send + 'static) {
-    if let Some(letters) = &*LETTERS {
+    if let Some(letters) = LETTERS.get() {
         let _ = letters.send(Box::new(letter));
     }
 }
 
-/// Starts the thread; false when the system gives none.
-pub(crate) fn start() -> bool {
-    LETTERS.is_some()
+/// Starts the thread, unless it runs. Where the system gives none it is tried again by the
+/// next store that opens.
+pub(crate) fn start() -> std::io::Result<()> {
+    LETTERS.get_or_try_init(run).map(drop)
+}
+
+fn run() -> std::io::Result<Sender<Letter>> {
+    let (send, receive) = unbounded::<Letter>();
+    let thread = std::thread::Builder::new().name("shape_db_messenger".into());
+    thread.spawn(move || {
+        for letter in receive {
+            // A letter that cannot be written is lost; the next ones are not.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(letter));
+        }
+    })?;
+    Ok(send)
 }
 
 /// Sends what `write` makes. A process that is gone gets nothing.

@@ -40,9 +40,24 @@ fn validate_shape<'a>(
     handle: Binary<'_>,
     comparable: Binary<'_>,
 ) -> Term<'a> {
+    is_shape(env, store, &handle, &comparable)
+}
+
+/// The same for one that takes long to hash.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn validate_large_shape<'a>(
+    env: Env<'a>,
+    store: StoreArg<'_>,
+    handle: Binary<'_>,
+    comparable: Binary<'_>,
+) -> Term<'a> {
+    is_shape(env, store, &handle, &comparable)
+}
+
+fn is_shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: &[u8], comparable: &[u8]) -> Term<'a> {
     readable!(env, store);
-    let digest = Digest::of(&comparable);
-    valid(store.store.entry(&handle).is_some_and(|entry| entry.digest == digest)).encode(env)
+    let digest = Digest::of(comparable);
+    valid(store.store.entry(handle).is_some_and(|entry| entry.digest == digest)).encode(env)
 }
 
 fn valid(valid: bool) -> Atom {
@@ -65,8 +80,28 @@ fn lookup<'a>(
     comparable: Binary<'_>,
     now: Option<i64>,
 ) -> Term<'a> {
+    looked_up(env, store, &comparable, now)
+}
+
+/// The same for one that takes long to hash.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn lookup_large<'a>(
+    env: Env<'a>,
+    store: StoreArg<'_>,
+    comparable: Binary<'_>,
+    now: Option<i64>,
+) -> Term<'a> {
+    looked_up(env, store, &comparable, now)
+}
+
+fn looked_up<'a>(
+    env: Env<'a>,
+    store: StoreArg<'_>,
+    comparable: &[u8],
+    now: Option<i64>,
+) -> Term<'a> {
     readable!(env, store);
-    found(env, store.store.lookup(&Digest::of(&comparable), now))
+    found(env, store.store.lookup(&Digest::of(comparable), now))
 }
 
 fn found(env: Env<'_>, meta: Option<Meta>) -> Term<'_> {

@@ -14,8 +14,8 @@ use rustler::{
     Reference, Resource, ResourceArc, Term,
 };
 use shape_store::{
-    Digest, HostClock, Lease, Load, Location, Options, Source, SourceSchema, State, Store,
-    Synchronous, Unverified, Verify,
+    Digest, HostClock, Lease, Load, Location, OpenError, Options, Source, SourceSchema, State,
+    Store, Synchronous, Unverified, Verify,
 };
 
 use crate::{atoms, events, halt, items::Items, logging, messenger, owed::Owed, terms::Terms};
@@ -27,9 +27,11 @@ pub(crate) struct StoreResource {
     /// The shapes that are asked for often.
     pub(crate) terms: Arc<Terms>,
     /// The connections that are lent, by slot, with who has them.
-    pub(crate) lent: Mutex<HashMap<u64, (LocalPid, Weak<Lease>)>>,
+    pub(crate) lent: Arc<Lent>,
     verified: Mutex<Option<Sender<Verified>>>,
 }
+
+pub(crate) type Lent = Mutex<HashMap<u64, (LocalPid, Weak<Lease>)>>;
 
 type Verified = Result<Vec<Option<Digest>>, String>;
 
@@ -94,6 +96,7 @@ struct OpenOptions<'a> {
     manual_flush_only: bool,
     max_pending_ops: usize,
     max_pending_bytes: usize,
+    external_checkpoint: bool,
     keep_last_read_times: bool,
     /// What the monotonic clock says, and how many of its units are a second.
     clock: (i64, u32),
@@ -119,6 +122,7 @@ impl OpenOptions<'_> {
         options.readers = self.read_pool_size;
         options.connection_idle = Duration::from_millis(self.connection_idle_timeout);
         options.manual_flush = self.manual_flush_only;
+        options.external_checkpoint = self.external_checkpoint;
         options.keep_ages = self.keep_last_read_times;
         let (now, per_second) = self.clock;
         options.clock = HostClock { now, per_second };
@@ -151,9 +155,7 @@ fn open<'a>(env: Env<'a>, options: OpenOptions<'_>) -> Term<'a> {
 }
 
 fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreResource>, String> {
-    if !messenger::start() {
-        return Err("cannot start the messenger thread".into());
-    }
+    messenger::start().map_err(|error| OpenError::Thread(error).to_string())?;
     let owner = env.pid();
     let terms = Arc::new(Terms::new(options.cache_size));
     let (verified, verdicts) = bounded(1);
@@ -161,21 +163,22 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
         options.into_core(),
         Box::new(move |event| events::tell(owner, event)),
         verifier(owner, verdicts),
-        move |work| logging::within(owner, work),
+        move |turn| logging::within(owner, turn),
     )
     .map_err(|error| error.to_string())?;
-    halt::watch(&store);
+    let lent = Arc::default();
+    halt::watch(&store, &lent);
     let resource = ResourceArc::new(StoreResource {
         store,
         terms,
-        lent: Mutex::default(),
+        lent,
         verified: Mutex::new(Some(verified)),
     });
     resource.monitor(Some(env), &owner);
     Ok(resource)
 }
 
-/// Asks the owner to verify rows, and waits: on the writer thread, while the
+/// Asks the owner to verify rows, and waits: in a turn of the writer, while the
 /// store is opening and nobody can use it.
 fn verifier(owner: LocalPid, verdicts: Receiver<Verified>) -> Verify {
     Box::new(move |rows: Vec<Unverified>| {

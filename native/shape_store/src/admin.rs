@@ -27,6 +27,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+#[cfg(fuzzing)]
+pub use self::carve::carve_pages;
 pub use self::{
     access::{Access, holder},
     check::{Checked, Problem, check},
@@ -38,7 +40,10 @@ pub use self::{
     rows::{Condition, Row},
     salvage::{Salvaged, repair, salvage},
 };
-use crate::error::OpenError;
+use crate::{
+    error::OpenError,
+    wording::{system, worded, worded_opening},
+};
 
 /// Hears how far something is: what is done, of how much.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
@@ -93,7 +98,7 @@ pub enum AdminError {
         reason: String,
     },
     /// The file system refused.
-    #[error("cannot {what} {}: {source}", path.display())]
+    #[error("cannot {what} {}: {}", path.display(), system(source))]
     Io {
         /// What was tried.
         what: &'static str,
@@ -103,7 +108,7 @@ pub enum AdminError {
         source: std::io::Error,
     },
     /// SQLite refused.
-    #[error("SQLite refused {}: {source}", path.display())]
+    #[error("SQLite refused {}: {}", path.display(), worded_opening(source, path))]
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -136,7 +141,7 @@ impl AdminError {
 
     fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
         move |source| match crate::fault::is_damage(&source) {
-            true => Self::Damaged { path: path.to_path_buf(), reason: source.to_string() },
+            true => Self::Damaged { path: path.to_path_buf(), reason: worded(&source).to_string() },
             false => Self::Sqlite { path: path.to_path_buf(), source },
         }
     }

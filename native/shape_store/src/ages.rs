@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tracing::warn;
 
-use crate::{clock::Clock, entry::RowId, fault::Fault, schema, shared::Shared, touch::Stamp};
+use crate::{
+    clock::Clock, entry::RowId, fault::Fault, schema, shared::Shared, touch::Stamp, wording::worded,
+};
 
 /// How many rows share a row of the table: as many as the upper 16 bits of an item tell
 /// apart.
@@ -118,7 +120,10 @@ impl<'a> LastRead<'a> {
     pub(crate) fn kept(tx: &Transaction<'_>, clock: &'a Clock, keep: bool) -> Self {
         let read = || {
             let read = Ages::read(tx);
-            read.inspect_err(|reason| warn!(%reason, "cannot read when shapes were last read")).ok()
+            let told = |error: &_| {
+                warn!(reason = %worded(error), "cannot read when shapes were last read");
+            };
+            read.inspect_err(told).ok()
         };
         let ages = if keep { read() } else { None };
         Self { now: clock.now(), ages: ages.map(|ages| (ages, clock)) }

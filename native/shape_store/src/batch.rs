@@ -13,6 +13,7 @@ use crate::{
     queue::{Change, Operation, Queued},
     schema::{self, Insert, Position},
     slab::EntryId,
+    wording::worded,
 };
 
 /// The most operations in a transaction.
@@ -170,7 +171,7 @@ impl Run<'_> {
                     offset,
                     operation: queued.change.operation(),
                     handle: queued.change.handle(self.batch.index),
-                    reason: error.to_string(),
+                    reason: worded(&error).to_string(),
                 });
                 Ok(())
             }

@@ -78,6 +78,22 @@ impl Name {
     }
 }
 
+/// The beginning of a handle, as numbers in the order of handles.
+pub(crate) struct Begins([u64; OIDS - HANDLE]);
+
+impl Begins {
+    pub(crate) fn of(handle: &[u8]) -> Self {
+        let mut words = [0; OIDS - HANDLE];
+        pack_bytes(handle, &mut words);
+        Self(words.map(in_order))
+    }
+}
+
+/// The words of a cell have bytes in the other order.
+fn in_order(word: u64) -> u64 {
+    word.swap_bytes()
+}
+
 impl Cell {
     /// The host's hash of the entry, if it has this handle or is not inline.
     pub(crate) fn look_named(&self, name: &Name) -> Look<u32> {
@@ -95,11 +111,16 @@ impl Cell {
         if meta & OVERFLOW_BIT == 0 { Look::Vacant } else { look(row, meta, || meta as u32) }
     }
 
-    /// The first eight bytes of an inline handle as a number, in the order of handles.
-    pub(crate) fn prefix(&self) -> Option<u64> {
-        let [row, meta, first] = self.words.read()?;
-        // The words of a cell have bytes in the other order.
-        (row != 0 && meta & OVERFLOW_BIT == 0).then_some(first.swap_bytes())
+    /// Whether the handle is sure to come after one that begins so: by words that are not
+    /// of one entry while the cell is filled or vacated, and zero for one that is not inline.
+    pub(crate) fn is_after(&self, begins: &Begins) -> bool {
+        for (offset, other) in (HANDLE..).zip(begins.0) {
+            let word = in_order(self.words.peek(offset));
+            if word != other {
+                return word > other;
+            }
+        }
+        false
     }
 
     /// A consistent copy of the entry, if there is one.
@@ -176,7 +197,7 @@ impl Cell {
         flags(self.words.peek(META))
     }
 
-    /// The row of the entry that is there, or 0. Mutator only.
+    /// The row of the entry that is there, or 0. Mutator, or who holds the cell.
     pub(crate) fn row(&self) -> RowId {
         self.words.peek(ROW)
     }

@@ -14,6 +14,7 @@ use crate::{
     options::{Options, Source, Synchronous},
     schema,
     system::Anchor,
+    wording::worded,
 };
 
 /// A connection to a database of ours, and which file that is.
@@ -53,7 +54,7 @@ pub(crate) fn prepare(
         Ok(made) => (made, None),
         // It passed for one without tables.
         Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
-            let (made, aside) = start_empty(options, path, &source.to_string())?;
+            let (made, aside) = start_empty(options, path, &worded(&source).to_string())?;
             (made, Some(aside))
         }
         Err(error) => return Err(error),
@@ -90,10 +91,14 @@ fn inspect(options: &Options, path: &Path) -> Result<Found, OpenError> {
         }
         Some(_) => {}
     }
+    // SQLite would make a log that cannot be written either, and leave that behind.
+    let what = "write to";
+    let refused = |source| OpenError::Io { what, path: path.to_path_buf(), source };
+    options.system.may_write(path).map_err(refused)?;
     let checked = connection::open_to_write(path, options)
         .and_then(|conn| check(&conn, options, path))
         .or_else(|error| match is_damage(&error) {
-            true => Ok(Found::Bad(error.to_string())),
+            true => Ok(Found::Bad(worded(&error).to_string())),
             false => Err(OpenError::Sqlite { path: path.to_path_buf(), source: error }),
         })?;
     Ok(checked)
@@ -115,7 +120,7 @@ fn check(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<
     let unprepared = schema::STATEMENTS.iter().find_map(|(_, sql)| conn.prepare(sql).err());
     if let Some(error) = unprepared {
         return match is_damage(&error) {
-            true => Ok(Found::Bad(error.to_string())),
+            true => Ok(Found::Bad(worded(&error).to_string())),
             false => Err(error),
         };
     }
@@ -164,13 +169,29 @@ fn passing_code(answer: &str) -> Option<i32> {
     (passes && code != SQLITE_IOERR_SHORT_READ).then_some(code)
 }
 
+/// Whether nobody has written to a database since it was made.
+fn is_new(conn: &Connection) -> rusqlite::Result<bool> {
+    let label = schema::read_label(conn)?;
+    Ok((label.epoch, label.position) == (0, schema::Position { batch: 0, next_row: 1 }))
+}
+
 /// Whether the file is as long as it says: one that was cut off within its last
-/// page looks sound to SQLite until that page is read.
+/// page looks sound to SQLite until that page is read. Where the log is another's to write
+/// back, the last pages may be there alone.
 fn is_whole(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<bool> {
     let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
-    let said = number("PRAGMA main.page_count")? * number("PRAGMA main.page_size")?;
-    let found = options.system.stat(path).ok().flatten();
-    Ok(found.is_some_and(|found| i64::try_from(found.len) == Ok(said)))
+    let page = number("PRAGMA main.page_size")?;
+    let said = number("PRAGMA main.page_count")? * page;
+    let len = |path| {
+        let found = options.system.stat(path).ok().flatten();
+        found.and_then(|found| i64::try_from(found.len).ok())
+    };
+    Ok(match len(path) {
+        Some(found) if found < said && options.external_checkpoint => {
+            found % page == 0 && len(&file::log_of(path)).is_some_and(|log| log > 0)
+        }
+        found => found == Some(said),
+    })
 }
 
 /// The version of a file that a later one of this library wrote, in which case nothing is
@@ -227,7 +248,10 @@ fn create(options: &Options, path: &Path) -> Result<Made, OpenError> {
     let failed = |source| OpenError::Io { what: "make", path: path.to_path_buf(), source };
     let system = &*options.system;
     if system.stat(path).map_err(failed)?.is_none() {
-        system.append(path, &[]).map_err(failed)?;
+        match options.external_checkpoint {
+            true => put_whole(options, path)?,
+            false => system.append(path, &[]).map_err(failed)?,
+        }
     }
     let anchor = system.anchor(path).map_err(failed)?;
     let conn = connection::open_to_write(path, options).map_err(named)?;
@@ -237,6 +261,20 @@ fn create(options: &Options, path: &Path) -> Result<Made, OpenError> {
     }
     connection::prepare_new(&conn, options).map_err(named)?;
     Ok(Made { conn, anchor })
+}
+
+/// Puts an empty database in place, with its tables and its way of journalling. Who
+/// replicates whatever has the name would otherwise make tables of its own in an empty file,
+/// with pages of another size, or replicate one that is no shape database yet.
+fn put_whole(options: &Options, path: &Path) -> Result<(), OpenError> {
+    let draft = file::draft_of(path);
+    let named = |source| OpenError::Sqlite { path: draft.clone(), source };
+    file::remove_database(&*options.system, &draft)?;
+    let conn = connection::create_beside(&draft, options).map_err(named)?;
+    create_tables(&conn, options).map_err(named)?;
+    connection::end_with_log(conn, options).map_err(named)?;
+    file::begin_replacement(&*options.system, path)?;
+    file::finish_replacement(&*options.system, path).map(drop)
 }
 
 fn create_tables(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
@@ -296,10 +334,11 @@ fn copy(
     conn.pragma_update(None, "synchronous", connection::synchronous(options, Synchronous::Full))
         .map_err(named)?;
     let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).map_err(named)?;
-    if schema::read_version(&tx).map_err(named)? != 0 {
-        return Err(OpenError::Exchanged { path: path.to_path_buf() });
+    match schema::read_version(&tx).map_err(named)? {
+        0 => schema::create(&tx, options.system.random().to_le_bytes()).map_err(named)?,
+        _ if options.external_checkpoint && is_new(&tx).map_err(named)? => {}
+        _ => return Err(OpenError::Exchanged { path: path.to_path_buf() }),
     }
-    schema::create(&tx, options.system.random().to_le_bytes()).map_err(named)?;
     schema::write_meta(&tx, "stack", &options.stack).map_err(named)?;
     let imported = import::import(&tx, source, verify)?;
     schema::write_meta(&tx, import::IMPORTED_FROM, import::noted(&source.path)).map_err(named)?;

@@ -80,6 +80,9 @@ pub enum NotWritable {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// Options that do not go together.
+    #[error("{0}")]
+    Options(&'static str),
     /// Another store of this VM has the file, and did not close in time, or does not intend
     /// to.
     #[error(
@@ -176,8 +179,8 @@ pub enum OpenError {
     /// It was closed before it was open.
     #[error("the store was closed before it was open")]
     Closed,
-    /// The thread of the writer could not be started.
-    #[error("cannot start the writer thread: {}", system(.0))]
+    /// A thread of the store could not be started.
+    #[error("cannot start a thread of the store: {}", system(.0))]
     Thread(std::io::Error),
 }
 

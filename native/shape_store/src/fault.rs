@@ -3,7 +3,10 @@
 use rusqlite::{Error, ErrorCode, ffi};
 use thiserror::Error as ErrorMessage;
 
-use crate::error::ReadError;
+use crate::{
+    error::ReadError,
+    wording::{system, worded},
+};
 
 /// Why a batch, or another look at the file, came to nothing.
 #[derive(Debug, ErrorMessage)]
@@ -22,9 +25,9 @@ pub(crate) enum Fault {
 /// What passes.
 #[derive(Debug, ErrorMessage)]
 pub(crate) enum Passing {
-    #[error("{0}")]
+    #[error("{}", worded(.0))]
     Sqlite(rusqlite::Error),
-    #[error("{0}")]
+    #[error("{}", system(.0))]
     Io(#[from] std::io::Error),
     #[error("another instance opens the file, or becomes its writer")]
     Turn,
@@ -33,7 +36,7 @@ pub(crate) enum Passing {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         match is_damage(&error) {
-            true => Self::NotOurs(error.to_string()),
+            true => Self::NotOurs(worded(&error).to_string()),
             false => Self::Transient(Passing::Sqlite(error)),
         }
     }

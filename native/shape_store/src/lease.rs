@@ -14,20 +14,19 @@ use rusqlite::{
     hooks::{AuthAction, AuthContext, Authorization},
 };
 
-use crate::Notify;
+use crate::{Notify, wording::worded};
 
 /// A connection in somebody's hands. Dropping it gives it back.
 pub struct Lease {
-    conn: Mutex<Option<Connection>>,
+    held: Mutex<Option<(Connection, GiveBack)>>,
     interrupt: InterruptHandle,
-    give_back: Option<GiveBack>,
     altered: Arc<AtomicBool>,
     slot: u64,
 }
 
 /// Takes a connection back, and hears whether it can be handed on. Called from any
 /// thread, so it only hands over.
-type GiveBack = Box<dyn FnOnce(Connection, Condition) + Send + Sync>;
+type GiveBack = Box<dyn FnOnce(Connection, Condition) + Send>;
 
 /// The slot of the connection that writes.
 pub const WRITER_SLOT: u64 = 0;
@@ -66,7 +65,7 @@ impl Lease {
         if conn.authorizer(Some(watch)).is_err() {
             altered.store(true, Relaxed);
         }
-        Self { conn: Mutex::new(Some(conn)), interrupt, give_back: Some(give_back), altered, slot }
+        Self { held: Mutex::new(Some((conn, give_back))), interrupt, altered, slot }
     }
 
     /// Which connection it is: [`WRITER_SLOT`], or the number of a reader. Equal
@@ -79,20 +78,34 @@ impl Lease {
     ///
     /// May touch the disk. One caller at a time; others wait.
     pub fn with<T>(&self, work: impl FnOnce(&Connection) -> T) -> Option<T> {
-        self.conn.lock().as_ref().map(work)
+        self.held.lock().as_ref().map(|(conn, _)| work(conn))
     }
 
     /// Stops the statement that is running on it, if any.
     pub fn interrupt(&self) {
         self.interrupt.interrupt();
     }
-}
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let (Some(mut conn), Some(give_back)) =
-            (self.conn.get_mut().take(), self.give_back.take())
-        {
+    /// Takes it from its borrower, whose statement is interrupted and whose transaction is
+    /// rolled back.
+    ///
+    /// May touch the disk.
+    pub fn revoke(&self) {
+        let mut held = self.held.try_lock().unwrap_or_else(|| {
+            // Only then: at home its statements are those of others.
+            self.interrupt();
+            self.held.lock()
+        });
+        if let Some((conn, _)) = &*held {
+            // Here: whoever takes it back may wait for the lock that the transaction has.
+            end_transaction(conn);
+        }
+        let held = held.take();
+        self.send_home(held);
+    }
+
+    fn send_home(&self, held: Option<(Connection, GiveBack)>) {
+        if let Some((mut conn, give_back)) = held {
             let none = None::<fn(AuthContext<'_>) -> Authorization>;
             let unwatched = conn.authorizer(none).is_ok();
             let condition = match unwatched && !self.altered.load(Relaxed) {
@@ -101,6 +114,13 @@ impl Drop for Lease {
             };
             give_back(conn, condition);
         }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let held = self.held.get_mut().take();
+        self.send_home(held);
     }
 }
 
@@ -152,7 +172,7 @@ pub enum GrantError {
     #[error("the store is closed")]
     Closed,
     /// SQLite refused to open one.
-    #[error("opening a connection failed: {0}")]
+    #[error("opening a connection failed: {}", worded(.0))]
     Sqlite(#[from] rusqlite::Error),
     /// What is at the file's path is not the store's file.
     #[error("opening a connection failed: {0}")]

@@ -63,7 +63,9 @@ impl<'a> Loader<'a> {
         let position = schema::read_position(&tx)?;
         self.read_flags_version(&tx)?;
         let read = LastRead::kept(&tx, self.clock, self.ages);
-        if !self.fill(&read, |pieces| rows::read_all(&tx, position, second, pieces))? {
+        if rows::are_few(&tx)? {
+            self.insert_from(&tx, 1, &read, |_, _| {})?;
+        } else if !self.fill(&read, |pieces| rows::read_all(&tx, position, second, pieces))? {
             // One by one, which tells what is wrong with which.
             self.clear();
             self.insert_from(&tx, 1, &read, |_, _| {})?;
@@ -185,7 +187,8 @@ impl<'a> Loader<'a> {
     }
 
     /// Fills the empty index with every row, reading the next ones meanwhile. False
-    /// when two rows have one handle or one digest, or there are too many.
+    /// when two rows have one handle or one digest, or there are too many, and when there
+    /// is no thread to be had for it.
     fn fill(
         &self,
         last_read: &LastRead<'_>,
@@ -193,7 +196,11 @@ impl<'a> Loader<'a> {
     ) -> rusqlite::Result<bool> {
         let filled = thread::scope(|scope| {
             let (send, receive) = crossbeam_channel::bounded(PIECES_AHEAD);
-            let filling = scope.spawn(move || self.fill_in(&receive, last_read));
+            let fill_in = move || self.fill_in(&receive, last_read);
+            // Without a thread to be had nobody would take the pieces.
+            let Ok(filling) = thread::Builder::new().spawn_scoped(scope, fill_in) else {
+                return Ok(None);
+            };
             // The other end hears of the last piece even when reading fails.
             let read = read_all(&send);
             drop(send);

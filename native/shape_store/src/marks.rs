@@ -45,13 +45,15 @@ pub(crate) fn note_in_use(conn: &Connection, options: &Options) -> rusqlite::Res
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
     schema::write_meta(&tx, "clean", 0)?;
     tx.commit()?;
-    conn.query_row("PRAGMA main.wal_checkpoint", [], |_| Ok(()))?;
+    connection::checkpoint(conn, options)?;
     conn.pragma_update(None, "synchronous", level(options.synchronous))
 }
 
 /// Notes that the file needs no check, once it is on the disk: what earlier checkpoints
 /// wrote may not be, with `synchronous=OFF`. A checkpoint syncs the file only when it has
 /// something to write, hence the note before it, and what else there is to write after that.
+/// Where checkpoints are another's, the note is in the synced log, and the file is as that
+/// one left it, which has to sync it.
 pub(crate) fn note_clean(
     conn: &Connection,
     epoch: i64,
@@ -68,7 +70,7 @@ pub(crate) fn note_clean(
         }
         schema::write_meta(&tx, "clean", clean)?;
         tx.commit()?;
-        conn.query_row("PRAGMA main.wal_checkpoint", [], |_| Ok(()))?;
+        connection::checkpoint(conn, options)?;
         before.take().into_iter().for_each(|before| before());
     }
     Ok(())

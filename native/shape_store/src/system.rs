@@ -124,6 +124,11 @@ pub trait System: fmt::Debug + Send + Sync {
     /// it is missing.
     fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
 
+    /// An error when this process may not write to the file that is there.
+    fn may_write(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     /// What is at a path, through links; none when nothing is.
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
 

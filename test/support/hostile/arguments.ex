@@ -51,8 +51,10 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     set_last_read: [:store, :handle, :time],
     validate: [:store, :handle, :number],
     validate_shape: [:store, :handle, :bytes],
+    validate_large_shape: [:store, :handle, :bytes],
     meta: [:store, :handle],
     lookup: [:store, :bytes, :time],
+    lookup_large: [:store, :bytes, :time],
     next_whole_meta: [:store, :cursor, :number],
     least_recently_used: [:store, :number, :time],
     mark_in_memory: [:store, :handle, :snapshot],
@@ -196,6 +198,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     |> Map.new(&{&1, Enum.random([1, 10, 1_000, 1_000_000])})
     |> Map.merge(%{synchronous: Enum.random([:off, :normal, :full]), sources: []})
     |> Map.merge(%{keep_last_read_times: Enum.random([true, false]), clock: {0, 1_000_000_000}})
+    |> Map.merge(%{external_checkpoint: Enum.random([true, false])})
     |> Map.merge(%{exclusive_mode: path == ":memory:", manual_flush_only: false, path: path})
   end
 

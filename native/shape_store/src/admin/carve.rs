@@ -253,3 +253,42 @@ fn number2(bytes: &[u8], at: usize) -> Option<u16> {
 fn number4(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
+
+/// Carves a file with these bytes in some of its pages: each run is a page, a place in it, a
+/// length, and so many bytes.
+#[cfg(fuzzing)]
+pub fn carve_pages(runs: &[u8]) {
+    use std::io::Write as _;
+
+    const PAGES: usize = 6;
+    let mut pages = vec![0; PAGES * PAGE];
+    let mut rest = runs;
+    while let Some(([page, high, low, len], after)) = rest.split_first_chunk() {
+        let place = usize::from(u16::from_be_bytes([*high, *low])) % PAGE;
+        let (run, after) = after.split_at(after.len().min(usize::from(*len)));
+        let there = pages.iter_mut().skip(usize::from(*page) % PAGES * PAGE + place);
+        there.zip(run).for_each(|(there, byte)| *there = *byte);
+        rest = after;
+    }
+    let Ok(mut file) = tempfile::NamedTempFile::new_in("/dev/shm") else { return };
+    let Ok(()) = file.write_all(&pages) else { return };
+    let Ok(mut carving) = Carving::begin(file.path(), &[(i64::MIN, i64::MAX)], Vec::new()) else {
+        return;
+    };
+    let mut count = 0;
+    loop {
+        let found = carving.next(16);
+        if found.is_empty() && carving.next > carving.pages {
+            break;
+        }
+        for row in found {
+            count += 1;
+            assert!(row.entry(row.id).is_some_and(|entry| !entry.handle.is_empty()), "{row:?}");
+        }
+        if carving.wanted.is_empty() {
+            break;
+        }
+    }
+    assert!(count <= PAGES * PAGE);
+    drop(carving.rest());
+}

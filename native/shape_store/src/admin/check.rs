@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::Path};
 use rusqlite::Connection;
 
 use super::{Access, AdminError, Condition, Progress, Row, rows::Rows, source::Source};
-use crate::system::System;
+use crate::{system::System, wording::worded};
 
 /// How many examples of a problem are named.
 const EXAMPLES: usize = 10;
@@ -70,7 +70,7 @@ pub fn check(
     let source = Source::open(system, path, access)?;
     let conn = &*source.conn.unchecked_transaction().map_err(source.failed())?;
     let mut checked = Checked { version: source.version, ..Checked::default() };
-    checked.sqlite = integrity(conn).unwrap_or_else(|error| vec![error.to_string()]);
+    checked.sqlite = integrity(conn).unwrap_or_else(|error| vec![worded(&error).to_string()]);
     let total = count(conn, "SELECT count(*) FROM shapes NOT INDEXED").unwrap_or(0);
     let (mut handles, mut digests) = (HashSet::new(), HashSet::new());
     let mut rows = Rows::of(&source);

@@ -16,6 +16,7 @@ use crate::{
     file::{beside, replacement_of},
     schema,
     system::System,
+    wording::worded,
 };
 
 /// The schemas that can be read.
@@ -183,7 +184,9 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, AdminError> {
         Ok(conn)
     });
     prepared.map_err(|error| match is_damage(&error) {
-        true => AdminError::Damaged { path: path.to_path_buf(), reason: error.to_string() },
+        true => {
+            AdminError::Damaged { path: path.to_path_buf(), reason: worded(&error).to_string() }
+        }
         false => AdminError::Sqlite { path: path.to_path_buf(), source: error },
     })
 }

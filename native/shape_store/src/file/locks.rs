@@ -21,6 +21,7 @@ use super::beside;
 use crate::{
     error::OpenError,
     system::{LockFile, System},
+    wording::system,
 };
 
 pub(crate) struct Locks {
@@ -88,7 +89,7 @@ impl Locks {
             Err(_) if self.proven => false,
             Err(error) => {
                 let path = files.turn.path.display();
-                warn!(%path, reason = %error, "this file system cannot lock");
+                warn!(%path, reason = %system(&error), "this file system cannot lock");
                 self.files = None;
                 true
             }
@@ -105,7 +106,7 @@ impl Locks {
             Ok(alone) => alone,
             Err(source) if self.proven => return Err(failed(source)),
             Err(error) => {
-                warn!(path = %path.display(), reason = %error, "this file system cannot lock");
+                warn!(path = %path.display(), reason = %system(&error), "this file system cannot lock");
                 self.files = None;
                 return Ok(Presence::Alone);
             }

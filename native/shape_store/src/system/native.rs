@@ -18,6 +18,7 @@ use std::{
 
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::{Anchor, FileId, Holder, LockFile, Stat, System};
 
@@ -77,6 +78,10 @@ impl System for Native {
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn may_write(&self, path: &Path) -> io::Result<()> {
+        Ok(accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)?)
     }
 
     fn anchor(&self, path: &Path) -> io::Result<Box<dyn Anchor>> {

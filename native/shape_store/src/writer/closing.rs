@@ -69,13 +69,14 @@ impl Writing {
         let idle = shared.options.connection_idle;
         let readers = now.checked_sub(idle).and_then(|before| shared.readers.close_idle(before));
         let own = self.held.idle_since().map(|since| since + idle);
-        // The one connection of exclusive mode stays.
+        // The one connection of exclusive mode stays, and one that another process counts on.
+        let stays = shared.options.exclusive || shared.options.external_checkpoint;
         match own {
-            Some(at) if !shared.options.exclusive && at <= now => {
+            Some(at) if !stays && at <= now => {
                 self.close_with_log(context);
                 readers
             }
-            Some(at) if !shared.options.exclusive => Some(readers.map_or(at, |r| r.min(at))),
+            Some(at) if !stays => Some(readers.map_or(at, |r| r.min(at))),
             _ => readers,
         }
     }

@@ -119,10 +119,10 @@ impl Held {
 
     /// Closes the connection, and has SQLite put the log into the file and remove it when
     /// this was the last connection: only for a file that has its name, while nobody can
-    /// exchange it.
+    /// exchange it. What is left to another process stays.
     pub(super) fn close_with_log(&mut self) {
         if let Some(conn) = self.take(What::Closed) {
-            let _ = keep_log_on_close(&conn, false);
+            let _ = keep_log_on_close(&conn, self.shared.options.external_checkpoint);
             drop(conn);
             self.shared.count_connection(false);
         }

@@ -30,6 +30,7 @@ use crate::{
     file::{self, Locks, Opened, Presence, open_labelled},
     rebuild::{self, Draft, Source},
     shared::Shared,
+    wording::system,
 };
 
 mod placing;
@@ -252,7 +253,7 @@ impl Writing {
                 Ok(()) => copy,
                 Err(error) if patient => return Err(error.into()),
                 Err(error) => {
-                    warn!(reason = %error, "the shape database that was removed cannot be read");
+                    warn!(reason = %system(&error), "the shape database that was removed cannot be read");
                     return Ok(None);
                 }
             }

@@ -172,10 +172,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   def validate(_store, _handle, _hash), do: unloaded()
   @spec validate_shape(store(), binary(), binary()) :: :ok | :error | unreadable()
   def validate_shape(_store, _handle, _comparable), do: unloaded()
+  @spec validate_large_shape(store(), binary(), binary()) :: :ok | :error | unreadable()
+  def validate_large_shape(_store, _handle, _comparable), do: unloaded()
   @spec meta(store(), binary()) :: meta() | :error | unreadable()
   def meta(_store, _handle), do: unloaded()
   @spec lookup(store(), binary(), integer() | nil) :: meta() | :error | unreadable()
   def lookup(_store, _comparable, _now), do: unloaded()
+  @spec lookup_large(store(), binary(), integer() | nil) :: meta() | :error | unreadable()
+  def lookup_large(_store, _comparable, _now), do: unloaded()
   @spec next_whole_meta(store(), reference(), pos_integer()) :: [meta()] | :done
   def next_whole_meta(_store, _cursor, _len), do: unloaded()
 

@@ -21,6 +21,7 @@ use crate::{
     options::Options,
     schema,
     shared::Shared,
+    wording::worded,
     writer::{Role, context::Context, own_file::OwnFile, writing::Writing},
 };
 
@@ -41,7 +42,7 @@ pub(super) fn open_alone(
         Err(error) if is_damage(&error) => {
             drop(made);
             Loader::of(&shared).clear();
-            let (empty, aside) = database::start_empty(options, path, &error.to_string())?;
+            let (empty, aside) = database::start_empty(options, path, &worded(&error).to_string())?;
             made = empty;
             quarantined = quarantined.or(Some(aside));
             load(&shared, &made.conn).map_err(named)?

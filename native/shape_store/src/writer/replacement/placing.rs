@@ -100,6 +100,6 @@ pub(in crate::writer) enum ReplaceError {
     Fault(#[from] Fault),
     #[error("{0}")]
     Open(#[from] OpenError),
-    #[error("{0}")]
+    #[error("{}", crate::wording::system(.0))]
     Io(#[from] std::io::Error),
 }
