@@ -91,6 +91,44 @@ pub(crate) struct Instance {
     pub(crate) paused: bool,
 }
 
+impl Instance {
+    /// One that is about to be assembled.
+    pub(crate) fn new(process: ProcessId) -> Self {
+        Self {
+            process,
+            store: None,
+            machine: None,
+            stepping: false,
+            wake: Wake::Now,
+            busy: false,
+            ended: None,
+            open_failed: false,
+            opened: false,
+            closed_at: None,
+            fenced: false,
+            promoted: false,
+            flushed: 0,
+            spins: 0,
+            tampers: 0,
+            begun: 0,
+            reigns: Vec::new(),
+            reign: None,
+            probed: 0,
+            given_up: BTreeSet::new(),
+            last: 0,
+            taken: 0,
+            rows: BTreeSet::new(),
+            marked: BTreeMap::new(),
+            read: BTreeMap::new(),
+            leases: Vec::new(),
+            tickets: Vec::new(),
+            waits: Vec::new(),
+            asked: Vec::new(),
+            paused: false,
+        }
+    }
+}
+
 /// When a machine has something to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Wake {
