@@ -17,7 +17,10 @@ use crate::resource::Lent;
 /// How long a halt waits for the disk.
 const LONGEST: Duration = Duration::from_secs(5);
 
-static STORES: Lazy<Mutex<Vec<(WeakStore, Weak<Lent>)>>> = Lazy::new(|| {
+/// A store, and the connections of it that are lent.
+type Watched = (WeakStore, Weak<Lent>);
+
+static STORES: Lazy<Mutex<Vec<Watched>>> = Lazy::new(|| {
     // SAFETY: `drain` is an `extern "C"` function of this library, which stays
     // loaded for as long as the process lives: its threads never end. It does not
     // unwind: it takes locks, sends on channels, rolls back and sleeps.
