@@ -2,8 +2,8 @@
 # forms of the same checks are commands of their own; each ends with a line that a
 # script can read.
 
-.PHONY: demo test setup format bench bench-core \
-        faults power corrupt torture hostile fuzz soak models simulate telemetry \
+.PHONY: demo test setup format bench bench-core bench-open-loop bench-report metrics \
+        faults power corrupt torture replicate hostile fuzz soak models simulate telemetry \
         sanitize sanitize-memory sanitize-threads sanitize-nif
 
 CYCLES ?= 1000
@@ -34,6 +34,18 @@ format:
 bench: setup
 	MIX_ENV=prod mix run bench/run.exs
 
+# Latency of operations that arrive at a rate.
+bench-open-loop: setup
+	MIX_ENV=prod mix run bench/open_loop.exs
+
+# The page and the README's tables anew, from the results that are there.
+bench-report: setup
+	MIX_ENV=prod mix run bench/report.exs
+
+# The dashboard and the alert rules, by promtool and Grafana's schema where they are.
+metrics:
+	@scripts/check_metrics
+
 # The core alone, without the BEAM.
 bench-core:
 	cargo bench --locked --package shape_store --bench core
@@ -53,6 +65,11 @@ corrupt:
 # kill -9, and a look at what is there.
 torture: setup
 	MIX_ENV=test CYCLES=$(CYCLES) mix test test/torture_test.exs
+
+# Litestream beside a store under load, kill -9 of either, and a look at what is restored.
+# SYNC=1s for its own interval.
+replicate: setup
+	MIX_ENV=test CYCLES=$(CYCLES) mix test test/replication_test.exs
 
 # Every NIF with whatever there is.
 hostile: setup

@@ -7,18 +7,66 @@ end
 defmodule ElectricShapeDb.MixProject do
   use Mix.Project
 
+  @version "0.1.0"
+
+  # Where the repository is published. This is the name of nothing, for documentation.
+  @source_url "https://example.com/electric_shape_db"
+
   def project do
     [
       app: :electric_shape_db,
-      version: "0.1.0",
+      version: @version,
       elixir: "~> 1.14",
       compilers: [:shape_db_nif | Mix.compilers()],
       elixirc_paths: elixirc_paths(Mix.env()),
       start_permanent: Mix.env() == :prod,
       description: "The metadata store of Electric's shapes, in Rust",
-      package: [licenses: ["Apache-2.0"]],
+      source_url: @source_url,
+      docs: docs(),
+      package: package(),
       test_ignore_filters: [&String.starts_with?(&1, "test/host/")],
       deps: []
+    ]
+  end
+
+  # For ExDoc, which whoever wants the pages brings: it is no dependency either.
+  defp docs do
+    guides = ~w(replacing_the_genserver_buffer operations durability architecture building)
+    shape_db = Electric.ShapeCache.ShapeStatus.ShapeDb
+
+    [
+      main: "readme",
+      source_ref: "v#{@version}",
+      extras:
+        ["README.md" | Enum.map(guides, &"guides/#{&1}.md")] ++
+          ["bench/README.md": [filename: "bench", title: "The bench"]] ++
+          ["CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"],
+      groups_for_extras: [Guides: ~r"guides/"],
+      groups_for_modules: [
+        "For the host":
+          [shape_db] ++
+            Enum.map([Supervisor, Options, WriteBuffer, Error], &Module.concat(shape_db, &1)),
+        "For operators":
+          Enum.map(
+            [Admin, Connection, Statistics, Telemetry, LiveDashboardPage],
+            &Module.concat(shape_db, &1)
+          )
+      ]
+    ]
+  end
+
+  # All that a host compiles. Cargo wants every member of the workspace to be there.
+  defp package do
+    [
+      licenses: ["Apache-2.0"],
+      links: %{
+        "Source" => @source_url,
+        "Changelog" => @source_url <> "/blob/main/CHANGELOG.md",
+        "Electric" => "https://electric-sql.com"
+      },
+      files:
+        ~w(lib mix native Cargo.toml Cargo.lock mix.exs .formatter.exs guides README.md) ++
+          ~w(CONTRIBUTING.md CHANGELOG.md LICENSE)
     ]
   end
 

@@ -92,7 +92,7 @@ defmodule ElectricShapeDb.Demo do
       fail!("the store counts #{results.shapes} shapes, not #{real + @shapes}")
     end
 
-    Morning.show(results)
+    Morning.show(results, @adders)
     results
   end
 

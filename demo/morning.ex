@@ -51,16 +51,20 @@ defmodule ElectricShapeDb.Demo.Morning do
     end
   end
 
-  @spec show(results()) :: :ok
-  def show(%{adds: adds, lookups: lookups, alone: alone} = results) do
+  @doc "Shows its figures; `adders` is how many processes added."
+  @spec show(results(), pos_integer()) :: :ok
+  def show(%{adds: adds, lookups: lookups, alone: alone} = results, adders) do
     Words.table([
       ["", "per second", "p50", "p99", ""],
       ["adds" | figures(adds)] ++ [""],
       ["lookups meanwhile" | figures(lookups)] ++ [""],
-      ["lookups alone, after it" | figures(alone)] ++ ["(the lookups_per_s of the last line)"]
+      ["lookups alone, after it" | figures(alone)] ++ ["(the lookups_per_s of the last line)"],
+      ["adds by one process, after it" | figures(results.adds_alone)] ++ [""]
     ])
 
     IO.puts("""
+       The p99 of adds is that of waiting for a turn: #{adders} processes add without a pause, and
+       one whose timeslice ends in an add waits for the others of its core. One alone does not.
        all on disk #{Words.decimal(results.on_disk_ms, 0)} ms after the last add
        file: #{Words.megabytes(results.bytes)} for #{Words.count(results.shapes)} shapes, \
     #{Words.count(bytes_per_shape(results))} bytes each\

@@ -6,7 +6,7 @@ defmodule ElectricShapeDb.Demo.Service do
   | is told | does | tells |
   |---|---|---|
   | `{:open, storage_dir}` | starts the store | `{:opened, shapes, µs}` |
-  | `{:morning, adders, shapes, lookers}` | the first wave, and lookups alone after it | `{:progress, …}`, `{:morning, results}` |
+  | `{:morning, adders, shapes, lookers}` | the first wave, and lookups and adds alone after it | `{:progress, …}`, `{:morning, results}` |
   | `{:second_wave, adders}` | adds shapes without end | acknowledgements |
 
   and `{:failed, why}` when it cannot go on.
@@ -23,6 +23,7 @@ defmodule ElectricShapeDb.Demo.Service do
   @wave_timeout 120_000
   @flush_timeout 120_000
   @lookups_alone 1_000
+  @adds_alone 2_000
 
   # Counters that both waves share.
   @added 1
@@ -97,6 +98,7 @@ defmodule ElectricShapeDb.Demo.Service do
 
     alone = lookups_alone(lookers, shapes)
     {:ok, count} = ShapeDb.count_shapes(Store.stack_id())
+    bytes = Store.bytes!()
 
     Pipe.tell(pipe, {
       :morning,
@@ -104,8 +106,9 @@ defmodule ElectricShapeDb.Demo.Service do
         adds: rate(adds, ended - started),
         lookups: rate(lookups, looking_ended - started),
         alone: alone,
+        adds_alone: adds_alone(shapes),
         on_disk_ms: milliseconds(on_disk - ended),
-        bytes: Store.bytes!(),
+        bytes: bytes,
         shapes: count
       }
     })
@@ -162,6 +165,32 @@ defmodule ElectricShapeDb.Demo.Service do
     :atomics.put(over, 1, 1)
     {lookups, ended} = crowd |> Crowd.results(@wave_timeout) |> Latencies.together()
     rate(lookups, ended - started)
+  end
+
+  # By one process, which waits for no other. Leaves what was there.
+  defp adds_alone(first) do
+    crowd =
+      Crowd.gather(1, fn _number ->
+        mine = for n <- first..(first + @adds_alone - 1), do: Shapes.build(n)
+
+        add = fn {handle, shape} ->
+          {:ok, _hash} = ShapeDb.add_shape(Store.stack_id(), shape, handle)
+        end
+
+        fn -> Latencies.each(mine, add) end
+      end)
+
+    started = System.monotonic_time()
+    Crowd.go(crowd)
+    {adds, ended} = crowd |> Crowd.results(@wave_timeout) |> Latencies.together()
+
+    for n <- first..(first + @adds_alone - 1) do
+      {handle, _shape} = Shapes.build(n)
+      :ok = ShapeDb.remove_shape(Store.stack_id(), handle)
+    end
+
+    :ok = WriteBuffer.flush_sync(Store.stack_id(), @flush_timeout)
+    rate(adds, ended - started)
   end
 
   defp every(number, step, count) do

@@ -49,4 +49,23 @@ without_limits =
     [:limits]
   end
 
-ExUnit.start(capture_log: true, exclude: without_proper ++ without_mount ++ without_limits)
+without_litestream =
+  if ElectricShapeDb.Litestream.binary() do
+    []
+  else
+    IO.puts("Litestream is not installed (scripts/litestream): replication is not tested")
+    [:litestream]
+  end
+
+without_fuse =
+  if without_mount == [] and File.exists?("/dev/fuse") and System.find_executable("bindfs") do
+    []
+  else
+    IO.puts("bindfs or FUSE is missing: file systems of several machines are left out")
+    [:fuse]
+  end
+
+ExUnit.start(
+  capture_log: true,
+  exclude: without_proper ++ without_mount ++ without_limits ++ without_litestream ++ without_fuse
+)

@@ -14,12 +14,23 @@ defmodule Bench.Config do
 
   alias Bench.Side
 
-  @enforce_keys [:rounds, :quick?, :only, :sides, :directory, :read_ms, :mixed_ms, :sizes]
+  @enforce_keys [
+    :rounds,
+    :quick?,
+    :partial?,
+    :only,
+    :sides,
+    :directory,
+    :read_ms,
+    :mixed_ms,
+    :sizes
+  ]
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
           rounds: pos_integer(),
           quick?: boolean(),
+          partial?: boolean(),
           only: Regex.t(),
           sides: [Side.t()],
           directory: Path.t(),
@@ -32,10 +43,12 @@ defmodule Bench.Config do
   def from_environment do
     quick? = System.get_env("QUICK", "") not in ["", "0"]
     base = System.get_env("BENCH_DIR") || System.tmp_dir!()
+    part? = Enum.any?(["ONLY", "SIDES"], &(System.get_env(&1, "") != ""))
 
     %__MODULE__{
       rounds: rounds(quick?),
       quick?: quick?,
+      partial?: quick? or part?,
       only: Regex.compile!(System.get_env("ONLY", "")),
       sides: Side.select(System.get_env("SIDES", "") |> String.split(",", trim: true)),
       directory: Path.join(base, "shape-db-bench-#{System.pid()}"),

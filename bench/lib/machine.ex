@@ -5,6 +5,7 @@ defmodule Bench.Machine do
   def describe do
     [
       date: Date.utc_today() |> Date.to_string(),
+      replaced_design: System.get_env("PEER_FETCH", "row"),
       commit: command("git", ~w(rev-parse --short HEAD)),
       processor: processor(),
       cores: System.schedulers_online(),

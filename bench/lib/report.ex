@@ -1,8 +1,11 @@
 defmodule Bench.Report do
-  @moduledoc "The results as one page that needs nothing else: plots, targets, and every figure."
+  @moduledoc """
+  The results of the last whole runs as one page that needs nothing else, and as the tables
+  of the README.
+  """
 
-  alias Bench.{Config, Results, Sample, Targets, Workload}
-  alias Bench.Report.{Bars, Curves, Latencies, Svg}
+  alias Bench.{Config, Files, Readme, Results, Sample, Service, Shapes, Targets, Workload}
+  alias Bench.Report.{Bars, Html, Latencies, Summary, Words}
 
   @functions [
     {"add_shape", "add_shape"},
@@ -11,12 +14,14 @@ defmodule Bench.Report do
     {"handle_for_shape_hit", "handle_for_shape, found"},
     {"handle_for_shape_miss", "handle_for_shape, not found"},
     {"handle_for_shape_critical", "handle_for_shape_critical"},
+    {"handle_for_shape_buffered", "handle_for_shape, not yet committed"},
     {"shape_for_handle_warm", "shape_for_handle, warm"},
     {"shape_for_handle_cold", "shape_for_handle, cold"},
+    {"shape_for_handle_buffered", "shape_for_handle, not yet committed"},
     {"handle_exists", "handle_exists?"},
     {"count_shapes", "count_shapes"},
     {"relations_100", "100 handles of a relation"},
-    {"relations_100_by_row", "the same, the peer row by row"}
+    {"relations_100_whole", "the same, all rows fetched in one call"}
   ]
 
   @meta [
@@ -42,99 +47,90 @@ defmodule Bench.Report do
     {"stalled_add_shape", "add_shape, disk stalled"}
   ]
 
-  @curves [
-    {"lookup_~", "handle_for_shape, calls/s"},
-    {"add_~", "add_shape, calls/s"},
-    {"restart_~_ms", "restart, ms"},
-    {"list_shapes_~_ms", "list_shapes, ms"},
-    {"reduce_meta_~_ms", "reduce_shape_meta, ms"}
-  ]
-
+  @growing ["lookup_~", "add_~", "restart_~_ms", "list_shapes_~_ms", "reduce_meta_~_ms"]
   @sizes [20_000, 100_000, 1_000_000]
 
-  @style """
-  body { font: 15px/1.5 system-ui, sans-serif; max-width: 900px; margin: 2rem auto; padding: 0 1rem; color: #222; }
-  h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd; }
-  svg { max-width: 100%; height: auto; font: 12px system-ui, sans-serif; }
-  svg .grid { stroke: #e3e3e3; } svg .axis { fill: #777; font-size: 11px; }
-  svg .value { fill: #444; font-size: 10px; } svg .ratio { font-weight: 600; font-size: 13px; }
-  svg .title { font-weight: 600; } svg .floor { stroke: #222; stroke-width: 2; }
-  table { border-collapse: collapse; width: 100%; font-size: 13px; }
-  th, td { text-align: right; padding: 2px 8px; border-bottom: 1px solid #eee; font-variant-numeric: tabular-nums; }
-  th:first-child, td:first-child { text-align: left; }
-  .met { color: #1a7f37; } .missed { color: #b42318; font-weight: 600; }
-  .key span { display: inline-block; padding: 0 .5em; margin-right: .8em; color: white; border-radius: 3px; }
-  dl { display: grid; grid-template-columns: max-content auto; gap: 0 1rem; } dd { margin: 0; }
-  """
+  @page Path.expand("../report.html", __DIR__)
 
-  @spec html([Results.entry()], keyword()) :: iodata()
-  def html(entries, machine) do
-    by_name = Map.new(entries, &{&1[:name], &1})
+  @doc "Writes the page and the README's tables anew, from the files of results."
+  @spec write() :: :ok
+  def write do
+    case Files.read("latest") do
+      nil ->
+        IO.puts("no results yet: run bench/run.exs")
+
+      %{machine: machine, entries: entries} ->
+        open_loop = Files.read("open_loop") || %{entries: []}
+        File.write!(@page, html(entries, open_loop.entries, machine))
+        Readme.write(entries ++ open_loop.entries, machine)
+        IO.puts("written: #{@page}, README.md")
+    end
+  end
+
+  @spec html([Results.entry()], [Results.entry()], map()) :: iodata()
+  def html(entries, open_loop, machine) do
+    by_name = Map.new(entries, &{&1.name, &1})
 
     [
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">",
-      "<meta name=\"viewport\" content=\"width=device-width\">",
-      "<title>Shape store: the bench</title><style>#{@style}</style></head><body>\n",
-      "<h1>The shape store and the design it replaces</h1>\n",
-      introduction(),
-      section("Targets", targets(entries)),
-      for processes <- Workload.processes() do
-        section("Calls per second, #{of_processes(processes)}", throughput(by_name, processes))
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">",
+      "<title>Shape store: the bench</title><style>#{Html.style()}</style></head><body>\n",
+      "<h1>This store and the design it replaces</h1>\n",
+      ~s(<div class="summary">),
+      for sentence <- Summary.sentences(entries ++ open_loop, machine) do
+        ["<p>", Html.escape(sentence), "</p>\n"]
       end,
-      section("Latency, #{of_processes(16)}", latencies(by_name, suffixed(@functions, "/16"))),
-      section("What a request asks of a shape, beside the host's own tables", [
+      "</div>\n",
+      introduction(),
+      Html.section("Beside the service's own figures", service(entries)),
+      Html.section("Aims", aims(entries ++ open_loop)),
+      Html.section("Latency at a rate of arrivals", Bench.Report.OpenLoop.html(open_loop)),
+      for processes <- Workload.processes() do
+        throughput(by_name, suffixed(@functions, processes), "Calls per second, #{of(processes)}")
+      end,
+      Html.section(
+        "Latency, 16 processes that ask without end",
+        latencies(by_name, suffixed(@functions, 16))
+      ),
+      Html.section("What a request asks of a shape, beside the tables of the host", [
         bars(by_name, @meta),
         latencies(by_name, @meta)
       ]),
-      section("Reads beside writes, and on a stalled disk", [
+      Html.section("Reads beside writes, and on a stalled disk", [
         bars(by_name, @together),
         latencies(by_name, @together)
       ]),
-      section("From 20,000 to 1,000,000 shapes", curves(by_name)),
-      section("Every figure", everything(entries)),
-      section("The machine", machine(machine)),
+      Html.section("From 20,000 to 1,000,000 shapes", growing(by_name)),
+      Html.section("Every figure", everything(entries)),
+      Html.section("The machine", machine(machine)),
       "</body></html>\n"
     ]
   end
 
-  @doc "A number as it stands in tables."
-  @spec number(number() | nil) :: String.t()
-  def number(nil), do: "–"
-
-  def number(value) when abs(value) >= 1_000 do
-    value |> round() |> Integer.to_string() |> String.replace(~r/(?<=\d)(?=(\d{3})+$)/, " ")
-  end
-
-  def number(value) when is_integer(value), do: Integer.to_string(value)
-  def number(value), do: value |> Float.round(2) |> Float.to_string()
-
   defp introduction do
     """
     <p>Both sides ran in turn in one VM on one machine. Figures are medians of the rounds; the
-    axes are logarithmic. A ratio above 1 always means that the shape store is ahead. The floor
-    is what the term work of the same calls costs by itself, without any store.</p>
-    <p class="key"><span style="background:#{Svg.colour(:ours)}">shape store</span>
-    <span style="background:#{Svg.colour(:peer)}">replaced design</span>
-    <span style="background:#{Svg.colour(:floor)}">floor</span></p>
+    axes of plots are logarithmic. A ratio above 1 always means that this store is ahead. The
+    floor is what the term work of the same calls costs by itself, without any store.</p>
+    <p class="key"><span style="background:var(--ours)">#{Words.side(:ours)}</span><span
+    style="background:var(--peer)">#{Words.side(:peer)}</span><span
+    style="background:var(--floor)">#{Words.side(:floor)}</span></p>
     """
   end
 
-  # A section without figures, as after a run of a few workloads, is left out.
-  defp section(title, content) do
-    if IO.iodata_length(content) == 0, do: [], else: ["<h2>#{title}</h2>\n", content]
-  end
+  defp of(1), do: "1 process"
+  defp of(processes), do: "#{processes} processes"
 
-  defp of_processes(1), do: "1 process"
-  defp of_processes(processes), do: "#{processes} processes"
+  defp suffixed(names, processes),
+    do: for({name, label} <- names, do: {"#{name}/#{processes}", label})
 
-  defp throughput(by_name, processes), do: bars(by_name, suffixed(@functions, "/#{processes}"))
-
-  defp suffixed(names, suffix), do: for({name, label} <- names, do: {name <> suffix, label})
+  defp throughput(by_name, names, title),
+    do: Html.section(title <> ": higher is better", bars(by_name, names))
 
   defp bars(by_name, names) do
     case for {name, label} <- names, entry = by_name[name], do: {label, entry} do
       [] -> []
-      rows -> Bars.draw("calls per second", rows)
+      rows -> Bars.draw("calls/s", rows)
     end
   end
 
@@ -145,8 +141,9 @@ defmodule Bench.Report do
 
       rows ->
         [
-          "<h3>Microseconds: median (dot), 90%, 99% (end of the thick line), 99.9%, maximum (ring)</h3>",
-          Latencies.draw("latency in microseconds", rows)
+          "<h3>Microseconds, lower is better</h3><p><small>median (dot), 99 % (end of the ",
+          "thick line, and in figures), 99.9 % (mark), maximum (end of the line)</small></p>\n",
+          Latencies.draw(rows)
         ]
     end
   end
@@ -166,88 +163,112 @@ defmodule Bench.Report do
         do: {suffix, value}
   end
 
-  defp curves(by_name) do
-    for {pattern, title} <- @curves do
-      points =
-        for size <- @sizes,
-            entry = by_name[String.replace(pattern, "~", Config.size_name(size))],
-            do: {size, entry}
-
-      if length(points) > 1, do: Curves.draw(title, points), else: []
-    end
-  end
-
-  defp targets(entries) do
-    case Targets.judge(entries) do
+  defp service(entries) do
+    case for entry <- entries, figure = Service.figure(entry.name), do: {entry, figure} do
       [] ->
         []
 
-      judged ->
+      rows ->
         [
-          "<table><tr><th>work</th><th>ours</th><th>peer</th><th>unit</th><th>target</th><th>reached</th></tr>\n",
-          Enum.map(judged, &target/1),
-          "</table>\n"
+          "<p>The last two columns were measured inside the service (#{Service.words()}) on ",
+          "another machine: its own modules, and how many times better this store was there.</p>\n",
+          Html.by_unit(
+            rows,
+            ["work", "this store", "replaced design", "ratio", "service", "ratio there"],
+            &elem(&1, 0),
+            fn {entry, figure} ->
+              [
+                Html.name(Words.work(entry)),
+                Words.number(entry.ours),
+                Words.number(entry.peer),
+                Words.ratio(entry.ratio),
+                Words.span(figure.own),
+                if(figure.ratio, do: Words.span(figure.ratio) <> "×", else: "–")
+              ]
+            end
+          )
         ]
     end
   end
 
-  defp target({entry, target, met?}) do
-    verdict = if met?, do: "met", else: "missed"
-    reached = entry |> Targets.reached(target) |> number()
+  defp aims(entries) do
+    Html.by_unit(
+      Targets.judge(entries),
+      ["work", "this store", "replaced design", "aim", "reached"],
+      &elem(&1, 0),
+      fn {entry, target, met?} ->
+        verdict = if met?, do: "met", else: "missed"
+        reached = entry |> Targets.reached(target) |> reached(target)
 
-    row([
-      entry[:name],
-      number(entry[:ours]),
-      number(entry[:peer]),
-      entry[:unit],
-      describe(target),
-      ~s(<span class="#{verdict}">#{reached} #{verdict}</span>)
-    ])
+        [
+          Html.name(Words.work(entry)),
+          Words.number(entry.ours),
+          Words.number(entry.peer),
+          aim(target),
+          ~s(<span class="#{verdict}">#{reached} #{verdict}</span>)
+        ]
+      end
+    )
   end
 
-  defp describe({:ratio, least}), do: "≥ #{least}× peer"
-  defp describe({:at_most, most}), do: "≤ #{number(most)}"
-  defp describe({:times_floor, most}), do: "≤ #{most}× floor"
+  defp aim({:ratio, least}), do: "≥ #{least}×"
+  defp aim({:at_most, most}), do: "≤ #{Words.number(most)}"
+  defp aim({:times_floor, most}), do: "≤ #{most}× the floor’s time"
 
-  defp everything(entries) do
-    [
-      "<table><tr><th>name</th><th>unit</th><th>ours</th><th>min – max</th>",
-      "<th>peer</th><th>min – max</th><th>floor</th><th>ratio</th></tr>\n",
-      for entry <- entries do
-        row([
-          entry[:name],
-          entry[:unit],
-          number(entry[:ours]),
-          spread(entry, :ours),
-          number(entry[:peer]),
-          spread(entry, :peer),
-          number(entry[:floor]),
-          number(entry[:ratio])
-        ])
-      end,
-      "</table>\n"
-    ]
+  defp reached(reached, {:at_most, _most}), do: Words.number(reached)
+  defp reached(reached, _ratio), do: Words.ratio(reached)
+
+  defp growing(by_name) do
+    entries =
+      for pattern <- @growing,
+          size <- @sizes,
+          entry = by_name[String.replace(pattern, "~", Config.size_name(size))],
+          do: entry
+
+    figures(entries)
   end
 
-  defp spread(entry, side) do
-    case entry[:spread][side] do
+  defp everything(entries), do: figures(entries)
+
+  defp figures(entries) do
+    Html.by_unit(
+      entries,
+      ["name", Words.side(:ours), Words.side(:peer), Words.side(:floor), "ratio"],
+      fn entry ->
+        [
+          Html.name(entry.name),
+          figure(entry, :ours),
+          figure(entry, :peer),
+          Words.number(entry.floor),
+          Words.ratio(entry.ratio)
+        ]
+      end
+    )
+  end
+
+  # With the lowest and the highest of the rounds.
+  defp figure(entry, side) do
+    case entry.spread[side] do
       nil -> "–"
-      [min: min, max: max] -> "#{number(min)} – #{number(max)}"
+      %{min: same, max: same} -> Words.number(entry[side])
+      %{min: min, max: max} -> [Words.number(entry[side]), spread(min, max)]
     end
   end
 
+  defp spread(min, max), do: "<small>#{Words.short(min)} – #{Words.short(max)}</small>"
+
   defp machine(machine) do
+    pairs = Enum.sort(machine)
+    shapes = "20,000 of the service, spread over #{Shapes.tables()} tables"
+
     [
       "<dl>",
-      for(
-        {name, value} <- machine,
-        do: "<dt>#{label(name)}</dt><dd>#{Svg.escape("#{value}")}</dd>"
-      ),
+      for({name, value} <- pairs ++ [shapes: shapes]) do
+        "<dt>#{label(name)}</dt><dd>#{Html.escape("#{value}")}</dd>"
+      end,
       "</dl>"
     ]
   end
 
   defp label(name), do: name |> Atom.to_string() |> String.replace("_", " ")
-
-  defp row(cells), do: ["<tr>", for(cell <- cells, do: ["<td>", cell, "</td>"]), "</tr>\n"]
 end

@@ -5,11 +5,13 @@ defmodule Bench.Runner do
   that whatever the machine does meanwhile hits both.
   """
 
-  alias Bench.{Check, Config, Json, Machine, Report, Results, Shapes, Workload}
+  alias Bench.{Check, Config, Files, Machine, Report, Results, Service, Shapes, Workload}
+  alias Bench.Report.Words
 
   @workloads [
     Bench.Workloads.Writes,
     Bench.Workloads.Reads,
+    Bench.Workloads.Buffered,
     Bench.Workloads.Meta,
     Bench.Workloads.Sizes,
     Bench.Workloads.Mixed,
@@ -18,27 +20,39 @@ defmodule Bench.Runner do
     Bench.Workloads.Memory
   ]
 
-  @bench Path.expand("..", __DIR__)
+  @doc "The workloads of `bench/run.exs`."
+  @spec workloads() :: [module()]
+  def workloads, do: @workloads
 
-  @spec main() :: :ok
-  def main do
+  @doc """
+  Runs the workloads of these modules, and writes what comes of it under a name to
+  `bench/results`, and the report. A run of a part, or a quick one, leaves both alone, and
+  writes beside the bench's compiled code.
+  """
+  @spec main(String.t(), [module()]) :: :ok
+  def main(name, modules) do
     config = Config.from_environment()
     Shapes.load!()
     File.mkdir_p!(config.directory)
 
     try do
       Enum.each(config.sides, &Check.run/1)
-      results = run(config)
-      write(Results.entries(results))
+      entries = config |> run(modules) |> Results.entries()
+      file = Files.write(name, Machine.describe(), entries, config.partial?)
+      IO.puts("written: #{file}")
+      beside_service(entries)
     after
       File.rm_rf!(config.directory)
     end
+
+    unless config.partial?, do: Report.write()
+    :ok
   end
 
-  @spec run(Config.t()) :: Results.t()
-  def run(config) do
+  @spec run(Config.t(), [module()]) :: Results.t()
+  def run(config, modules) do
     workloads =
-      @workloads
+      modules
       |> Enum.flat_map(& &1.workloads(config))
       |> Enum.filter(&Workload.selected?(&1, config.only))
 
@@ -72,20 +86,39 @@ defmodule Bench.Runner do
   defp show(round, side, samples) do
     for %{name: name, unit: unit, value: value} <- samples,
         not String.ends_with?(name, ["_p50_us", "_p90_us", "_p999_us"]) do
-      IO.puts("#{round} #{side} #{String.pad_trailing(name, 40)} #{Report.number(value)} #{unit}")
+      IO.puts("#{round} #{side} #{String.pad_trailing(name, 40)} #{Words.number(value)} #{unit}")
     end
 
     samples
   end
 
-  defp write(entries) do
-    results = Path.join(@bench, "results/latest.json")
-    File.mkdir_p!(Path.dirname(results))
-    lines = entries |> Enum.map(&["  ", Json.encode(&1)]) |> Enum.intersperse(",\n")
-    File.write!(results, ["[\n", lines, "\n]\n"])
+  defp beside_service(entries) do
+    rows =
+      for entry <- entries, figure = Service.figure(entry[:name]) do
+        ratio_there = if figure.ratio, do: Words.span(figure.ratio) <> "×", else: "–"
 
-    page = Path.join(@bench, "report.html")
-    File.write!(page, Report.html(entries, Machine.describe()))
-    IO.puts("written: #{results}, #{page}")
+        [
+          Words.work(entry[:name]),
+          Words.number(entry[:ours]),
+          Words.number(entry[:peer]),
+          Words.ratio(entry[:ratio]),
+          Words.span(figure.own),
+          ratio_there,
+          entry[:unit]
+        ]
+      end
+
+    if rows != [] do
+      IO.puts("\nbeside the service's own figures (#{Service.words()}):")
+      heads = ["", "this store", "replaced", "ratio", "service", "ratio there", ""]
+      for row <- [heads | rows], do: IO.puts(line(row))
+    end
+
+    :ok
+  end
+
+  defp line([work | figures]) do
+    columns = for figure <- figures, do: String.pad_leading(figure, 12)
+    String.pad_trailing(work, 42) <> Enum.join(columns)
   end
 end

@@ -27,10 +27,13 @@ defmodule Bench.Side do
     }
   end
 
-  @doc "The design that is replaced; `PEER_FETCH=row` has it read row by row."
+  @doc """
+  The design that is replaced. It reads row by row, as the service does;
+  `PEER_FETCH=whole` has it fetch all rows of a query in one call, which is its best.
+  """
   @spec peer() :: t()
   def peer do
-    fetch = System.get_env("PEER_FETCH", "whole") |> String.to_existing_atom()
+    fetch = System.get_env("PEER_FETCH", "row") |> String.to_existing_atom()
 
     %__MODULE__{
       name: :peer,
@@ -41,11 +44,10 @@ defmodule Bench.Side do
     }
   end
 
-  @doc "The side as it is, but that the replaced design reads row by row, and so meets
-  the service's own figures for relations."
-  @spec by_row(t()) :: t()
-  def by_row(%{name: :peer} = side), do: %{side | options: [fetch: :row]}
-  def by_row(side), do: side
+  @doc "The side as it is, but that the replaced design fetches all rows in one call."
+  @spec whole(t()) :: t()
+  def whole(%{name: :peer} = side), do: %{side | options: [fetch: :whole]}
+  def whole(side), do: side
 
   @doc "The sides named, or those that are there: ours may not be built yet."
   @spec select([String.t()]) :: [t()]

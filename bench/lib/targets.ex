@@ -53,12 +53,19 @@ defmodule Bench.Targets do
     {"pending_bytes_per_shape", {:at_most, @body_bytes + 300}}
   ]
 
+  # At half of what each function can do.
+  @at_half for function <- ~w(add_shape mark_snapshot_complete remove_shape handle_for_shape
+                              shape_for_handle handle_exists? count_shapes
+                              shape_handles_for_relations),
+               {quantile, most} <- [{"p99", 50}, {"p999", 1_000}],
+               do: {"load50_#{function}_#{quantile}_us", {:at_most, most}}
+
   @doc "The targets that the run has a figure for, in order, each with its entry."
   @spec judge([Results.entry()]) :: [{Results.entry(), target(), met? :: boolean()}]
   def judge(entries) do
     by_name = Map.new(entries, &{&1[:name], &1})
 
-    for {name, target} <- @targets,
+    for {name, target} <- @targets ++ @at_half,
         entry = by_name[name],
         reached = reached(entry, target),
         do: {entry, target, met?(reached, target)}

@@ -7,8 +7,6 @@ defmodule ElectricShapeDb.MetricsTest do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
   alias ElectricShapeDb.Tap
 
-  doctest Telemetry
-
   @guides Path.expand("../../guides", __DIR__)
 
   # As `Telemetry.Metrics` makes them.

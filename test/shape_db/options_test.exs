@@ -37,6 +37,7 @@ defmodule ElectricShapeDb.OptionsTest do
     storage_dir: "",
     storage_dir: "a\0b",
     keep_last_read_times: 1,
+    external_checkpoint: "yes",
     flags: 1,
     flags: {-1, &Function.identity/1},
     flags: {1, &Kernel.+/2}
@@ -81,6 +82,32 @@ defmodule ElectricShapeDb.OptionsTest do
 
   test "a store in memory needs exclusive mode", context do
     assert start_error(context, storage_dir: ":memory:") =~ "exclusive_mode"
+  end
+
+  test "checkpoints cannot be left to others without a log", context do
+    error = start_error(context, external_checkpoint: true, exclusive_mode: true)
+    assert error =~ ":external_checkpoint does not go together with exclusive_mode"
+  end
+
+  test "checkpoints are left to others on every connection", %{stack_id: stack_id} = context do
+    start_store!(context, external_checkpoint: true, connection_idle_timeout: 0)
+    add!(stack_id, shape(1), handle(1))
+    flush!(stack_id)
+    assert pragma_of_writer(stack_id, "wal_autocheckpoint") == 0
+    assert rows(stack_id, "PRAGMA wal_autocheckpoint") == [[0]]
+    # The one that a replicator counts on has no use, and stays.
+    assert {:ok, %{connections: n}} = ShapeDb.statistics(stack_id)
+    assert n >= 1
+    stop_store!(context)
+    log = Connection.db_path!(store_opts(context)) <> "-wal"
+    assert File.stat!(log).size > 0
+
+    # What is in the log alone is no reason for a check of the file.
+    told =
+      ExUnit.CaptureLog.capture_log(fn -> start_store!(context, external_checkpoint: true) end)
+
+    refute told =~ "checking a shape database"
+    assert ShapeDb.list_shapes!(stack_id) == [{handle(1), shape(1)}]
   end
 
   test "nil means the default", %{stack_id: stack_id} = context do

@@ -154,7 +154,8 @@ defmodule ElectricShapeDb.SharedProcessesTest do
 
   defp assert_nothing_left(stack_id) do
     eventually(fn ->
-      Stores.get(stack_id) == nil and :ets.match_object(Registry, {{:_, stack_id}, :_, :_}) == [] and
+      Stores.running(stack_id) == nil and
+        :ets.match_object(Registry, {{:_, stack_id}, :_, :_}) == [] and
         :ets.match_object(Registry, {{:name, {stack_id, :_}}, :_, :_}) == []
     end)
 

@@ -11,6 +11,7 @@ defmodule ElectricShapeDb.Matrix do
   @on_disk [
     background: [],
     manual: [manual_flush_only: true],
+    replicated: [external_checkpoint: true],
     exclusive: [exclusive_mode: true],
     exclusive_manual: [exclusive_mode: true, manual_flush_only: true]
   ]

@@ -1,73 +1,53 @@
 defmodule Bench.Report.Bars do
-  @moduledoc "Bars of ours and the peer's, one pair a row, with a line where the floor is."
+  @moduledoc "Bars of this store and of the replaced design, one pair a row, and a line where the floor is."
 
-  alias Bench.Report.Svg
+  alias Bench.Report.{Html, Scale, Words}
   alias Bench.Results
 
-  @label_width 210
-  @plot_width 560
-  @value_width 90
-  @row_height 34
-  @bar_height 11
-
   @spec draw(String.t(), [{label :: String.t(), Results.entry()}]) :: iodata()
-  def draw(title, rows) do
+  def draw(unit, rows) do
     values =
       for {_, entry} <- rows, side <- [:ours, :peer, :floor], value = entry[side], do: value
 
-    scale = Svg.scale(values, @label_width, @label_width + @plot_width)
-    bottom = length(rows) * @row_height + 6
-
-    Svg.document(@label_width + @plot_width + @value_width, bottom + 22, title, [
-      Svg.vertical_grid(scale, 0, bottom),
-      for({{label, entry}, index} <- Enum.with_index(rows), do: row(scale, label, entry, index))
-    ])
+    scale = Scale.of(values)
+    [for({label, entry} <- rows, do: row(scale, label, entry)), Scale.axis(scale, unit)]
   end
 
-  defp row(scale, label, entry, index) do
-    top = index * @row_height + 6
-
+  defp row(scale, label, entry) do
     [
-      Svg.text(@label_width - 8, top + 15, label, "text-anchor": "end"),
-      bar(scale, entry, :ours, top),
-      bar(scale, entry, :peer, top + @bar_height + 1),
-      floor_line(scale, entry[:floor], top),
-      ratio(entry[:ratio], top)
+      ~s(<div class="row"><span>),
+      Html.name(label),
+      ratio(entry.ratio),
+      ~s(</span><div class="track">),
+      Scale.grid(scale),
+      bar(scale, entry.ours, "ours", 2),
+      bar(scale, entry.peer, "peer", 16),
+      floor_line(scale, entry.floor),
+      ~s(</div><span class="values"><span class="ours">),
+      value(entry.ours),
+      ~s(</span><br><span class="peer">),
+      value(entry.peer),
+      "</span></span></div>\n"
     ]
   end
 
-  defp bar(scale, entry, side, top) do
-    case entry[side] do
-      nil ->
-        []
+  defp ratio(nil), do: []
+  defp ratio(ratio), do: [" <b>", Words.ratio(ratio), "</b>"]
 
-      value ->
-        right = Svg.position(scale, value)
+  defp bar(_scale, nil, _side, _top), do: []
 
-        [
-          Svg.element("rect",
-            x: @label_width,
-            y: top,
-            width: right - @label_width,
-            height: @bar_height,
-            fill: Svg.colour(side)
-          ),
-          Svg.text(right + 4, top + 9, Svg.short(value), class: "value")
-        ]
-    end
+  defp bar(scale, value, side, top) do
+    width = Scale.percent(scale, value)
+    ~s(<i class="#{side}" style="left:0;top:#{top}px;height:12px;width:#{width}%"></i>)
   end
 
-  defp floor_line(_scale, nil, _top), do: []
+  defp floor_line(_scale, nil), do: []
 
-  defp floor_line(scale, value, top) do
-    x = Svg.position(scale, value)
-    Svg.line({x, top - 2}, {x, top + 2 * @bar_height + 3}, class: "floor")
+  defp floor_line(scale, value) do
+    left = Scale.percent(scale, value)
+    ~s(<i class="floor" style="left:#{left}%;top:0;height:30px;width:2px"></i>)
   end
 
-  defp ratio(nil, _top), do: []
-
-  defp ratio(ratio, top) do
-    x = @label_width + @plot_width + @value_width - 4
-    Svg.text(x, top + 16, "#{Svg.short(ratio)}×", class: "ratio", "text-anchor": "end")
-  end
+  defp value(nil), do: "–"
+  defp value(value), do: Words.short(value)
 end

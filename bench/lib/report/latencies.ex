@@ -1,60 +1,59 @@
 defmodule Bench.Report.Latencies do
   @moduledoc """
-  Distributions of latency: for each side a line from the median to the maximum,
-  thick up to the 99th percentile, with a mark at each quantile.
+  Distributions of latency: for each side a line from the median to the maximum, thick up
+  to the 99th percentile, with a dot at the median and a mark at 99.9 %; the 99th percentile
+  in figures.
   """
 
-  alias Bench.Report.Svg
-  alias Bench.Sample
-
-  @label_width 210
-  @plot_width 620
-  @row_height 30
+  alias Bench.Report.{Html, Scale, Words}
 
   @type quantiles :: %{(suffix :: String.t()) => microseconds :: number()}
 
   @doc "`rows` are labels with the quantiles of the sides that were measured."
-  @spec draw(String.t(), [{String.t(), %{(:ours | :peer) => quantiles()}}]) :: iodata()
-  def draw(title, rows) do
+  @spec draw([{String.t(), %{(:ours | :peer) => quantiles()}}]) :: iodata()
+  def draw(rows) do
     values = for {_, sides} <- rows, {_, quantiles} <- sides, {_, value} <- quantiles, do: value
-    scale = Svg.scale(values, @label_width, @label_width + @plot_width)
-    bottom = length(rows) * @row_height + 6
-
-    Svg.document(@label_width + @plot_width + 24, bottom + 22, title, [
-      Svg.vertical_grid(scale, 0, bottom),
-      for({{label, sides}, index} <- Enum.with_index(rows), do: row(scale, label, sides, index))
-    ])
+    scale = Scale.of(values)
+    [for({label, sides} <- rows, do: row(scale, label, sides)), Scale.axis(scale, "p99, µs")]
   end
 
-  defp row(scale, label, sides, index) do
-    top = index * @row_height + 6
-
+  defp row(scale, label, sides) do
     [
-      Svg.text(@label_width - 8, top + 14, label, "text-anchor": "end"),
-      for({side, offset} <- [ours: 5, peer: 17], quantiles = sides[side]) do
-        distribution(scale, quantiles, side, top + offset)
-      end
+      ~s(<div class="row"><span>),
+      Html.name(label),
+      ~s(</span><div class="track">),
+      Scale.grid(scale),
+      for({side, middle} <- [ours: 8, peer: 22], quantiles = sides[side]) do
+        distribution(scale, quantiles, side, middle)
+      end,
+      ~s(</div><span class="values">),
+      ~s(<span class="ours">#{p99(sides[:ours])}</span><br>),
+      ~s(<span class="peer">#{p99(sides[:peer])}</span></span></div>\n)
     ]
   end
 
-  defp distribution(scale, quantiles, side, y) do
-    at = fn suffix -> Svg.position(scale, quantiles[suffix]) end
-    colour = Svg.colour(side)
+  defp p99(nil), do: "–"
+  defp p99(quantiles), do: Words.short(quantiles["p99"])
+
+  defp distribution(scale, quantiles, side, middle) do
+    at = fn suffix -> Scale.percent(scale, quantiles[suffix]) end
 
     [
-      Svg.line({at.("p50"), y}, {at.("max"), y}, stroke: colour, "stroke-width": 1),
-      Svg.line({at.("p50"), y}, {at.("p99"), y}, stroke: colour, "stroke-width": 5),
-      for({suffix, _quantile} <- Sample.latencies(), do: mark(suffix, at.(suffix), y, colour))
+      line(side, at.("p50"), at.("max"), middle, 1),
+      line(side, at.("p50"), at.("p99"), middle, 5),
+      box(side, at.("p999"), middle, 2, 11, 0),
+      box(side, at.("p50"), middle, 9, 9, 5)
     ]
   end
 
-  defp mark("p50", x, y, colour), do: Svg.element("circle", cx: x, cy: y, r: 4.5, fill: colour)
+  defp line(side, from, to, middle, height) do
+    style = "left:#{from}%;width:#{Float.round(max(to - from, 0.3), 2)}%"
 
-  defp mark("max", x, y, colour) do
-    Svg.element("circle", cx: x, cy: y, r: 3, fill: "white", stroke: colour)
+    ~s(<i class="#{side}" style="#{style};top:#{middle - div(height, 2)}px;height:#{height}px"></i>)
   end
 
-  defp mark(_quantile, x, y, colour) do
-    Svg.line({x, y - 5}, {x, y + 5}, stroke: colour, "stroke-width": 1.5)
+  defp box(side, at, middle, width, height, radius) do
+    ~s(<i class="#{side}" style="left:calc(#{at}% - #{div(width, 2)}px\);top:#{middle - div(height, 2)}px;) <>
+      ~s(width:#{width}px;height:#{height}px;border-radius:#{radius}px"></i>)
   end
 end

@@ -51,11 +51,11 @@ defmodule Bench.Workloads.Reads do
       ),
       repeated(
         config,
-        "relations_100_by_row",
+        "relations_100_whole",
         &relations/1,
         &handles/1,
         {&handle_lists/1, &Floor.decode/1},
-        &Side.by_row/1
+        &Side.whole/1
       )
     ]
   end

@@ -20,15 +20,15 @@ defmodule Bench.Workloads.Sizes do
   @decoded_words 20_000_000
 
   @impl true
-  def workloads(config), do: Enum.map(config.sizes, &workload(config, &1)) ++ [by_row(config)]
+  def workloads(config), do: Enum.map(config.sizes, &workload(config, &1)) ++ [whole(config)]
 
-  defp by_row(config) do
+  defp whole(config) do
     %Workload{
-      names: ["list_shapes_20k_by_row_ms"],
+      names: ["list_shapes_20k_whole_ms"],
       run: fn side ->
-        Store.with_store(Side.by_row(side), Stock.directory(config, side, @added), fn store ->
+        Store.with_store(Side.whole(side), Stock.directory(config, side, @added), fn store ->
           list_us = in_fresh_process(fn -> list(store) end)
-          [Sample.new("list_shapes_20k_by_row_ms", "ms", list_us / 1_000)]
+          [Sample.new("list_shapes_20k_whole_ms", "ms", list_us / 1_000)]
         end)
       end
     }

@@ -52,4 +52,13 @@ defmodule Bench.Peer.Native do
 
   @spec step(connection(), statement()) :: {:ok, row() | :done} | {:error, String.t()}
   def step(_connection, _statement), do: :erlang.nif_error(:not_loaded)
+
+  @doc """
+  Sends `{due, kind, input}` to each process when it is due, which is so many nanoseconds
+  after `start`, in order; in the end `{reference, nanoseconds late}` to the caller. For
+  `Bench.OpenLoop`, not for the peer.
+  """
+  @spec pace(reference(), [{non_neg_integer(), pid(), integer(), integer()}], pos_integer()) ::
+          {:ok, :ok} | {:error, String.t()}
+  def pace(_reference, _arrivals, _start), do: :erlang.nif_error(:not_loaded)
 end

@@ -17,27 +17,34 @@ use crate::resource::Lent;
 /// How long a halt waits for the disk.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// A store, and the connections of it that are lent.
-type Watched = (WeakStore, Weak<Lent>);
+struct Watched {
+    stores: Vec<(WeakStore, Weak<Lent>)>,
+    /// When there are so many, those that are gone are taken out.
+    clean_at: usize,
+}
 
-static STORES: Lazy<Mutex<Vec<Watched>>> = Lazy::new(|| {
+static STORES: Lazy<Mutex<Watched>> = Lazy::new(|| {
     // SAFETY: `drain` is an `extern "C"` function of this library, which stays
     // loaded for as long as the process lives: its threads never end. It does not
     // unwind: it takes locks, sends on channels, rolls back and sleeps.
     let _refused = unsafe { libc::atexit(drain) };
-    Mutex::new(Vec::new())
+    Mutex::new(Watched { stores: Vec::new(), clean_at: 0 })
 });
 
 /// Has the store's queue committed when the process exits.
 pub(crate) fn watch(store: &Store, lent: &Arc<Lent>) {
-    let mut stores = STORES.lock();
-    stores.retain(|(store, _)| store.upgrade().is_some());
-    stores.push((store.downgrade(), Arc::downgrade(lent)));
+    let mut watched = STORES.lock();
+    watched.stores.push((store.downgrade(), Arc::downgrade(lent)));
+    if watched.stores.len() > watched.clean_at {
+        watched.stores.retain(|(store, _)| store.is_there());
+        watched.clean_at = watched.stores.len() * 2;
+    }
 }
 
 extern "C" fn drain() {
     let stores: Vec<_> = STORES
         .lock()
+        .stores
         .iter()
         .filter_map(|(store, lent)| Some((store.upgrade()?, lent.clone())))
         .collect();

@@ -1,26 +1,36 @@
-//! What the writer thread traces, as messages to the owner: `{:shape_db, :log,
+//! What a writer traces, as messages to the owner: `{:shape_db, :log,
 //! {level, target, message}}`.
 
-use std::fmt::Write as _;
+use std::{cell::Cell, fmt::Write as _};
 
+use once_cell::sync::Lazy;
 use rustler::{Atom, Encoder, LocalPid};
 use tracing::{
-    Event, Level, Metadata, Subscriber,
+    Dispatch, Event, Level, Metadata, Subscriber,
+    dispatcher::with_default,
     field::{Field, Visit},
     span,
 };
 
 use crate::{atoms, messenger};
 
-/// Runs the life of a writer with its traces going to `owner`.
-pub(crate) fn within(owner: LocalPid, work: Box<dyn FnOnce()>) {
-    tracing::subscriber::with_default(ToOwner { owner }, work);
+/// One for all stores: to make one more takes time for each one that there is.
+static TO_OWNER: Lazy<Dispatch> = Lazy::new(|| Dispatch::new(ToOwner));
+
+thread_local! {
+    /// Whose store it is that this thread works for.
+    static OWNER: Cell<Option<LocalPid>> = const { Cell::new(None) };
+}
+
+/// Takes a turn of a writer with its traces going to `owner`.
+pub(crate) fn within(owner: LocalPid, turn: &mut dyn FnMut()) {
+    OWNER.set(Some(owner));
+    with_default(&TO_OWNER, turn);
+    OWNER.set(None);
 }
 
 /// Events only: the store opens no spans.
-struct ToOwner {
-    owner: LocalPid,
-}
+struct ToOwner;
 
 impl Subscriber for ToOwner {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -28,12 +38,13 @@ impl Subscriber for ToOwner {
     }
 
     fn event(&self, event: &Event<'_>) {
+        let Some(owner) = OWNER.get() else { return };
         let mut text = Text::default();
         event.record(&mut text);
         let level = level(event.metadata().level());
         let target = event.metadata().target();
         let message = text.message + &text.fields;
-        messenger::send(self.owner, move |env| {
+        messenger::send(owner, move |env| {
             (atoms::shape_db(), atoms::log(), (level, target, message)).encode(env)
         });
     }

@@ -96,6 +96,7 @@ struct OpenOptions<'a> {
     manual_flush_only: bool,
     max_pending_ops: usize,
     max_pending_bytes: usize,
+    external_checkpoint: bool,
     keep_last_read_times: bool,
     /// What the monotonic clock says, and how many of its units are a second.
     clock: (i64, u32),
@@ -121,6 +122,7 @@ impl OpenOptions<'_> {
         options.readers = self.read_pool_size;
         options.connection_idle = Duration::from_millis(self.connection_idle_timeout);
         options.manual_flush = self.manual_flush_only;
+        options.external_checkpoint = self.external_checkpoint;
         options.keep_ages = self.keep_last_read_times;
         let (now, per_second) = self.clock;
         options.clock = HostClock { now, per_second };
@@ -161,7 +163,7 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
         options.into_core(),
         Box::new(move |event| events::tell(owner, event)),
         verifier(owner, verdicts),
-        move |work| logging::within(owner, work),
+        move |turn| logging::within(owner, turn),
     )
     .map_err(|error| error.to_string())?;
     let lent = Arc::default();
@@ -176,7 +178,7 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
     Ok(resource)
 }
 
-/// Asks the owner to verify rows, and waits: on the writer thread, while the
+/// Asks the owner to verify rows, and waits: in a turn of the writer, while the
 /// store is opening and nobody can use it.
 fn verifier(owner: LocalPid, verdicts: Receiver<Verified>) -> Verify {
     Box::new(move |rows: Vec<Unverified>| {

@@ -14,7 +14,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -78,7 +78,7 @@ pub(crate) struct Terms {
     shards: Box<[Shard]>,
     /// Rows whose bodies were read from memory lately: a part of the row's number, at the
     /// place that the rest of it gives.
-    lately: Box<[AtomicU16]>,
+    lately: OnceLock<Box<[AtomicU16]>>,
     pages: Mutex<Pages>,
     /// What all of it takes.
     bytes: AtomicUsize,
@@ -207,7 +207,7 @@ impl Terms {
         };
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            lately: (0..LATELY).map(|_| AtomicU16::new(0)).collect(),
+            lately: OnceLock::new(),
             pages: Mutex::new(pages),
             bytes: AtomicUsize::new(0),
             cache,
@@ -307,7 +307,8 @@ impl Terms {
     /// Where it is noted that a row was read from memory, and what is there if it was.
     fn lately(&self, key: BodyKey) -> Option<(&AtomicU16, u16)> {
         let (place, tag) = (key as usize % LATELY, (key as usize / LATELY + 1) as u16);
-        Some((self.lately.get(place)?, tag))
+        let lately = self.lately.get_or_init(|| (0..LATELY).map(|_| AtomicU16::new(0)).collect());
+        Some((lately.get(place)?, tag))
     }
 
     /// Frees pages that are too many, and has bodies make room for those that are not.

@@ -20,8 +20,10 @@ const OIDS: usize = 6;
 /// Last: a look for a table takes the words before it.
 const DIGEST: usize = 7;
 
-// The meta word: hash in the low half, then one byte each.
+// The meta word: hash in the low half, then one byte each; that of the snapshot has what the
+// file is to have in its low half, and what is known in memory alone above.
 const SNAPSHOT_SHIFT: u32 = 32;
+const IN_MEMORY_SHIFT: u32 = 36;
 const HANDLE_LEN_SHIFT: u32 = 40;
 const OID_COUNT_SHIFT: u32 = 48;
 const OVERFLOW_BIT: u64 = 1 << 55;
@@ -76,6 +78,22 @@ impl Name {
     }
 }
 
+/// The beginning of a handle, as numbers in the order of handles.
+pub(crate) struct Begins([u64; OIDS - HANDLE]);
+
+impl Begins {
+    pub(crate) fn of(handle: &[u8]) -> Self {
+        let mut words = [0; OIDS - HANDLE];
+        pack_bytes(handle, &mut words);
+        Self(words.map(in_order))
+    }
+}
+
+/// The words of a cell have bytes in the other order.
+fn in_order(word: u64) -> u64 {
+    word.swap_bytes()
+}
+
 impl Cell {
     /// The host's hash of the entry, if it has this handle or is not inline.
     pub(crate) fn look_named(&self, name: &Name) -> Look<u32> {
@@ -93,11 +111,16 @@ impl Cell {
         if meta & OVERFLOW_BIT == 0 { Look::Vacant } else { look(row, meta, || meta as u32) }
     }
 
-    /// The first eight bytes of an inline handle as a number, in the order of handles.
-    pub(crate) fn prefix(&self) -> Option<u64> {
-        let [row, meta, first] = self.words.read()?;
-        // The words of a cell have bytes in the other order.
-        (row != 0 && meta & OVERFLOW_BIT == 0).then_some(first.swap_bytes())
+    /// Whether the handle is sure to come after one that begins so: by words that are not
+    /// of one entry while the cell is filled or vacated, and zero for one that is not inline.
+    pub(crate) fn is_after(&self, begins: &Begins) -> bool {
+        for (offset, other) in (HANDLE..).zip(begins.0) {
+            let word = in_order(self.words.peek(offset));
+            if word != other {
+                return word > other;
+            }
+        }
+        false
     }
 
     /// A consistent copy of the entry, if there is one.
@@ -129,6 +152,12 @@ impl Cell {
         (self.words.peek(ROW) != 0).then(|| snapshot(self.words.peek(META)))
     }
 
+    /// The same as the file has it or is to have it, if the entry is of this row. Mutator
+    /// only.
+    pub(crate) fn saved_snapshot(&self, row: RowId) -> Option<Snapshot> {
+        (self.words.peek(ROW) == row).then(|| part(self.words.peek(META), SNAPSHOT_SHIFT))
+    }
+
     /// Fills the cell, and says when the entry was last read. Mutator only.
     pub(crate) fn fill(&self, entry: &Entry, mark: Mark<'_>, stamp: Stamp) {
         self.words.write_with(&encode(entry), || mark.reset(stamp));
@@ -139,13 +168,20 @@ impl Cell {
         self.words.write_with(&[0; WORDS], || mark.reset(Stamp::NEVER));
     }
 
-    /// Sets the snapshot of the entry that is there. Mutator only.
+    /// Sets the snapshot of the entry that is there, as the file is to have it. Mutator only.
     pub(crate) fn set_snapshot(&self, snapshot: Snapshot) {
+        self.set_part(SNAPSHOT_SHIFT, snapshot);
+    }
+
+    /// Sets what is known of it in memory alone. Mutator only.
+    pub(crate) fn set_snapshot_in_memory(&self, snapshot: Snapshot) {
+        self.set_part(IN_MEMORY_SHIFT, snapshot);
+    }
+
+    fn set_part(&self, shift: u32, snapshot: Snapshot) {
         // A reader takes this word whole, old or new, and both are true of the
         // entry whose version it saw: the version need not move.
-        self.words.update(META, |meta| {
-            meta & !(0xff << SNAPSHOT_SHIFT) | (snapshot as u64) << SNAPSHOT_SHIFT
-        });
+        self.words.update(META, |meta| meta & !(0xf << shift) | (snapshot as u64) << shift);
     }
 
     /// Sets the flags of the entry that is there, and gives those there were. Mutator only.
@@ -161,7 +197,7 @@ impl Cell {
         flags(self.words.peek(META))
     }
 
-    /// The row of the entry that is there, or 0. Mutator only.
+    /// The row of the entry that is there, or 0. Mutator, or who holds the cell.
     pub(crate) fn row(&self) -> RowId {
         self.words.peek(ROW)
     }
@@ -225,7 +261,11 @@ fn look<T>(row: u64, meta: u64, inline: impl FnOnce() -> T) -> Look<T> {
 }
 
 fn snapshot(meta: u64) -> Snapshot {
-    Snapshot::from_number(meta >> SNAPSHOT_SHIFT & 0xff)
+    part(meta, SNAPSHOT_SHIFT).max(part(meta, IN_MEMORY_SHIFT))
+}
+
+fn part(meta: u64, shift: u32) -> Snapshot {
+    Snapshot::from_number(meta >> shift & 0xf)
 }
 
 fn flags(meta: u64) -> u8 {

@@ -7,8 +7,8 @@ use crate::{Notify, body::Body, entry::Entry, error::ReadError, lease::Condition
 pub(crate) enum Command {
     /// Look around.
     Wake,
-    /// A lent connection comes back: of the term it was lent in, and how.
-    Return(Connection, Term, Condition),
+    /// A lent connection comes back: of the tenure it was lent in, and how.
+    Return(Connection, Tenure, Condition),
     /// Become the writer of the file.
     Promote(Reply<Result<(), String>>),
     /// Read bodies on the writer's own connection.
@@ -23,7 +23,7 @@ pub(crate) enum Command {
 pub type Bodies = Result<Vec<Option<Body>>, ReadError>;
 
 /// Which of the roles that a store has had, one after the other, something belongs to.
-pub(crate) type Term = u64;
+pub(crate) type Tenure = u64;
 
 /// A notification that goes out even if the writer ends before it answers.
 pub(crate) struct Reply<T> {

@@ -12,6 +12,10 @@ use crate::{
 /// How long a statement waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// The same where another process makes the checkpoints: while it restarts the log it keeps
+/// writers out, syncs the file and waits for readers.
+const CHECKPOINTED_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// SQLite's own page cache, in KiB. Small: lookups are answered by the index,
 /// warm bodies by their cache, and what is left reads each page once.
 const WRITER_PAGES_KIB: i64 = 2048;
@@ -45,6 +49,14 @@ pub(crate) fn create_beside(path: &Path, options: &Options) -> rusqlite::Result<
     Ok(conn)
 }
 
+/// Closes a database that was made beside ours, with a write-ahead log from its next opening
+/// on.
+pub(crate) fn end_with_log(conn: Connection, options: &Options) -> rusqlite::Result<()> {
+    set_journal(&conn, "WAL", options)?;
+    keep_log_on_close(&conn, false)?;
+    conn.close().map_err(|(_, error)| error)
+}
+
 /// Opens a file for writing, and changes nothing in it.
 pub(crate) fn open_to_write(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
     open(path, options, READ_WRITE)
@@ -56,7 +68,17 @@ pub(crate) fn prepare_to_write(conn: &Connection, options: &Options) -> rusqlite
     set_journal(conn, journal, options)?;
     conn.pragma_update(None, "synchronous", synchronous(options, options.synchronous))?;
     conn.pragma_update(None, "cache_size", -WRITER_PAGES_KIB)?;
-    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
+    let pages = if options.external_checkpoint { 0 } else { CHECKPOINT_PAGES };
+    conn.pragma_update(None, "wal_autocheckpoint", pages)
+}
+
+/// Puts what is in the log into the file, as far as nobody reads what is there, unless that
+/// is left to another process. It syncs both, at the level of the connection.
+pub(crate) fn checkpoint(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
+    match options.external_checkpoint {
+        true => Ok(()),
+        false => conn.query_row("PRAGMA main.wal_checkpoint", [], |_| Ok(())),
+    }
 }
 
 /// Has a file journalled in this way. The change is made by the step after the one that
@@ -108,6 +130,12 @@ fn open(path: &Path, options: &Options, flags: OpenFlags) -> rusqlite::Result<Co
         _ => Connection::open_with_flags(path, flags)?,
     };
     conn.busy_timeout(BUSY_TIMEOUT)?;
+    if options.external_checkpoint {
+        // From the first statement to the last, whatever the connection is for.
+        conn.busy_timeout(CHECKPOINTED_TIMEOUT)?;
+        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+        keep_log_on_close(&conn, true)?;
+    }
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.set_prepared_statement_cache_capacity(2 * schema::STATEMENTS.len());
     Ok(conn)

@@ -39,7 +39,13 @@ pub(crate) fn prepare(
 ) -> Result<Ready, OpenError> {
     let system = &*options.system;
     let replaced = file::finish_replacement(system, path)?;
-    let found = inspect(options, path)?;
+    let found = match inspect(options, path) {
+        Err(OpenError::Sqlite { source, .. }) if options.exclusive && has_no_maps(&source) => {
+            leave_log(options, path)?;
+            inspect(options, path)?
+        }
+        found => found?,
+    };
     let quarantined = match &found {
         Found::Bad(problem) => Some(move_aside(options, path, problem)?),
         Found::Nothing | Found::Sound => replaced,
@@ -78,6 +84,25 @@ enum Found {
     Sound,
     /// Something else, or ours no more, for this reason.
     Bad(String),
+}
+
+/// Whether a file with a write-ahead log is where nothing can be mapped into memory.
+fn has_no_maps(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_IOERR_SHMMAP)
+}
+
+/// Has a file that was written elsewhere with a write-ahead log, or whose store was to have
+/// one, journalled as exclusive mode does. Alone, SQLite needs no memory in common for that.
+fn leave_log(options: &Options, path: &Path) -> Result<(), OpenError> {
+    let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
+    let conn = connection::open_to_write(path, options).map_err(named)?;
+    conn.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(named)?;
+    let (version, known) = (schema::read_version(&conn).map_err(named)?, schema::SCHEMA_VERSION);
+    if version > known {
+        return Err(OpenError::Newer { path: path.to_path_buf(), version, known });
+    }
+    connection::prepare_to_write(&conn, options).map_err(named)
 }
 
 /// An error is one of the surroundings: no permission, no disk.
@@ -122,6 +147,8 @@ fn check(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<
     }
     schema::read_label(conn)?;
     if schema::read_meta_number(conn, "clean")? == 1 && is_whole(conn, options, path)? {
+        // Its log is as good where it is, and to put it into the file waits for the disk.
+        connection::keep_log_on_close(conn, true)?;
         return Ok(Found::Sound);
     }
     info!("checking a shape database that was not closed");
@@ -165,13 +192,29 @@ fn passing_code(answer: &str) -> Option<i32> {
     (passes && code != SQLITE_IOERR_SHORT_READ).then_some(code)
 }
 
+/// Whether nobody has written to a database since it was made.
+fn is_new(conn: &Connection) -> rusqlite::Result<bool> {
+    let label = schema::read_label(conn)?;
+    Ok((label.epoch, label.position) == (0, schema::Position { batch: 0, next_row: 1 }))
+}
+
 /// Whether the file is as long as it says: one that was cut off within its last
-/// page looks sound to SQLite until that page is read.
+/// page looks sound to SQLite until that page is read. Where the log is another's to write
+/// back, the last pages may be there alone.
 fn is_whole(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<bool> {
     let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
-    let said = number("PRAGMA main.page_count")? * number("PRAGMA main.page_size")?;
-    let found = options.system.stat(path).ok().flatten();
-    Ok(found.is_some_and(|found| i64::try_from(found.len) == Ok(said)))
+    let page = number("PRAGMA main.page_size")?;
+    let said = number("PRAGMA main.page_count")? * page;
+    let len = |path| {
+        let found = options.system.stat(path).ok().flatten();
+        found.and_then(|found| i64::try_from(found.len).ok())
+    };
+    Ok(match len(path) {
+        Some(found) if found < said && options.external_checkpoint => {
+            found % page == 0 && len(&file::log_of(path)).is_some_and(|log| log > 0)
+        }
+        found => found == Some(said),
+    })
 }
 
 /// An error for a file that nothing is to be done to, not even what opening it for writing
@@ -235,7 +278,10 @@ fn create(options: &Options, path: &Path) -> Result<Made, OpenError> {
     let failed = |source| OpenError::Io { what: "make", path: path.to_path_buf(), source };
     let system = &*options.system;
     if system.stat(path).map_err(failed)?.is_none() {
-        system.append(path, &[]).map_err(failed)?;
+        match options.external_checkpoint {
+            true => put_whole(options, path)?,
+            false => system.append(path, &[]).map_err(failed)?,
+        }
     }
     let anchor = system.anchor(path).map_err(failed)?;
     let conn = connection::open_to_write(path, options).map_err(named)?;
@@ -245,6 +291,20 @@ fn create(options: &Options, path: &Path) -> Result<Made, OpenError> {
     }
     connection::prepare_new(&conn, options).map_err(named)?;
     Ok(Made { conn, anchor })
+}
+
+/// Puts an empty database in place, with its tables and its way of journalling. Who
+/// replicates whatever has the name would otherwise make tables of its own in an empty file,
+/// with pages of another size, or replicate one that is no shape database yet.
+fn put_whole(options: &Options, path: &Path) -> Result<(), OpenError> {
+    let draft = file::draft_of(path);
+    let named = |source| OpenError::Sqlite { path: draft.clone(), source };
+    file::remove_database(&*options.system, &draft)?;
+    let conn = connection::create_beside(&draft, options).map_err(named)?;
+    create_tables(&conn, options).map_err(named)?;
+    connection::end_with_log(conn, options).map_err(named)?;
+    file::begin_replacement(&*options.system, path)?;
+    file::finish_replacement(&*options.system, path).map(drop)
 }
 
 fn create_tables(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
@@ -304,10 +364,11 @@ fn copy(
     conn.pragma_update(None, "synchronous", connection::synchronous(options, Synchronous::Full))
         .map_err(named)?;
     let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).map_err(named)?;
-    if schema::read_version(&tx).map_err(named)? != 0 {
-        return Err(OpenError::Exchanged { path: path.to_path_buf() });
+    match schema::read_version(&tx).map_err(named)? {
+        0 => schema::create(&tx, options.system.random().to_le_bytes()).map_err(named)?,
+        _ if options.external_checkpoint && is_new(&tx).map_err(named)? => {}
+        _ => return Err(OpenError::Exchanged { path: path.to_path_buf() }),
     }
-    schema::create(&tx, options.system.random().to_le_bytes()).map_err(named)?;
     schema::write_meta(&tx, "stack", &options.stack).map_err(named)?;
     let imported = import::import(&tx, source, verify)?;
     schema::write_meta(&tx, import::IMPORTED_FROM, import::noted(&source.path)).map_err(named)?;

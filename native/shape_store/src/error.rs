@@ -80,6 +80,9 @@ pub enum NotWritable {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// Options that do not go together.
+    #[error("{0}")]
+    Options(&'static str),
     /// Another store of this VM has the file, and did not close in time, or does not intend
     /// to.
     #[error(

@@ -25,12 +25,12 @@ use std::{
 use foldhash::quality::RandomState;
 use parking_lot::RwLock;
 
-use self::coldest::Coldest;
 pub(crate) use self::filling::{Filled, Filling};
 use crate::{
     cell::Look,
     entry::{Digest, Entry, Handle, MAX_HANDLE, Meta, Oid, RowId, Snapshot, sort_handles},
     flags::Flags,
+    images::Images,
     relations::{Pair, Relations},
     slab::{EntryId, FreeIds, Slab},
     table::Table,
@@ -49,7 +49,8 @@ pub(crate) struct Index {
     count: AtomicUsize,
     /// How many have which flags.
     pub(crate) flags: Flags,
-    coldest: Coldest,
+    /// What marks were, for who looks at all.
+    images: Images,
 }
 
 /// Why an entry was not inserted.
@@ -74,13 +75,24 @@ impl Index {
             handle_hasher: RandomState::default(),
             count: AtomicUsize::new(0),
             flags: Flags::new(),
-            coldest: Coldest::new(),
+            images: Images::new(),
         }
     }
 
     /// The entry of a cell, if it is filled.
     pub(crate) fn get(&self, id: EntryId) -> Option<Entry> {
         self.whole(self.slab.get(id)?.look())
+    }
+
+    /// The snapshot of this row's entry as the file has it or is to have it: without what is
+    /// known in memory alone.
+    pub(crate) fn saved_snapshot(
+        &self,
+        _free: &mut FreeIds,
+        id: EntryId,
+        row: RowId,
+    ) -> Option<Snapshot> {
+        self.slab.get(id)?.saved_snapshot(row)
     }
 
     /// The snapshot of a cell's entry.
@@ -175,12 +187,14 @@ impl Index {
         self.by_handle.insert(self.hash_handle(&entry.handle), id);
         self.by_digest.insert(hash_digest(&entry.digest), id);
         before(id);
+        if read != Stamp::NEVER
+            && let Some(look) = self.images.look()
+        {
+            self.images.note(look, id, entry.row, Stamp::NEVER);
+        }
         cell.fill(entry, mark, read);
         self.count.fetch_add(1, Relaxed);
         self.flags.came(entry.flags);
-        if read != Stamp::NEVER {
-            self.coldest.sunk.note(id);
-        }
         Ok(id)
     }
 
@@ -200,10 +214,22 @@ impl Index {
         free.release(id);
     }
 
-    /// Moves an entry's snapshot forward.
+    /// Sets an entry's snapshot as the file has it or is to have it.
     pub(crate) fn set_snapshot(&self, _free: &mut FreeIds, id: EntryId, snapshot: Snapshot) {
         if let Some(cell) = self.slab.get(id) {
             cell.set_snapshot(snapshot);
+        }
+    }
+
+    /// Sets what is known of it in memory alone, beside what the file has.
+    pub(crate) fn set_snapshot_in_memory(
+        &self,
+        _free: &mut FreeIds,
+        id: EntryId,
+        snapshot: Snapshot,
+    ) {
+        if let Some(cell) = self.slab.get(id) {
+            cell.set_snapshot_in_memory(snapshot);
         }
     }
 

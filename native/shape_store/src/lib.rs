@@ -4,7 +4,7 @@
 //! A [`Store`] holds an *entry* for each shape, found by handle, by digest and by
 //! table. Callers change the index and put the same *change* into a *queue* under
 //! one short lock, so the order of the queue is the order of the index. One
-//! *writer* thread takes what is queued, commits it in *batches*, and publishes
+//! *writer* takes what is queued, commits it in *batches*, and publishes
 //! the *durable number*: the highest number of a change such that it and all
 //! before it are committed. Whoever needs something to be on disk waits for a
 //! number.
@@ -18,9 +18,10 @@
 //! |---|---|
 //! | `store.rs`, `ticket.rs`, `options.rs`, `event.rs`, `error.rs`, `statistics.rs` | the public face |
 //! | `index.rs`, `cell.rs`, `seqlock.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
-//! | `touch.rs`, `sunk.rs`, `index/`, `flags.rs`, `clock.rs` | what the host keeps of each shape: when it was read, which it is in eight bits |
+//! | `touch.rs`, `images.rs`, `index/`, `flags.rs`, `clock.rs` | what the host keeps of each shape: when it was read, which it is in eight bits |
 //! | `queue.rs`, `waits.rs`, `pending.rs`, `body.rs`, `bodies.rs` | what is on its way, who waits for it, what bodies are and where |
-//! | `writer.rs`, `writer/`, `batch.rs`, `shared.rs` | the thread, its transaction, and what it shares with callers |
+//! | `writer.rs`, `writer/`, `batch.rs`, `insert.rs`, `shared.rs`, `mail.rs` | the writer, its transaction, and what it shares with callers |
+//! | `pool.rs`, `pool/` | the threads that run the writers of all stores |
 //! | `database.rs`, `schema.rs`, `load.rs`, `rows.rs`, `import.rs`, `ages.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
 //! | `admin.rs`, `admin/` | what an operator does with a file |
 
@@ -43,16 +44,20 @@ mod flags;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gate;
+mod images;
 mod import;
 mod index;
+mod insert;
 mod lease;
 mod list;
 mod load;
+mod mail;
 mod marks;
 #[cfg(all(test, loom))]
 mod models;
 mod options;
 mod pending;
+mod pool;
 mod queue;
 mod readers;
 mod reading;
@@ -66,7 +71,6 @@ mod slab;
 mod state;
 mod statistics;
 mod store;
-mod sunk;
 mod sync;
 mod system;
 mod table;

@@ -63,8 +63,10 @@ impl<'a> Loader<'a> {
         let position = schema::read_position(&tx)?;
         self.read_flags_version(&tx)?;
         let read = LastRead::kept(&tx, self.clock, self.ages);
-        if !self.fill(&read, |pieces| rows::read_all(&tx, position, second, pieces))? {
-            // One by one on this thread, which tells what is wrong with which.
+        if rows::are_few(&tx)? {
+            self.insert_from(&tx, 1, &read, |_, _| {})?;
+        } else if !self.fill(&read, |pieces| rows::read_all(&tx, position, second, pieces))? {
+            // One by one, which tells what is wrong with which.
             self.clear();
             self.insert_from(&tx, 1, &read, |_, _| {})?;
         }
@@ -250,12 +252,11 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Makes what changes of an entry what the file says. That it was started may be known
-    /// in memory alone, and stays.
+    /// Makes what changes of an entry what the file says, so that a change that was given up
+    /// is undone. What is known of its snapshot in memory alone stays.
     fn change(&self, id: EntryId, snapshot: Snapshot, flags: u8) {
         let free = &mut self.queue.lock().free;
-        let there = self.index.snapshot(free, id).unwrap_or(Snapshot::None);
-        self.index.set_snapshot(free, id, snapshot.max(there.min(Snapshot::Started)));
+        self.index.set_snapshot(free, id, snapshot);
         self.index.set_flags(free, id, flags);
     }
 

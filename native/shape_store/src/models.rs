@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::Ordering::{Acquire, Relaxed, Release},
+    sync::atomic::Ordering::{Acquire, Release},
 };
 
 use loom::{
@@ -15,9 +15,9 @@ use loom::{
 };
 
 use crate::{
+    images::Images,
     queue::Seq,
     seqlock::SeqLock,
-    sunk::Sunk,
     sync::{AtomicU32, AtomicU64, Mutex},
     touch::{Mark, Stamp},
     waits::{Outcome, Waiting, Waits},
@@ -79,7 +79,7 @@ fn a_mark_never_meets_the_next_shape_of_a_cell() {
         fn touch(&self, shape: u64, time: i64) {
             let held = self.mark().hold();
             if self.words.read() == Some([shape]) {
-                held.touch(Stamp::at(time));
+                held.replace(|there| there.max(Stamp::at(time)), |_| ());
             }
         }
     }
@@ -113,40 +113,93 @@ fn a_mark_never_meets_the_next_shape_of_a_cell() {
     });
 }
 
-/// Who looks at a stamp that sinks sees it sunk, or is told, if who sank it has returned.
+/// Two stamps, with what they were for who looks at both.
+struct Marks {
+    slots: [(AtomicU64, AtomicU32); 2],
+    images: Images,
+}
+
+impl Marks {
+    fn new() -> Self {
+        let slot = |_| (AtomicU64::new(0), AtomicU32::new(0));
+        Self { slots: std::array::from_fn(slot), images: Images::new() }
+    }
+
+    fn mark(&self, id: usize) -> Mark<'_> {
+        let (stamp, holds) = &self.slots[id];
+        Mark::new(stamp, holds)
+    }
+
+    /// As an index does it.
+    fn replace(&self, id: usize, to: impl Fn(Stamp) -> Stamp) {
+        let held = self.mark(id).hold();
+        let look = self.images.look();
+        held.replace(to, |there| {
+            if let Some(look) = look {
+                self.images.note(look, id as u32, 1, there);
+            }
+        });
+    }
+
+    /// Both at one moment.
+    fn look(&self) -> [Option<i64>; 2] {
+        let mut looking = self.images.begin();
+        let seen = [0, 1].map(|id| self.mark(id).stamp());
+        let before = looking.before();
+        [0, 1].map(|id| before.get(&(id as u32, 1)).unwrap_or(&seen[id]).time())
+    }
+}
+
+/// One caller reads a shape, then another shape, while one says when this other one was read:
+/// who looks at both never finds the later reading without the earlier, nor what was
+/// over before the look missing.
 #[test]
-fn a_stamp_that_sinks_is_seen_or_told() {
+fn a_look_at_all_marks_is_of_one_moment() {
     check(|| {
-        let stamp = Arc::new(AtomicU64::new(9));
-        let sunk = Arc::new(Sunk::new());
-        let returned = Arc::new(AtomicU64::new(0));
-        let sinker = {
-            let (stamp, sunk, returned) =
-                (Arc::clone(&stamp), Arc::clone(&sunk), Arc::clone(&returned));
+        let marks = Arc::new(Marks::new());
+        let over = Arc::new(AtomicU64::new(0));
+        let reader = {
+            let (marks, over) = (Arc::clone(&marks), Arc::clone(&over));
             thread::spawn(move || {
-                stamp.swap(3, Relaxed);
-                sunk.note(1);
-                returned.store(1, Release);
+                marks.replace(0, |there| there.max(Stamp::at(5)));
+                marks.replace(1, |there| there.max(Stamp::at(6)));
+                over.store(1, Release);
             })
         };
-        let other = {
-            let sunk = Arc::clone(&sunk);
-            thread::spawn(move || sunk.note(2))
+        let setter = {
+            let marks = Arc::clone(&marks);
+            thread::spawn(move || marks.replace(1, |_| Stamp::at(3)))
         };
-        let mut followed = sunk.follow();
-        let seen = stamp.load(Relaxed);
-        let had_returned = returned.load(Acquire) == 1;
-        let told = sunk.since(&mut followed).unwrap();
-        if had_returned {
-            assert!(seen == 3 || told.contains(&1), "neither seen nor told");
+        let was_over = over.load(Acquire) == 1;
+        let [first, second] = marks.look();
+        assert!(second != Some(6) || first == Some(5), "the later without the earlier");
+        assert!(!was_over || first == Some(5) && second.is_some(), "what was over is missing");
+        reader.join().unwrap();
+        setter.join().unwrap();
+        let [first, second] = marks.look();
+        assert!(first == Some(5) && matches!(second, Some(3 | 6)));
+    });
+}
+
+/// Of two looks, the second is of a later moment, whoever was under way in between.
+#[test]
+fn looks_follow_each_other() {
+    check(|| {
+        let marks = Arc::new(Marks::new());
+        let reader = {
+            let marks = Arc::clone(&marks);
+            thread::spawn(move || {
+                marks.replace(0, |there| there.max(Stamp::at(5)));
+                marks.replace(1, |there| there.max(Stamp::at(6)));
+            })
+        };
+        let looks = [marks.look(), marks.look()];
+        for [first, second] in looks {
+            assert!(second.is_none() || first.is_some(), "the later without the earlier");
         }
-        if told.contains(&1) {
-            assert_eq!(stamp.load(Relaxed), 3);
-        }
-        sinker.join().unwrap();
-        other.join().unwrap();
-        let later = sunk.since(&mut followed).unwrap();
-        assert!(seen == 3 || told.contains(&1) != later.contains(&1), "told twice, or never");
+        let [one, other] = looks;
+        assert!(one[0] <= other[0] && one[1] <= other[1], "back in time");
+        reader.join().unwrap();
     });
 }
 

@@ -72,6 +72,10 @@ pub struct Options {
     pub manual_flush: bool,
     /// The bounds of the queue.
     pub max_pending: Load,
+    /// Whether checkpoints are left to another process, which replicates the file by its
+    /// log: none is made here, and the log stays when the file is closed. Not with
+    /// [`Options::exclusive`], which has no log.
+    pub external_checkpoint: bool,
     /// How long opening waits for another store of this process to let go of
     /// the file.
     pub lease_timeout: Duration,
@@ -108,6 +112,7 @@ impl Options {
             connection_idle: Duration::from_secs(30),
             manual_flush: false,
             max_pending: Load { ops: 250_000, bytes: 256 << 20 },
+            external_checkpoint: false,
             lease_timeout: Duration::from_secs(5),
             presence_timeout: Duration::from_secs(60),
             follow_interval: Duration::from_millis(40),

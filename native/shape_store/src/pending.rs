@@ -8,7 +8,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::BuildHasher as _,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use foldhash::fast::RandomState;
@@ -21,13 +21,16 @@ use crate::{
 };
 
 /// A list copies a shard with its lock held, for which a change may wait that has the
-/// mutation lock: so many that a shard of a full queue has a thousand rows.
-const SHARDS: usize = 256;
+/// mutation lock: so many that a shard of a full queue has a thousand rows. They are made
+/// a group at a time, as a store of few shapes needs few.
+const SHARDS: usize = GROUPS * IN_GROUP;
+const GROUPS: usize = 16;
+const IN_GROUP: usize = 16;
 
 const REMOVED_SHARDS: usize = 16;
 
 pub(crate) struct Pending {
-    shards: Box<[Shard]>,
+    groups: [OnceLock<Box<[Shard; IN_GROUP]>>; GROUPS],
     /// How many removals of a handle are pending, by the handle.
     removed: [RemovedShard; REMOVED_SHARDS],
     hasher: RandomState,
@@ -44,15 +47,27 @@ enum Row {
 impl Pending {
     pub(crate) fn new() -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            groups: Default::default(),
             removed: Default::default(),
             hasher: RandomState::default(),
         }
     }
 
-    #[expect(clippy::indexing_slicing, reason = "there are SHARDS shards")]
-    fn shard(&self, row: RowId) -> &Shard {
-        &self.shards[row as usize % SHARDS]
+    /// The shard of a row, if any row of its group was ever pending.
+    #[expect(clippy::indexing_slicing, reason = "there are GROUPS groups of IN_GROUP shards")]
+    fn shard(&self, row: RowId) -> Option<&Shard> {
+        let place = row as usize % SHARDS;
+        Some(&self.groups[place / IN_GROUP].get()?[place % IN_GROUP])
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there are GROUPS groups of IN_GROUP shards")]
+    fn shard_to_fill(&self, row: RowId) -> &Shard {
+        let place = row as usize % SHARDS;
+        &self.groups[place / IN_GROUP].get_or_init(Box::default)[place % IN_GROUP]
+    }
+
+    fn shards(&self) -> impl Iterator<Item = &Shard> {
+        self.groups.iter().filter_map(OnceLock::get).flat_map(|group| group.iter())
     }
 
     #[expect(clippy::indexing_slicing, reason = "there are REMOVED_SHARDS shards")]
@@ -62,14 +77,15 @@ impl Pending {
 
     /// The body of a row that is not committed.
     pub(crate) fn body(&self, row: RowId) -> Option<Body> {
-        match self.shard(row).read().get(&row)? {
+        match self.shard(row)?.read().get(&row)? {
             Row::Added { body, .. } => Some(Body::clone(body)),
             Row::Removed { .. } => None,
         }
     }
 
     pub(crate) fn holds(&self, row: RowId) -> bool {
-        matches!(self.shard(row).read().get(&row), Some(Row::Added { .. }))
+        self.shard(row)
+            .is_some_and(|shard| matches!(shard.read().get(&row), Some(Row::Added { .. })))
     }
 
     /// Whether a removal of this handle is not committed.
@@ -78,19 +94,20 @@ impl Pending {
     }
 
     pub(crate) fn added(&self, row: RowId, id: EntryId, body: Body) {
-        self.shard(row).write().insert(row, Row::Added { id, body });
+        self.shard_to_fill(row).write().insert(row, Row::Added { id, body });
     }
 
     pub(crate) fn removed(&self, row: RowId, handle: Arc<[u8]>) {
         *self.removed_shard(&handle).write().entry(Arc::clone(&handle)).or_default() += 1;
         // The body, if there was one, is freed when the lock is not held any more.
-        let _added = self.shard(row).write().insert(row, Row::Removed { handle });
+        let _added = self.shard_to_fill(row).write().insert(row, Row::Removed { handle });
     }
 
     /// The add of this row is committed. Its removal may be on its way already,
     /// and then goes on waiting for its own commit: the answer is whether it is not.
     pub(crate) fn add_committed(&self, row: RowId) -> bool {
-        let added = match self.shard(row).write().entry(row) {
+        let Some(shard) = self.shard(row) else { return false };
+        let added = match shard.write().entry(row) {
             Entry::Occupied(there) if matches!(there.get(), Row::Added { .. }) => {
                 Some(there.remove())
             }
@@ -101,7 +118,7 @@ impl Pending {
 
     /// Whatever was known of this row is done with.
     pub(crate) fn forget(&self, row: RowId) {
-        let there = self.shard(row).write().remove(&row);
+        let there = self.shard(row).and_then(|shard| shard.write().remove(&row));
         if let Some(Row::Removed { handle }) = there {
             self.forget_removal(handle);
         }
@@ -118,7 +135,7 @@ impl Pending {
 
     /// Nothing of it will be committed.
     pub(crate) fn clear(&self) {
-        for shard in &self.shards {
+        for shard in self.shards() {
             let rows = std::mem::take(&mut *shard.write());
             // One by one: a removal that comes meanwhile is counted.
             for row in rows.into_values() {
@@ -150,7 +167,7 @@ impl Pending {
     /// that is not there already, as a rule.
     fn collect<T>(&self, pick: impl Fn(RowId, &Row) -> Option<T>) -> Vec<T> {
         let mut all = Vec::new();
-        for shard in &self.shards {
+        for shard in self.shards() {
             let mut picked = Vec::with_capacity(shard.read().len());
             picked.extend(shard.read().iter().filter_map(|(row, what)| pick(*row, what)));
             all.append(&mut picked);

@@ -76,7 +76,9 @@ fn fill(
         }
         match body(shared, source, &entry)? {
             Some(body) => {
-                insert.shape(&entry, entry.snapshot)?;
+                let free = &mut shared.queue.lock().free;
+                let saved = shared.index.saved_snapshot(free, id, entry.row);
+                insert.shape(&entry, saved.unwrap_or(entry.snapshot))?;
                 insert.body(&entry, shared.dictionary.unpack(&body, &mut buffer))?;
                 draft.shapes += 1;
             }

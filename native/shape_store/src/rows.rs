@@ -14,12 +14,27 @@ use crate::{
     schema::{self, Position},
 };
 
+/// To read so few takes less than to start a thread beside.
+const FEW: RowId = 256;
+
 /// How many entries are a piece.
 pub(crate) const PIECE: usize = 256;
 
 /// With fewer rows the first connection would be done by the time that a second one
 /// is open.
 const WORTH_A_SECOND: RowId = 8192;
+
+/// The first row id, and how many there may be.
+fn span(conn: &Connection) -> rusqlite::Result<(RowId, RowId)> {
+    let row = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
+    let (first, last) = (row(schema::FIRST_SHAPE)?, row(schema::LAST_SHAPE)?);
+    Ok((first, (last + 1).saturating_sub(first)))
+}
+
+/// Whether there are so few rows that one thread is enough.
+pub(crate) fn are_few(conn: &Connection) -> rusqlite::Result<bool> {
+    span(conn).map(|(_, rows)| rows <= FEW)
+}
 
 /// Sends every row, for as long as somebody takes the pieces. Those of each
 /// connection come in their order. `position` is what `conn` sees, in a transaction;
@@ -30,9 +45,7 @@ pub(crate) fn read_all(
     second: impl Fn() -> Option<Connection> + Sync,
     pieces: &Sender<Vec<Entry>>,
 ) -> rusqlite::Result<()> {
-    let row = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
-    let (first, last) = (row(schema::FIRST_SHAPE)?, row(schema::LAST_SHAPE)?);
-    let rows = (last + 1).saturating_sub(first);
+    let (first, rows) = span(conn)?;
     if rows < WORTH_A_SECOND {
         return read(conn, 1..RowId::MAX, pieces);
     }

@@ -62,7 +62,7 @@ impl<const N: usize> SeqLock<N> {
         self.version.store(version.wrapping_add(2), Release);
     }
 
-    /// One word. Mutator only: whose word it is does not change meanwhile.
+    /// One word. For the mutator, and others who know whose it is, or need not.
     pub(crate) fn peek(&self, offset: usize) -> u64 {
         self.word(offset).load(Relaxed)
     }

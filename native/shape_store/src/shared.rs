@@ -12,7 +12,6 @@ use std::{
     time::Instant,
 };
 
-use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use crate::{
@@ -29,6 +28,7 @@ use crate::{
     gate::Gate,
     index::Index,
     lease::{GrantError, Granted, Line},
+    mail::Mail,
     options::{Location, Options},
     pending::Pending,
     queue::Queue,
@@ -65,7 +65,7 @@ pub(crate) struct Shared {
     /// Those who want the connection that writes.
     pub(crate) writer_line: Mutex<Line>,
     pub(crate) counters: Counters,
-    commands: Sender<Command>,
+    pub(crate) mail: Arc<Mail>,
     /// What the writer does.
     pub(crate) rest: Wake,
     state: AtomicU8,
@@ -76,11 +76,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(options: Options, events: Events, commands: Sender<Command>) -> Self {
+    pub(crate) fn new(options: Options, events: Events) -> Self {
+        let mail = Arc::new(Mail::new());
         let open = Arc::new(AtomicUsize::new(0));
         let path = Arc::new(OnceLock::new());
         let known = Arc::new(Known::default());
-        let janitor = commands.clone();
+        let janitor = Arc::clone(&mail);
         let readers = Readers::new(
             options.clone(),
             Arc::clone(&path),
@@ -105,7 +106,7 @@ impl Shared {
             gate: Gate::new(options.manual_flush),
             writer_line: Mutex::default(),
             counters: Counters::default(),
-            commands,
+            mail,
             rest: Wake::new(),
             state: AtomicU8::new(State::Opening as u8),
             events,
@@ -216,7 +217,7 @@ impl Shared {
 
     /// Sends a command; gives it back when the writer is gone.
     pub(crate) fn command(&self, command: Command) -> Option<Command> {
-        self.commands.send(command).err().map(|unsent| unsent.0)
+        self.mail.send(command)
     }
 
     /// Has the writer check the file, when this error of a reader may come of it.

@@ -11,11 +11,11 @@ use crate::{
 /// The position of an entry's cell. Reused after the entry is gone.
 pub(crate) type EntryId = u32;
 
-const FIRST_BITS: u32 = 6;
+const FIRST_BITS: u32 = 4;
 const SEGMENTS: usize = (u32::BITS - FIRST_BITS) as usize;
 
-/// Segments that double in size: the first holds 64 cells, the second 64, the
-/// third 128. A new one is zeroed memory that the system gives page by page as
+/// Segments that double in size: the first holds 16 cells, the second 16, the
+/// third 32. A new one is zeroed memory that the system gives page by page as
 /// cells are filled.
 pub(crate) struct Slab {
     segments: [OnceLock<Segment>; SEGMENTS],

@@ -6,10 +6,7 @@ mod lookups;
 mod meta;
 mod waiting;
 
-use std::{
-    sync::{Arc, Weak},
-    thread,
-};
+use std::sync::{Arc, Weak};
 
 pub use self::{
     changes::{NewShape, Request},
@@ -23,10 +20,11 @@ use crate::{
     event::Events,
     import::Verify,
     options::{Location, Options},
+    pool::{Pool, Work},
     shared::Shared,
     state::State,
     statistics::Statistics,
-    writer::Machine,
+    writer::{Machine, Next},
 };
 
 /// An open store. Cheap to clone; all clones are the same store.
@@ -46,10 +44,29 @@ pub struct Store {
 pub struct WeakStore(Weak<LastHandle>);
 
 impl WeakStore {
+    /// Whether anybody has it.
+    pub fn is_there(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
     /// The store, while anybody has it.
     pub fn upgrade(&self) -> Option<Store> {
         let last_handle = self.0.upgrade()?;
         Some(Store { shared: Arc::clone(&last_handle.0), last_handle })
+    }
+}
+
+/// A writer whose turns are taken inside something.
+struct Scoped<S> {
+    machine: Machine,
+    scope: S,
+}
+
+impl<S: Fn(&mut dyn FnMut()) + Send> Work for Scoped<S> {
+    fn turn(&mut self) -> Next {
+        let mut next = Next::Over;
+        (self.scope)(&mut || next = self.machine.turn());
+        next
     }
 }
 
@@ -63,26 +80,25 @@ impl Drop for LastHandle {
 }
 
 impl Store {
-    /// Opens a store. Returns at once: the file is opened by the writer thread,
-    /// and the first event tells how it went. Until then lookups find nothing
-    /// and changes are refused.
+    /// Opens a store. Returns at once: the file is opened by its writer, on the threads that
+    /// all stores of the process share, and the first event tells how it went. Until then
+    /// lookups find nothing and changes are refused.
     pub fn open(options: Options, events: Events, verify: Verify) -> Result<Self, OpenError> {
-        Self::open_within(options, events, verify, |work| work())
+        Self::open_within(options, events, verify, |turn| turn())
     }
 
-    /// [`Store::open`], with the whole life of the writer thread run inside
-    /// `scope`: for a `tracing` subscriber of its own, say.
+    /// [`Store::open`], with each turn of the writer taken inside `scope`: for a `tracing`
+    /// subscriber of its own, say.
     pub fn open_within(
         options: Options,
         events: Events,
         verify: Verify,
-        scope: impl FnOnce(Box<dyn FnOnce()>) + Send + 'static,
+        scope: impl Fn(&mut dyn FnMut()) + Send + 'static,
     ) -> Result<Self, OpenError> {
         let (store, machine) = Self::assemble(options, events, verify)?;
-        thread::Builder::new()
-            .name("shape_db_writer".into())
-            .spawn(move || scope(Box::new(move || machine.run())))
-            .map_err(OpenError::Thread)?;
+        let running = Pool::of_process()
+            .run(Box::new(Scoped { machine, scope }), |reader| store.shared.mail.read_by(reader));
+        running.map_err(OpenError::Thread)?;
         Ok(store)
     }
 
@@ -93,6 +109,10 @@ impl Store {
         events: Events,
         verify: Verify,
     ) -> Result<(Self, Machine), OpenError> {
+        if options.external_checkpoint && options.exclusive {
+            let reason = "without a write-ahead log there is nothing to leave to another process";
+            return Err(OpenError::Options(reason));
+        }
         if let Location::File(path) = &mut options.location {
             // Here, before the process goes to another folder.
             let absolute = options.system.absolute(path);
@@ -102,9 +122,8 @@ impl Store {
                 source,
             })?;
         }
-        let (send, receive) = crossbeam_channel::unbounded();
-        let shared = Arc::new(Shared::new(options, events, send));
-        let machine = Machine::new(Arc::clone(&shared), receive, verify);
+        let shared = Arc::new(Shared::new(options, events));
+        let machine = Machine::new(Arc::clone(&shared), verify);
         let last_handle = Arc::new(LastHandle(Arc::clone(&shared)));
         Ok((Self { shared, last_handle }, machine))
     }

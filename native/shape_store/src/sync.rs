@@ -23,3 +23,10 @@ impl<T> Mutex<T> {
         }
     }
 }
+
+/// Where accesses that are `SeqCst` have one order for all: loom takes them for weaker ones,
+/// and knows this order of fences alone.
+pub(crate) fn single_order() {
+    #[cfg(loom)]
+    fence(std::sync::atomic::Ordering::SeqCst);
+}

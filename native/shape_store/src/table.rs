@@ -58,7 +58,8 @@ fn id_of(slot: u64) -> EntryId {
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Shard::new()).collect() }
+        let none = Arc::new(empty_slots(1));
+        Self { shards: (0..SHARDS).map(|_| Shard::new(Arc::clone(&none))).collect() }
     }
 
     /// The first id of this hash for which `matches` gives something.
@@ -133,12 +134,10 @@ fn probe(slots: &[AtomicU64], tag: u32) -> impl Iterator<Item = &AtomicU64> {
 }
 
 impl Shard {
-    fn new() -> Self {
-        Self {
-            slots: ArcSwap::from_pointee(empty_slots(SMALLEST)),
-            live: AtomicU32::new(0),
-            taken: AtomicU32::new(0),
-        }
+    /// With an array that it has in common with others: one of a single slot is full before
+    /// anything is written to it.
+    fn new(none: Arc<Box<[AtomicU64]>>) -> Self {
+        Self { slots: ArcSwap::new(none), live: AtomicU32::new(0), taken: AtomicU32::new(0) }
     }
 
     fn insert(&self, tag: u32, id: EntryId) {

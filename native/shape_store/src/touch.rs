@@ -6,7 +6,7 @@
 //! is made, and the mutator fills no cell that is held: it takes another. A mark meets
 //! the shape that was looked at, or the vacant cell that it left.
 
-use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release, SeqCst};
 
 use crate::sync::{AtomicU32, AtomicU64};
 
@@ -25,13 +25,10 @@ impl Stamp {
         Self((time as u64 ^ 1 << 63).max(1))
     }
 
-    /// The latest of these numbers.
-    pub(crate) fn latest(numbers: impl Iterator<Item = u64>) -> Self {
-        Self(numbers.max().unwrap_or(0))
-    }
-
-    pub(crate) fn of_number(number: u64) -> Self {
-        Self(number)
+    /// The one that is there now. In one order with those who write it and with the
+    /// beginning of a look (`images.rs`).
+    pub(crate) fn load(word: &AtomicU64) -> Self {
+        Self(word.load(SeqCst))
     }
 
     pub(crate) fn time(self) -> Option<i64> {
@@ -53,7 +50,7 @@ impl<'a> Mark<'a> {
 
     /// The mark as it is now, of whomever.
     pub(crate) fn stamp(self) -> Stamp {
-        Stamp(self.stamp.load(Relaxed))
+        Stamp::load(self.stamp)
     }
 
     /// Keeps the cell from being filled. Whoever looks at it after this and finds a shape
@@ -85,15 +82,21 @@ impl<'a> Mark<'a> {
 pub(crate) struct Held<'a>(Mark<'a>);
 
 impl Held<'_> {
-    /// Notes that the shape was read, and gives what was there. Of several, the latest
-    /// counts, whichever comes last.
-    pub(crate) fn touch(&self, stamp: Stamp) -> Stamp {
-        Stamp(self.0.stamp.fetch_max(stamp.0, Relaxed))
-    }
-
-    /// Puts a time in place of what was there, earlier or later.
-    pub(crate) fn set(&self, stamp: Stamp) -> Stamp {
-        Stamp(self.0.stamp.swap(stamp.0, Relaxed))
+    /// Puts in place of what is there what `to` makes of it, and gives what was there.
+    /// `before` hears of that first, and perhaps of what it was then not.
+    pub(crate) fn replace(&self, to: impl Fn(Stamp) -> Stamp, before: impl Fn(Stamp)) -> Stamp {
+        let mut there = self.0.stamp();
+        loop {
+            let new = to(there);
+            if new == there {
+                return there;
+            }
+            before(there);
+            match self.0.stamp.compare_exchange_weak(there.0, new.0, SeqCst, SeqCst) {
+                Ok(_) => return there,
+                Err(other) => there = Stamp(other),
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! that does.
 //!
 //! It is a state machine. Told the time, it does what there is to do and answers what it
-//! waits for; the thread that runs it, a pool or a simulator, is the loop around it. What it
+//! waits for; the pool that runs it, or a simulator, is the loop around it. What it
 //! is at any time is one value: opening, the writer ([`Writing`]) or a follower
 //! ([`Following`]). All that belongs to a role is made when it begins, and goes with it.
 
@@ -20,19 +20,16 @@ mod replacement;
 mod writing;
 
 use std::{
-    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::Receiver;
 use tracing::error;
 
 use self::{context::Context, following::Following, opening::Opening, writing::Writing};
 use crate::{
-    command::Command, event::Event, import::Verify, lease::GrantError, shared::Shared,
-    state::State, waits::Outcome,
+    event::Event, import::Verify, lease::GrantError, shared::Shared, state::State, waits::Outcome,
 };
 
 /// How long to wait before another look at a lock that somebody has.
@@ -41,9 +38,6 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// A store's writer, for whoever runs it: see [`crate::Store::assemble`].
 pub struct Machine {
     shared: Arc<Shared>,
-    mail: Receiver<Command>,
-    /// What arrived and was not looked at.
-    inbox: VecDeque<Command>,
     phase: Phase,
 }
 
@@ -86,9 +80,9 @@ impl Next {
 }
 
 impl Machine {
-    pub(crate) fn new(shared: Arc<Shared>, mail: Receiver<Command>, verify: Verify) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, verify: Verify) -> Self {
         let opening = Box::new(Opening::new(&shared, verify));
-        Self { shared, mail, inbox: VecDeque::new(), phase: Phase::Opening(opening) }
+        Self { shared, phase: Phase::Opening(opening) }
     }
 
     /// Does what there is to do at this time. May touch the disk. A panic in it poisons the
@@ -106,21 +100,14 @@ impl Machine {
         })
     }
 
-    /// Whether something has arrived that it has not looked at.
-    pub fn has_mail(&self) -> bool {
-        !(self.inbox.is_empty() && self.mail.is_empty())
+    /// A step at the time it is.
+    pub(crate) fn turn(&mut self) -> Next {
+        self.step(self.shared.now())
     }
 
-    /// Steps until it ends, on this thread.
-    pub fn run(mut self) {
-        loop {
-            match self.step(self.shared.now()) {
-                Next::Again => {}
-                Next::Wait(None) => self.inbox.extend(self.mail.recv()),
-                Next::Wait(Some(until)) => self.inbox.extend(self.mail.recv_deadline(until)),
-                Next::Over => return,
-            }
-        }
+    /// Whether something has arrived that it has not looked at.
+    pub fn has_mail(&self) -> bool {
+        !self.shared.mail.is_empty()
     }
 
     fn step_or_panic(&mut self, now: Instant) -> Next {
@@ -148,8 +135,7 @@ impl Machine {
             },
             Phase::Open(context, role) => {
                 self.shared.rest.risen();
-                self.inbox.extend(self.mail.try_iter());
-                while let Some(command) = self.inbox.pop_front() {
+                for command in self.shared.mail.take() {
                     context.obey(command, role, now);
                 }
                 let turn = match role {
@@ -182,6 +168,8 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        // A connection that comes back goes with it.
+        self.shared.mail.close();
         // Of one that was not run to its end.
         if !matches!(self.phase, Phase::Over) {
             self.phase = Phase::Over;

@@ -22,7 +22,7 @@ use std::{
 
 use common::{PATIENCE, Running, Shape, file_in, open, path_of, shape, sql, tell, unsynced};
 use crossbeam_channel::unbounded;
-use shape_store::{Event, Options, Outcome};
+use shape_store::{Event, Options, Outcome, Request, Snapshot};
 
 const SHAPES: u32 = 500;
 
@@ -135,4 +135,28 @@ fn a_reader_of_the_old_file_is_not_used_again() {
         store.remove(&truth(n).handle).unwrap();
     }
     assert_all_but(&lost, store, options);
+}
+
+/// What is marked in memory alone is forgotten with the store, also when the file was written
+/// anew from memory meanwhile.
+#[test]
+fn a_file_that_is_written_anew_has_no_marks_of_memory_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = unsynced(file_in(&folder));
+    let store = open(options.clone());
+    (0..3).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+    store.mark(&shape(1).handle, Snapshot::Started, Request::default()).unwrap();
+    store.flush();
+    (0..2).for_each(|n| store.mark_in_memory(&shape(n).handle, Snapshot::Started).unwrap());
+    store.mark_in_memory(&shape(2).handle, Snapshot::Complete).unwrap();
+    fs::remove_file(path_of(&options)).unwrap();
+    let seq = store.add(&shape(3)).unwrap();
+    assert_eq!(store.outcome(seq), Outcome::Durable);
+    assert_eq!(store.statistics().rebuilds, 1);
+    let snapshot = |store: &Running, n: u32| store.entry(&shape(n).handle).unwrap().snapshot;
+    let (none, started, complete) = (Snapshot::None, Snapshot::Started, Snapshot::Complete);
+    assert_eq!([0, 1, 2, 3].map(|n| snapshot(&store, n)), [started, started, complete, none]);
+    store.close();
+    let store = open(options);
+    assert_eq!([0, 1, 2, 3].map(|n| snapshot(&store, n)), [none, started, none, none]);
 }

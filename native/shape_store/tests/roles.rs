@@ -24,7 +24,7 @@ use common::{
     unsynced,
 };
 use crossbeam_channel::unbounded;
-use shape_store::{Event, Options, Outcome, State};
+use shape_store::{Event, Options, Outcome, Request, Snapshot, State};
 
 const SHAPES: u32 = 200;
 
@@ -272,6 +272,29 @@ fn a_writer_that_is_idle_notices_that_it_was_replaced() {
     promote(&writer).unwrap();
     assert_eq!(add(&writer, 301), Outcome::Durable);
     assert_eq!(add(&standby, 302), Outcome::Fenced);
+}
+
+/// A change that is given up does not stay visible, and what an instance knows in memory
+/// alone is its own.
+#[test]
+fn a_mark_that_was_given_up_is_undone_and_one_in_memory_alone_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = unsynced(file_in(&folder));
+    let (writer, standby) = two(&options);
+    let handle = |n| shape(n).handle;
+    writer.mark_in_memory(&handle(0), Snapshot::Started).unwrap();
+    writer.pause(true);
+    writer.mark(&handle(1), Snapshot::Started, Request::default()).unwrap();
+    writer.mark_in_memory(&handle(2), Snapshot::Started).unwrap();
+    let last = writer.mark(&handle(2), Snapshot::Complete, Request::default()).unwrap();
+    promote(&standby).unwrap();
+    assert_eq!(add(&standby, 300), Outcome::Durable);
+    writer.pause(false);
+    assert_eq!(writer.outcome(last), Outcome::Fenced);
+    until("following", || writer.entry(&handle(300)).is_some());
+    let snapshot = |n| writer.entry(&handle(n)).unwrap().snapshot;
+    assert_eq!([0, 1, 2].map(snapshot), [Snapshot::Started, Snapshot::None, Snapshot::Started]);
+    assert_eq!(writer.saved_snapshot(&handle(2)), Some(Snapshot::None));
 }
 
 /// Instances become the writer in turn, with changes of each in between, many of them given

@@ -138,6 +138,116 @@ fn the_least_recently_read_are_those_of_one_moment() {
     });
 }
 
+/// At every moment one of two shapes is cold: each is made so before the other is read. A
+/// look that missed the one before it sank and the other after it rose would find neither.
+#[test]
+fn a_shape_that_becomes_cold_during_a_look_is_not_missed() {
+    const OTHERS: u32 = 3_000;
+    let store = store();
+    (0..OTHERS).for_each(|n| {
+        store.add(&shape(n)).unwrap();
+        assert!(store.touch(&shape(n).handle, 1_000 + i64::from(n)));
+    });
+    let [left, right] = [0, OTHERS - 1].map(|n| shape(n).handle);
+    assert!(store.set_last_read(&left, -1));
+    let done = AtomicBool::new(false);
+    let (store, done, left, right) = (&store, &done, &left, &right);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut now = 10_000;
+            while !done.load(Acquire) {
+                for (sinks, rises) in [(right, left), (left, right)] {
+                    store.set_last_read(sinks, -1);
+                    now += 1;
+                    store.touch(rises, now);
+                }
+            }
+        });
+        let _ending = Ending(done);
+        for round in 0..2_000 {
+            let coldest = store.least_recently_read(1, 0).handles;
+            let found = coldest[0].as_slice();
+            assert!(found == left || found == right, "round {round}: {found:?}");
+        }
+    });
+}
+
+/// A few shapes, all of which are read all the time: each thread reads its own in a circle.
+/// At every moment the shapes of one thread follow each other in its circle.
+#[test]
+fn shapes_that_are_read_all_the_time_are_those_of_one_moment() {
+    const THREADS: u32 = 4;
+    const EACH: u32 = 6;
+    let store = store();
+    let name = |n: u32| Shape { handle: vec![n as u8], ..shape(n) };
+    let now = AtomicI64::new(0);
+    (0..THREADS * EACH).for_each(|n| {
+        store.add(&name(n)).unwrap();
+        assert!(store.touch(&name(n).handle, now.fetch_add(1, Relaxed)));
+    });
+    let done = AtomicBool::new(false);
+    let (store, now, done) = (&store, &now, &done);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || {
+                let shapes: Vec<_> = (0..EACH).map(|n| name(thread * EACH + n)).collect();
+                let mut circle = shapes.iter().cycle();
+                while !done.load(Acquire) {
+                    let next = circle.next().unwrap();
+                    store.touch(&next.handle, now.fetch_add(1, Relaxed));
+                }
+            });
+        }
+        let _ending = Ending(done);
+        for round in 0..2_000 {
+            let all = store.least_recently_read(1_000, 0).handles;
+            assert_eq!(all.len(), (THREADS * EACH) as usize, "round {round}");
+            for thread in 0..THREADS {
+                let numbers = all.iter().map(|handle| u32::from(handle[0]));
+                let own: Vec<_> = numbers.filter(|n| n / EACH == thread).collect();
+                let expected = (0..EACH).map(|n| thread * EACH + (own[0] + n) % EACH);
+                assert!(own.iter().copied().eq(expected), "round {round}: {own:?}");
+            }
+        }
+    });
+}
+
+/// One shape after the other is added and read for the first time, each at an earlier time
+/// than all before it. At every moment the coldest are the newest that were read, without a gap.
+#[test]
+fn no_first_reading_is_missed() {
+    const WANTED: usize = 5;
+    let store = store();
+    let name = |n: u32| Shape { handle: format!("{n:08}").into_bytes(), ..shape(n) };
+    let read = |n: u32| {
+        store.add(&name(n)).unwrap();
+        assert!(store.touch(&name(n).handle, -i64::from(n)));
+    };
+    (0..500).for_each(read);
+    let done = AtomicBool::new(false);
+    let (store, done, read) = (&store, &done, &read);
+    thread::scope(|scope| {
+        scope.spawn(move || (500..).take_while(|_| !done.load(Acquire)).for_each(read));
+        let _ending = Ending(done);
+        let (mut newest, mut gone) = (499, 0);
+        for round in 0..2_000 {
+            let coldest = store.least_recently_read(WANTED, 0).handles;
+            let numbers = coldest
+                .iter()
+                .map(|handle| std::str::from_utf8(handle).unwrap().parse::<u32>().unwrap());
+            let numbers: Vec<_> = numbers.collect();
+            let first = numbers[0];
+            assert!(first >= newest, "round {round}: {first} after {newest}");
+            newest = first;
+            let expected = (0..WANTED as u32).map(|n| first - n);
+            assert!(numbers.iter().copied().eq(expected), "round {round}: {numbers:?}");
+            // What is added next comes into their cells, which are in no order.
+            (gone..newest - 400).for_each(|n| assert!(store.remove(&name(n).handle).is_ok()));
+            gone = newest - 400;
+        }
+    });
+}
+
 /// Shapes are expired, added and read at once: none is expired twice or before it is read,
 /// and the counts are right in the end.
 #[test]

@@ -11,8 +11,17 @@ pub enum Kind {
     /// Time passes.
     Time,
     Add,
+    /// Several adds.
+    Crowd,
     Remove,
     Mark,
+    MarkInMemory,
+    Flag,
+    Version,
+    Touch,
+    Cache,
+    Suspect,
+    ListPending,
     Reset,
     RemoveIncomplete,
     Unknown,
@@ -26,6 +35,7 @@ pub enum Kind {
     List,
     AskReader,
     AskWriter,
+    CancelAsk,
     UseLease,
     DropLease,
     Promote,
@@ -45,8 +55,16 @@ impl Kind {
         (Self::Step, 40),
         (Self::Time, 12),
         (Self::Add, 16),
+        (Self::Crowd, 2),
         (Self::Remove, 6),
         (Self::Mark, 6),
+        (Self::MarkInMemory, 3),
+        (Self::Flag, 4),
+        (Self::Version, 1),
+        (Self::Touch, 4),
+        (Self::Cache, 1),
+        (Self::Suspect, 1),
+        (Self::ListPending, 1),
         (Self::Reset, 1),
         (Self::RemoveIncomplete, 1),
         (Self::Unknown, 1),
@@ -60,6 +78,7 @@ impl Kind {
         (Self::List, 1),
         (Self::AskReader, 1),
         (Self::AskWriter, 1),
+        (Self::CancelAsk, 4),
         (Self::UseLease, 2),
         (Self::DropLease, 3),
         (Self::Promote, 5),
@@ -68,7 +87,7 @@ impl Kind {
         (Self::Start, 8),
         (Self::Kill, 2),
         (Self::Power, 2),
-        (Self::Operator, 4),
+        (Self::Operator, 5),
         (Self::Capacity, 1),
         (Self::Look, 4),
     ];
@@ -90,14 +109,6 @@ impl Kind {
 
     /// One of them.
     pub fn draw(chance: &mut Chance, weights: &[(Self, usize)]) -> Self {
-        let total: usize = weights.iter().map(|(_, weight)| weight).sum();
-        let mut at = chance.below(total);
-        for (kind, weight) in weights {
-            if at < *weight {
-                return *kind;
-            }
-            at -= weight;
-        }
-        Self::Step
+        chance.weighed(weights).unwrap_or(Self::Step)
     }
 }

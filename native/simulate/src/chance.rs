@@ -26,6 +26,18 @@ impl Chance {
         self.below(n) == 0
     }
 
+    /// One of them, each as likely as its weight says; none when there is none.
+    pub fn weighed<T: Copy>(&mut self, from: &[(T, usize)]) -> Option<T> {
+        let mut at = self.below(from.iter().map(|(_, weight)| weight).sum());
+        for (it, weight) in from {
+            if at < *weight {
+                return Some(*it);
+            }
+            at -= weight;
+        }
+        None
+    }
+
     /// One of them; there is at least one.
     pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()

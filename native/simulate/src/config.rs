@@ -16,6 +16,8 @@ pub struct Config {
     pub synchronous: Synchronous,
     pub manual_flush: bool,
     pub max_pending: Load,
+    pub keep_ages: bool,
+    pub ages_interval: Duration,
     pub cache_bytes: usize,
     pub readers: usize,
     pub connection_idle: Duration,
@@ -36,14 +38,16 @@ pub struct Config {
 impl Config {
     /// The one of a seed.
     pub fn draw(chance: &mut Chance) -> Self {
-        let wild = chance.one_in(2);
+        let wild = !chance.one_in(3);
         let mut weights: Vec<(Kind, usize)> = Kind::ALL
             .iter()
             .map(|(kind, weight)| (*kind, weight * chance.pick(&[1, 1, 2, 4])))
             .collect();
         for (kind, weight) in &mut weights {
             let rare = matches!(kind, Kind::Power | Kind::Operator | Kind::Capacity);
-            if (rare && (!wild || chance.one_in(2))) || (kind.may_be_left_out() && chance.one_in(4))
+            let often = if *kind == Kind::Operator { 4 } else { 2 };
+            if (rare && (!wild || chance.one_in(often)))
+                || (kind.may_be_left_out() && chance.one_in(4))
             {
                 *weight = 0;
             }
@@ -64,6 +68,8 @@ impl Config {
                 Load { ops: 100_000, bytes: 64 << 20 },
                 Load { ops: 100_000, bytes: 64 << 20 },
             ]),
+            keep_ages: !chance.one_in(4),
+            ages_interval: chance.pick(&[Duration::from_millis(200), Duration::from_secs(300)]),
             cache_bytes: chance.pick(&[0, 1500, 4 << 20]),
             readers: chance.pick(&[1, 2, 4]),
             connection_idle: chance.pick(&[Duration::from_millis(50), Duration::from_secs(30)]),

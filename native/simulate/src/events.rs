@@ -36,7 +36,8 @@ impl World {
                     let mut model = self.model.borrow_mut();
                     // It may be the rest of a replacement that another began, or have been moved
                     // before another put a sound one there.
-                    let during = model.tampers() > self.of(number, |it| it.tampers);
+                    let tampers = self.of(number, |it| it.tampers);
+                    let during = model.tampers() > tampers;
                     if model.trust() < Trust::Wild && !self.replacing.get() && !during {
                         drop(model);
                         self.fail(Failure::new(
@@ -45,7 +46,7 @@ impl World {
                             format!("by store {number}"),
                         ));
                     } else {
-                        model.replaced();
+                        model.replaced(tampers);
                     }
                 }
             }
@@ -67,6 +68,7 @@ impl World {
             }
             Event::Fenced { .. } => {
                 self.count("fencings");
+                self.forget_given_up(number);
                 self.of(number, |instance| instance.fenced = true);
             }
             Event::Rebuilt { lost, .. } => {
@@ -79,7 +81,7 @@ impl World {
                             self.lost(reign, &handle);
                         }
                     }
-                    None => self.model.borrow_mut().replaced(),
+                    None => self.model.borrow_mut().replaced(tampers),
                 }
             }
             Event::RebuildFailed { .. } => {
@@ -104,6 +106,16 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// What is given up is removed, and comes anew if it was committed all the same.
+    fn forget_given_up(&self, number: usize) {
+        let Some(reign) = self.of(number, |instance| instance.reign) else { return };
+        let given_up = self.model.borrow().reign(reign).unsettled();
+        self.of(number, |instance| {
+            instance.marked.retain(|shape, _| !given_up.contains(shape));
+            instance.read.retain(|shape, _| !given_up.contains(shape));
+        });
     }
 
     fn lost(&self, reign: usize, handle: &[u8]) {

@@ -1,9 +1,9 @@
 //! What becomes of a store is noted, and held against what it took.
 
-use shape_store::{State, Store, Waiting};
+use shape_store::{Entry, State, Store, Waiting};
 
 use crate::{
-    model::{Held, STRANGER, Shape, View},
+    model::{Found, Held, STRANGER, Shape, View},
     promise::{Awaited, Promise},
     world::World,
 };
@@ -45,10 +45,10 @@ impl World {
 
     pub(crate) fn begin_reign(&self, number: usize, store: &Store, epoch: i64) {
         let (tampers, begun) = self.of(number, |instance| (instance.tampers, instance.begun));
-        let found = self.view_of(number, store, true);
-        self.say(|| format!("store {number} writes under epoch {epoch}, with {found:?}"));
-        let (reign, failures) =
-            self.model.borrow_mut().begin(number, epoch, found, store.last(), tampers, begun);
+        let (view, version) = (self.view_of(number, store, true), store.flags_version());
+        self.say(|| format!("store {number} writes under epoch {epoch}, with {view:?}"));
+        let found = Found { epoch, view, version, base: store.last() };
+        let (reign, failures) = self.model.borrow_mut().begin(number, found, tampers, begun);
         failures.into_iter().for_each(|failure| self.fail(failure));
         self.of(number, |instance| {
             instance.reign = Some(reign);
@@ -105,9 +105,41 @@ impl World {
                 None if start => self.stranger(&handle, &entry),
                 None => STRANGER,
             };
-            view.insert(handle, Held { shape, snapshot: entry.snapshot as u8 });
+            let saved = store.saved_snapshot(&entry.handle).map_or(0, |saved| saved as u8);
+            view.insert(handle, Held { shape, snapshot: saved, flags: entry.flags });
+            self.check_memory(number, store, shape, &entry, saved);
         }
+        let here = |shape: &usize| view.values().any(|held| held.shape == *shape);
+        self.of(number, |instance| {
+            instance.marked.retain(|shape, _| here(shape));
+            instance.read.retain(|shape, _| here(shape));
+        });
         view
+    }
+
+    /// Whether a store still knows of a shape what it was told, and is not in the file.
+    fn check_memory(&self, number: usize, store: &Store, shape: usize, entry: &Entry, saved: u8) {
+        // A shape that was away for a while comes back without.
+        if self.model.borrow().is_shaken() {
+            return;
+        }
+        let (marked, read) = self.of(number, |instance| {
+            let marked = instance.marked.get(&shape).copied().unwrap_or(0);
+            (marked, instance.read.get(&shape).copied())
+        });
+        if entry.snapshot as u8 != saved.max(marked) {
+            self.wrong(
+                "a mark of memory alone is not as it was made",
+                format!("store {number}: {entry:?}, {saved} in the file, marked {marked}"),
+            );
+        }
+        let there = store.meta(&entry.handle).and_then(|meta| meta.read);
+        if read.is_some_and(|read| read != there) {
+            self.wrong(
+                "a shape was not read when it was",
+                format!("store {number}: {entry:?} was read at {there:?}, and should at {read:?}"),
+            );
+        }
     }
 
     /// A shape of another's file, or of a damaged one.
@@ -145,6 +177,13 @@ impl World {
             };
             let same = expected.iter().all(|it| about(&it))
                 && view.iter().all(|(handle, held)| expected.get(handle) == Some(held));
+            let version = self.model.borrow().reign(reign).version_now().map(str::to_owned);
+            if store.flags_version() != version && !shaken {
+                self.wrong(
+                    "the flags of a writer mean something else",
+                    format!("store {number}: {:?} and not {version:?}", store.flags_version()),
+                );
+            }
             if !same && store.state() != State::Closed {
                 self.wrong(
                     "a writer has not what it took",

@@ -1,7 +1,7 @@
 //! Stores and their machines: how they start, go on and end.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -35,6 +35,8 @@ impl World {
         options.connection_idle = config.connection_idle;
         options.manual_flush = config.manual_flush;
         options.max_pending = config.max_pending;
+        options.keep_ages = config.keep_ages;
+        options.ages_interval = config.ages_interval;
         options.vfs = Some(vfs::name_of(slot));
         options.system = Arc::new(Simulated::new(&self.platform, process));
         let events = Box::new(move |event| {
@@ -67,9 +69,12 @@ impl World {
             last: 0,
             taken: 0,
             rows: BTreeSet::new(),
+            marked: BTreeMap::new(),
+            read: BTreeMap::new(),
             leases: Vec::new(),
             tickets: Vec::new(),
             waits: Vec::new(),
+            asked: Vec::new(),
             paused: false,
         });
         let assembled = self.platform.within(process, || Store::assemble(options, events, verify));

@@ -55,8 +55,23 @@ pub struct Shape {
 pub struct Held {
     /// Which.
     pub shape: ShapeId,
-    /// How far its snapshot has come.
+    /// How far its snapshot has come, as the file is to have it.
     pub snapshot: u8,
+    /// The host's eight bits.
+    pub flags: u8,
+}
+
+/// What a store that became the writer found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The epoch that it writes under.
+    pub epoch: i64,
+    /// The shapes.
+    pub view: View,
+    /// What their flags mean.
+    pub version: Option<String>,
+    /// The last number that it had given before.
+    pub base: u64,
 }
 
 /// All that a store has.
@@ -124,6 +139,11 @@ impl Model {
         self.reigns.len()
     }
 
+    /// Whether the file, or what a store read of it, was ever anything but sound.
+    pub fn is_shaken(&self) -> bool {
+        self.ever_shaken
+    }
+
     /// Whether the file is this reign's, as far as anybody knows.
     pub fn is_heir(&self, reign: usize) -> bool {
         self.heir == reign
@@ -165,12 +185,11 @@ impl Model {
     pub fn begin(
         &mut self,
         store: usize,
-        epoch: i64,
-        found: View,
-        base: u64,
+        found: Found,
         tampers: u64,
         begun: usize,
     ) -> (usize, Vec<Failure>) {
+        let Found { epoch, view: found, version, base } = found;
         let mut failures = Vec::new();
         let before = self.reigns.get(self.heir).map_or(0, |reign| reign.epoch);
         // Another took the file over while this one, which could not lock it or whose lock files
@@ -178,7 +197,7 @@ impl Model {
         let late = self.trust == Trust::Sound && epoch < before && begun <= self.heir;
         match self.trust {
             _ if late => {}
-            Trust::Sound => self.check_sound(&found, &mut failures),
+            Trust::Sound => self.check_sound(&found, version.as_deref(), &mut failures),
             Trust::Rolled => self.check_rolled(&found, &mut failures),
             Trust::Wild => {}
         }
@@ -198,6 +217,7 @@ impl Model {
             epoch,
             now: found.clone(),
             start: found,
+            version,
             base,
             changes: Vec::new(),
             durable: base,
@@ -213,12 +233,14 @@ impl Model {
         (self.reigns.len() - 1, failures)
     }
 
-    /// A damaged file was moved aside, and another is in its place.
-    pub fn replaced(&mut self) {
-        self.damaged = false;
+    /// A damaged file was moved aside, and another is in its place; `tampers` is how often
+    /// the file had been replaced or damaged when that began.
+    pub fn replaced(&mut self, tampers: u64) {
+        // What was done to the file meanwhile may have been done to the new one.
+        self.damaged &= self.tampers != tampers;
     }
 
-    fn check_sound(&mut self, found: &View, failures: &mut Vec<Failure>) {
+    fn check_sound(&mut self, found: &View, version: Option<&str>, failures: &mut Vec<Failure>) {
         let Some(reign) = self.reigns.get_mut(self.heir) else {
             if !found.is_empty() {
                 failures.push(Failure::new(
@@ -248,6 +270,14 @@ impl Model {
                 class,
                 what,
                 format!("{handle}: found {there:?}, and should be one of {allowed:?} (numbers {from} to {to} of store {})", reign.store),
+            ));
+        }
+        let versions = reign.versions(from, to);
+        if !versions.contains(&version) {
+            failures.push(Failure::new(
+                Class::Wrong,
+                "a start finds another meaning of the flags",
+                format!("{version:?}, and should be one of {versions:?}"),
             ));
         }
         let states = reign.states(from, to);

@@ -6,8 +6,72 @@ use crate::{
     chance::Chance,
     disk::parent,
     foreign,
+    platform::ProcessId,
     world::{DATABASE, World},
 };
+
+/// What is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    DeleteDatabase,
+    DeleteAll,
+    DeleteFolder,
+    CutDatabase,
+    CutLog,
+    FlipByte,
+    FlipBody,
+    Copy,
+    PutBack,
+    PutBackWithLog,
+    PutBackInPlace,
+    PutEmpty,
+    PutJunk,
+    PutForeign,
+    DeleteLog,
+    DeleteShared,
+    DeleteLocks,
+}
+
+/// What it means for the file.
+enum Effect {
+    /// It does no harm.
+    None,
+    /// The file is another, or damaged, which may not be seen at once.
+    Replaced { damaged: bool },
+}
+
+impl Deed {
+    /// All of them, how likely each is, and how it is counted. Some need what is not there
+    /// often.
+    const ALL: [(Self, usize, &'static str); 17] = [
+        (Self::DeleteDatabase, 2, "database deleted"),
+        (Self::DeleteAll, 2, "database and log deleted"),
+        (Self::DeleteFolder, 2, "folder deleted"),
+        (Self::CutDatabase, 2, "database cut"),
+        (Self::CutLog, 5, "log cut"),
+        (Self::FlipByte, 2, "bytes flipped"),
+        (Self::FlipBody, 16, "bodies damaged"),
+        (Self::Copy, 6, "copies made"),
+        (Self::PutBack, 8, "copies put back"),
+        (Self::PutBackWithLog, 8, "copies with log put back"),
+        (Self::PutBackInPlace, 8, "copies put back in place"),
+        (Self::PutEmpty, 2, "empty file put there"),
+        (Self::PutJunk, 2, "junk put there"),
+        (Self::PutForeign, 2, "another's file put there"),
+        (Self::DeleteLog, 4, "log deleted"),
+        (Self::DeleteShared, 5, "shared memory deleted"),
+        (Self::DeleteLocks, 2, "lock files deleted"),
+    ];
+
+    fn draw(chance: &mut Chance) -> Self {
+        let weights = Self::ALL.map(|(deed, weight, _)| (deed, weight));
+        chance.weighed(&weights).unwrap_or(Self::Copy)
+    }
+
+    fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(deed, ..)| *deed == self).map_or("", |(.., name)| name)
+    }
+}
 
 fn log() -> String {
     format!("{DATABASE}-wal")
@@ -16,117 +80,171 @@ fn log() -> String {
 impl World {
     /// Somebody does something to the files.
     pub(crate) fn operate(&self, chance: &mut Chance) {
-        let what = chance.below(18);
-        let done = self.operate_as(what, chance);
-        if let Some((name, damaged)) = done {
-            self.count(name);
-            self.say(|| format!("an operator: {name}"));
-            if let Some(damaged) = damaged {
-                let instances = self.instances.borrow();
-                let last: BTreeMap<usize, u64> =
-                    instances.iter().enumerate().map(|(n, it)| (n, it.last)).collect();
-                self.model.borrow_mut().tampered(damaged, last);
+        if chance.one_in(6) {
+            // While nobody runs.
+            for process in self.processes() {
+                self.kill(process);
             }
+        }
+        // Where there is nothing to do it to, something else.
+        let tries = (0..4).find_map(|_| {
+            let deed = Deed::draw(chance);
+            Some((deed, self.do_deed(deed, chance)?))
+        });
+        let Some((deed, effect)) = tries else { return };
+        let name = deed.name();
+        self.count(name);
+        self.say(|| format!("an operator: {name}"));
+        if let Effect::Replaced { damaged } = effect {
+            let instances = self.instances.borrow();
+            let last: BTreeMap<usize, u64> =
+                instances.iter().enumerate().map(|(n, it)| (n, it.last)).collect();
+            drop(instances);
+            self.model.borrow_mut().tampered(damaged, last);
+        }
+        if deed == Deed::FlipBody {
+            // Most damage is met by who reads everything.
+            self.callable().into_iter().for_each(|number| self.list(number));
         }
     }
 
-    /// Says what was done, and whether it may have damaged the file without a trace; none
-    /// for what is to do no harm.
-    fn operate_as(&self, what: usize, chance: &mut Chance) -> Option<(&'static str, Option<bool>)> {
+    /// None when there was nothing to do it to.
+    fn do_deed(&self, deed: Deed, chance: &mut Chance) -> Option<Effect> {
         let log = log();
         let shared = format!("{DATABASE}-shm");
         let logged = !self.content(&log).unwrap_or_default().is_empty();
         let anybody = !self.which(|instance| self.lives(instance)).is_empty();
-        Some(match what {
-            0 => {
+        let without_log = || {
+            let _ = self.remove(&log);
+            let _ = self.remove(&shared);
+        };
+        let damaged = match deed {
+            Deed::DeleteDatabase => {
                 self.remove(DATABASE)?;
-                ("database deleted", Some(logged))
+                logged
             }
-            1 => {
+            Deed::DeleteAll => {
                 self.remove(DATABASE)?;
-                let _ = self.remove(&log);
-                let _ = self.remove(&shared);
-                ("database and log deleted", Some(false))
+                without_log();
+                false
             }
-            2 => {
+            Deed::DeleteFolder => {
                 let folder = parent(DATABASE);
                 self.platform.disk.borrow().find(folder)?;
                 self.platform.disk.borrow_mut().remove_folder(folder);
-                ("folder deleted", Some(false))
+                false
             }
-            3 | 4 => {
-                let path = if what == 3 { DATABASE } else { &log };
-                let size = self.content(path)?.len();
-                let key = self.platform.disk.borrow().find(path)?;
-                let to = if chance.one_in(3) { 0 } else { chance.below(size) };
-                self.platform.disk.borrow_mut().cut(key, to);
-                (if what == 3 { "database cut" } else { "log cut" }, Some(true))
-            }
-            5 | 6 => {
+            Deed::CutDatabase => self.cut_somewhere(DATABASE, chance)?,
+            Deed::CutLog => self.cut_somewhere(&log, chance)?,
+            Deed::FlipByte => {
                 let path = if chance.one_in(3) { &log } else { DATABASE };
                 let size = self.content(path)?.len();
-                let key = self.platform.disk.borrow().find(path)?;
-                if size == 0 {
+                self.flip(path, chance.below(size), chance)?
+            }
+            Deed::FlipBody => {
+                let mark = b"the same in all of them ";
+                let path = if chance.one_in(2) { &log } else { DATABASE };
+                let content = self.content(path)?;
+                let bodies = content.windows(mark.len()).enumerate();
+                let bodies: Vec<usize> =
+                    bodies.filter(|(_, bytes)| bytes == mark).map(|(at, _)| at).collect();
+                if bodies.is_empty() {
                     return None;
                 }
-                let (at, mask) = (chance.below(size), 1 << chance.below(8));
-                self.platform.disk.borrow_mut().inode_mut(key).content.flip(at, mask);
-                self.say(|| format!("byte {at} of {path} changes"));
-                ("bytes flipped", Some(true))
+                let mut flip = |_| self.flip(path, chance.pick(&bodies), chance);
+                (0..3).map(&mut flip).last()??
             }
-            7..=9 => {
-                let copy = (self.content(DATABASE)?, self.content(&log).unwrap_or_default());
-                self.copies.borrow_mut().push(copy);
-                ("copies made", None)
+            Deed::Copy => {
+                self.copy_database()?;
+                return Some(Effect::None);
             }
-            10 | 11 => {
+            Deed::PutBack | Deed::PutBackWithLog => {
                 let (database, its_log) = self.some_copy(chance)?;
-                let with_log = what == 10;
                 let _ = self.remove(DATABASE);
                 self.put(DATABASE, &database);
-                if with_log {
-                    let _ = self.remove(&log);
-                    let _ = self.remove(&shared);
+                if deed == Deed::PutBackWithLog {
+                    without_log();
                     self.put(&log, &its_log);
                 }
-                (if with_log { "copies with log put back" } else { "copies put back" }, Some(true))
+                true
             }
-            12 => {
+            Deed::PutBackInPlace => {
                 let (database, _) = self.some_copy(chance)?;
                 self.put(DATABASE, &database);
-                ("copies put back in place", Some(true))
+                true
             }
-            13 => {
+            Deed::PutEmpty => {
                 let _ = self.remove(DATABASE);
                 self.put(DATABASE, b"");
-                ("empty file put there", Some(logged))
+                logged
             }
-            14 => {
+            Deed::PutJunk => {
                 let _ = self.remove(DATABASE);
                 if chance.one_in(2) {
-                    let _ = self.remove(&log);
-                    let _ = self.remove(&shared);
+                    without_log();
+                }
+                self.put(DATABASE, &[0xa5; 5000]);
+                true
+            }
+            Deed::PutForeign => {
+                let _ = self.remove(DATABASE);
+                if chance.one_in(2) {
+                    without_log();
                 }
                 self.put(DATABASE, &foreign::database());
-                ("another's file put there", Some(logged))
+                logged
             }
-            15 => {
+            Deed::DeleteLog => {
                 self.remove(&log)?;
-                ("log deleted", Some(true))
+                true
             }
-            16 => {
+            Deed::DeleteShared => {
                 self.remove(&shared)?;
-                ("shared memory deleted", anybody.then_some(true))
+                if !anybody {
+                    return Some(Effect::None);
+                }
+                true
             }
-            _ => {
+            Deed::DeleteLocks => {
                 let some = [".lock", ".turn"].map(|suffix| format!("{DATABASE}{suffix}"));
                 for path in &some {
                     let _ = self.remove(path);
                 }
                 self.model.borrow_mut().set_unseen(anybody);
-                ("lock files deleted", None)
+                return Some(Effect::None);
             }
-        })
+        };
+        Some(Effect::Replaced { damaged })
+    }
+
+    fn cut_somewhere(&self, path: &str, chance: &mut Chance) -> Option<bool> {
+        let size = self.content(path)?.len();
+        let key = self.platform.disk.borrow().find(path)?;
+        let to = if chance.one_in(3) { 0 } else { chance.below(size) };
+        self.platform.disk.borrow_mut().cut(key, to);
+        Some(true)
+    }
+
+    fn flip(&self, path: &str, at: usize, chance: &mut Chance) -> Option<bool> {
+        let key = self.platform.disk.borrow().find(path)?;
+        if self.content(path)?.is_empty() {
+            return None;
+        }
+        let mask = 1 << chance.below(8);
+        self.platform.disk.borrow_mut().inode_mut(key).content.flip(at, mask);
+        self.say(|| format!("byte {at} of {path} changes"));
+        Some(true)
+    }
+
+    fn copy_database(&self) -> Option<()> {
+        let copy = (self.content(DATABASE)?, self.content(&log()).unwrap_or_default());
+        self.copies.borrow_mut().push(copy);
+        Some(())
+    }
+
+    fn processes(&self) -> Vec<ProcessId> {
+        let living = self.which(|instance| self.platform.is_alive(instance.process));
+        living.into_iter().map(|number| self.of(number, |it| it.process)).collect()
     }
 
     fn some_copy(&self, chance: &mut Chance) -> Option<(Vec<u8>, Vec<u8>)> {

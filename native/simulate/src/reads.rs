@@ -20,6 +20,7 @@ impl World {
             Kind::List => self.list(number),
             Kind::AskReader => self.ask_connection(number, false),
             Kind::AskWriter => self.ask_connection(number, true),
+            Kind::CancelAsk => self.cancel_ask(number, chance),
             Kind::UseLease => self.use_lease(number, chance),
             Kind::DropLease => self.drop_lease(number, chance),
             _ => {}
@@ -149,7 +150,7 @@ impl World {
         }
     }
 
-    fn list(&self, number: usize) {
+    pub(crate) fn list(&self, number: usize) {
         let listed = self.call(number, |store| {
             if store.is_exclusive() {
                 return None;
@@ -185,16 +186,45 @@ impl World {
             true => store.ask_writer(notify),
             false => store.ask_reader(notify),
         });
-        if asked.is_none() {
-            self.promises.borrow_mut()[promise].void = true;
+        match asked {
+            None => self.promises.borrow_mut()[promise].void = true,
+            Some(Some(request)) => {
+                self.of(number, |instance| instance.asked.push((promise, writer, request)));
+            }
+            Some(None) => {}
         }
+    }
+
+    /// A request for a connection is taken back.
+    fn cancel_ask(&self, number: usize, chance: &mut Chance) {
+        let asked = self.of(number, |instance| instance.asked.clone());
+        if asked.is_empty() {
+            return;
+        }
+        let (promise, writer, request) = chance.pick(&asked);
+        let told = self.promises.borrow()[promise].told;
+        let taken_back = self.call(number, |store| match writer {
+            true => store.cancel_writer(request),
+            false => store.cancel_reader(request),
+        });
+        match taken_back {
+            Some(true) if told > 0 => {
+                self.wrong("a request that was answered was taken back", format!("{promise}"));
+            }
+            Some(true) => {
+                self.count("requests for connections taken back");
+                self.promises.borrow_mut()[promise].void = true;
+            }
+            _ => {}
+        }
+        self.of(number, |instance| instance.asked.retain(|(other, ..)| *other != promise));
     }
 
     fn use_lease(&self, number: usize, chance: &mut Chance) {
         let lease = self.of(number, |instance| instance.leases.pop());
         let Some(lease) = lease else { return };
         self.count("leases used");
-        let way = chance.below(5);
+        let way = chance.below(9);
         let used = self.call(number, |_| lease.with(|conn| run(conn, way)));
         self.say(|| format!("a lease of store {number} in way {way}: {used:?}"));
         // Somebody may have taken the writing from it, so that it is not used any more.
@@ -260,6 +290,11 @@ fn run(conn: &Connection, way: usize) -> rusqlite::Result<()> {
         2 => conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK"),
         // Left open.
         3 if conn.is_autocommit() => conn.execute_batch("BEGIN; SELECT count(*) FROM shapes"),
+        // A table of the store's name before the store's own.
+        4 => conn.execute_batch("CREATE TEMP TABLE shapes AS SELECT * FROM main.shapes"),
+        5 => conn.execute_batch("ATTACH ':memory:' AS other"),
+        6 => conn.execute_batch("PRAGMA synchronous = OFF"),
+        7 if conn.is_autocommit() => conn.execute_batch("BEGIN IMMEDIATE"),
         _ => conn
             .execute_batch("CREATE TABLE IF NOT EXISTS scratch(x); INSERT INTO scratch VALUES (1)"),
     }

@@ -11,6 +11,7 @@ pub enum Change {
     Add {
         handle: String,
         shape: ShapeId,
+        flags: u8,
     },
     Remove {
         handle: String,
@@ -19,6 +20,10 @@ pub enum Change {
         handle: String,
         snapshot: u8,
     },
+    /// As one change.
+    Flags(Vec<(String, u8)>),
+    /// What the flags mean.
+    Version(String),
     Reset,
     Nothing,
     /// The store says that the body is gone.
@@ -43,6 +48,8 @@ pub struct Reign {
     /// Under which epoch.
     pub epoch: i64,
     pub(crate) start: View,
+    /// What the flags meant.
+    pub(crate) version: Option<String>,
     /// All changes, those that were given up included.
     pub(crate) now: View,
     /// The last number before it.
@@ -65,8 +72,9 @@ pub struct Reign {
 impl Change {
     pub(crate) fn apply(&self, view: &mut View) {
         match self {
-            Self::Add { handle, shape } => {
-                view.insert(handle.clone(), Held { shape: *shape, snapshot: 0 });
+            Self::Add { handle, shape, flags } => {
+                let held = Held { shape: *shape, snapshot: 0, flags: *flags };
+                view.insert(handle.clone(), held);
             }
             Self::Remove { handle } | Self::Lost { handle } => {
                 view.remove(handle);
@@ -76,8 +84,15 @@ impl Change {
                     held.snapshot = held.snapshot.max(*snapshot);
                 }
             }
+            Self::Flags(all) => {
+                for (handle, flags) in all {
+                    if let Some(held) = view.get_mut(handle) {
+                        held.flags = *flags;
+                    }
+                }
+            }
             Self::Reset => view.clear(),
-            Self::Nothing => {}
+            Self::Version(_) | Self::Nothing => {}
         }
     }
 }
@@ -113,6 +128,25 @@ impl Reign {
         states
     }
 
+    /// What the flags mean by now.
+    pub fn version_now(&self) -> Option<&str> {
+        self.versions(self.last, self.last).last().copied().flatten()
+    }
+
+    /// What the flags may mean if commits ended at a number from `from` to `to`.
+    pub(crate) fn versions(&self, from: u64, to: u64) -> Vec<Option<&str>> {
+        let mut versions = vec![self.version.as_deref()];
+        for done in self.changes.iter().filter(|done| done.first <= to) {
+            if let Change::Version(version) = &done.change {
+                if done.last <= from {
+                    versions.clear();
+                }
+                versions.push(Some(version));
+            }
+        }
+        versions
+    }
+
     /// What a name may lead to if commits ended at a number from `from` to `to`.
     pub(crate) fn allowed(&self, handle: &str, from: u64, to: u64) -> Vec<Option<Held>> {
         let mut view: View =
@@ -130,6 +164,16 @@ impl Reign {
             allowed.push(view.get(handle).copied());
         }
         allowed
+    }
+
+    /// The shapes whose adds are not known to be durable.
+    pub(crate) fn unsettled(&self) -> BTreeSet<ShapeId> {
+        let after = self.changes.iter().filter(|done| done.last > self.durable);
+        let added = after.filter_map(|done| match done.change {
+            Change::Add { shape, .. } => Some(shape),
+            _ => None,
+        });
+        added.collect()
     }
 
     pub(crate) fn handles(&self) -> BTreeSet<&String> {

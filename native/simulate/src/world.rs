@@ -18,7 +18,7 @@ use crate::{
     chance::{Chance, mix},
     config::Config,
     failure::{Class, Failure},
-    model::Model,
+    model::{Model, ShapeId},
     platform::{Fault, Kind, Operation, Platform, ProcessId},
     promise::Promise,
 };
@@ -77,9 +77,15 @@ pub(crate) struct Instance {
     pub(crate) last: u64,
     pub(crate) taken: u64,
     pub(crate) rows: BTreeSet<u64>,
+    /// What is known here in memory alone, by shape: how far its snapshot has come, and when
+    /// it was read last, if that was said here.
+    pub(crate) marked: BTreeMap<ShapeId, u8>,
+    pub(crate) read: BTreeMap<ShapeId, Option<i64>>,
     pub(crate) leases: Vec<Lease>,
     pub(crate) tickets: Vec<(usize, Ticket)>,
     pub(crate) waits: Vec<(usize, shape_store::WaitId)>,
+    /// Who asked for a connection: the writer's, and under which number.
+    pub(crate) asked: Vec<(usize, bool, u64)>,
     pub(crate) paused: bool,
 }
 

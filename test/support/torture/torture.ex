@@ -130,13 +130,25 @@ defmodule ElectricShapeDb.Torture do
     )
   end
 
-  # How many of its steps are in the file; the most, when several numbers fit.
   defp kept!(plan, found, steps) do
+    case kept(plan, found, steps) do
+      {:ok, kept} -> kept
+      {:error, last} -> raise "worker #{plan.worker}: #{explain(last, found)}"
+    end
+  end
+
+  @doc """
+  How many of a worker's steps are in what was found; the most, when several numbers fit.
+  When none does, what there would be after the last.
+  """
+  @spec kept(Plan.t(), Plan.shapes(), pos_integer()) ::
+          {:ok, non_neg_integer()} | {:error, Plan.shapes()}
+  def kept(plan, found, steps) do
     plans = Enum.scan(1..steps, plan, fn _, plan -> plan |> Plan.next() |> elem(1) end)
 
     case Enum.find(Enum.reverse([plan | plans]), &(&1.shapes == found)) do
-      nil -> raise "worker #{plan.worker}: #{explain(List.last(plans).shapes, found)}"
-      plan -> plan.step
+      nil -> {:error, List.last(plans).shapes}
+      plan -> {:ok, plan.step}
     end
   end
 
@@ -146,10 +158,14 @@ defmodule ElectricShapeDb.Torture do
       "not expected: #{inspect(Map.to_list(found) -- Map.to_list(wanted))}"
   end
 
-  defp snapshots(found),
+  @doc "What was found, as a plan has it."
+  @spec snapshots([{String.t(), term(), Plan.snapshot()}]) :: Plan.shapes()
+  def snapshots(found),
     do: Map.new(found, fn {handle, _shape, snapshot} -> {handle, snapshot} end)
 
-  defp by_worker(shapes) do
+  @doc "The shapes of each worker."
+  @spec by_worker(Plan.shapes()) :: %{pos_integer() => Plan.shapes()}
+  def by_worker(shapes) do
     shapes
     |> Enum.group_by(fn {handle, _} -> Plan.worker(handle) end)
     |> Map.new(fn {worker, shapes} -> {worker, Map.new(shapes)} end)
@@ -157,7 +173,9 @@ defmodule ElectricShapeDb.Torture do
 
   # --- the VMs
 
-  defp boot do
+  @doc "Boots a VM that waits for its job."
+  @spec boot() :: port()
+  def boot do
     paths = for app <- [:elixir, :logger, :electric_shape_db], do: ["-pa", ebin(app)]
     main = "'Elixir.ElectricShapeDb.Torture.Victim':main()."
     # Its stdout is for frames alone.
@@ -173,8 +191,11 @@ defmodule ElectricShapeDb.Torture do
 
   defp ebin(app), do: Path.join(to_string(:code.lib_dir(app)), "ebin")
 
-  defp kill(vm) do
+  @doc "Kills the program of a port."
+  @spec kill(port()) :: :ok
+  def kill(vm) do
     {:os_pid, os_pid} = Port.info(vm, :os_pid)
     {_, 0} = System.cmd("kill", ["-9", "#{os_pid}"])
+    :ok
   end
 end

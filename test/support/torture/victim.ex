@@ -14,7 +14,14 @@ defmodule ElectricShapeDb.Torture.Victim do
   @sync 1
   @buffered 0
 
-  @type job :: %{opts: keyword(), seed: integer(), cycle: pos_integer(), workers: pos_integer()}
+  @type job :: %{
+          required(:opts) => keyword(),
+          required(:seed) => integer(),
+          required(:cycle) => pos_integer(),
+          required(:workers) => pos_integer(),
+          # Milliseconds between two steps of a worker.
+          optional(:pace) => pos_integer()
+        }
 
   @doc "The life of the VM, from boot to its killing or to the end of stdin."
   @spec main() :: no_return()
@@ -55,23 +62,23 @@ defmodule ElectricShapeDb.Torture.Victim do
   end
 
   @doc "What lookups and lists say there is, which must be the same."
-  @spec found() :: [{String.t(), Electric.Shapes.Shape.t(), Plan.snapshot()}]
-  def found do
-    shapes = ShapeDb.list_shapes!(@stack)
-    {:ok, count} = ShapeDb.count_shapes(@stack)
+  @spec found(String.t()) :: [{String.t(), Electric.Shapes.Shape.t(), Plan.snapshot()}]
+  def found(stack \\ @stack) do
+    shapes = ShapeDb.list_shapes!(stack)
+    {:ok, count} = ShapeDb.count_shapes(stack)
     ^count = length(shapes)
 
     for {handle, shape} <- shapes do
-      {:ok, ^handle} = ShapeDb.handle_for_shape(@stack, shape)
-      {:ok, ^shape} = ShapeDb.shape_for_handle(@stack, handle)
-      {handle, shape, snapshot(handle)}
+      {:ok, ^handle} = ShapeDb.handle_for_shape(stack, shape)
+      {:ok, ^shape} = ShapeDb.shape_for_handle(stack, handle)
+      {handle, shape, snapshot(stack, handle)}
     end
   end
 
-  defp snapshot(handle) do
+  defp snapshot(stack, handle) do
     cond do
-      ShapeDb.snapshot_complete?(@stack, handle) -> :complete
-      ShapeDb.snapshot_started?(@stack, handle) -> :started
+      ShapeDb.snapshot_complete?(stack, handle) -> :complete
+      ShapeDb.snapshot_started?(stack, handle) -> :started
       true -> :none
     end
   end
@@ -80,16 +87,18 @@ defmodule ElectricShapeDb.Torture.Victim do
     shapes =
       for {handle, _, snapshot} <- found, Plan.worker(handle) == worker, do: {handle, snapshot}
 
-    work(stdout(), Plan.new(job.seed, job.cycle, worker, Map.new(shapes)))
+    plan = Plan.new(job.seed, job.cycle, worker, Map.new(shapes))
+    take_steps(stdout(), plan, job[:pace])
   end
 
-  defp work(out, plan) do
+  defp take_steps(out, plan, pace) do
     {{operation, handle, durability} = step, plan} = Plan.next(plan)
 
     case take(operation, handle, durability: durability) do
       done when done == :ok or elem(done, 0) == :ok ->
         tell(out, <<plan.worker, kept(durability), plan.step::32>>)
-        work(out, plan)
+        if pace, do: Process.sleep(pace)
+        take_steps(out, plan, pace)
 
       refused ->
         tell(out, {:refused, step, refused})

@@ -5,8 +5,11 @@
 //! Every call that may touch the file runs on a dirty I/O scheduler. There are
 //! two ways to read: `fetch_all` takes all rows in one call, `bind` and `step`
 //! take a call for each row, as the binding of the replaced service does.
+//!
+//! The pacer of the bench's open loop is here too, so that there is one library to build.
 
 mod connection;
+mod pacer;
 mod value;
 
 use connection::Connection;

@@ -14,6 +14,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   A function that has an error to return gives one when the stack is not running;
   the others raise `#{inspect(__MODULE__)}.Error`, which names the stack.
+
+  In the examples `"my-stack"` runs and is empty, `shape(n)` is a shape of the host's, an
+  `Electric.Shapes.Shape`, and `tmp(name)` a path in an empty folder. `ShapeDb` stands for
+  `Electric.ShapeCache.ShapeStatus.ShapeDb`, and so do the names of its modules. Each of
+  them is run by the tests.
   """
 
   import __MODULE__.Arguments, only: [is_timeout: 1]
@@ -84,6 +89,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   `flags: 0..255` are the shape's flags; without them they are what the stack's option
   `flags` says, or 0.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.add_shape("my-stack", shape(2), "1-1")
+      {:error, :duplicate_handle}
+      iex> ShapeDb.add_shape("my-stack", shape(1), "2-2", durability: :sync, flags: 1)
+      {:error, {:duplicate_shape, "1-1"}}
   """
   @spec add_shape(stack_id(), shape(), handle(), [durability() | {:flags, flags()}]) ::
           {:ok, non_neg_integer()} | {:error, term()}
@@ -104,6 +115,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @doc """
   Removes a shape; `{:error, {:enoshape, handle}}` when there is none. No function
   gives the shape once this has returned.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.remove_shape("my-stack", "1-1")
+      :ok
+      iex> ShapeDb.remove_shape("my-stack", "1-1")
+      {:error, {:enoshape, "1-1"}}
   """
   @spec remove_shape(stack_id(), handle(), durable()) :: :ok | {:error, term()}
   def remove_shape(stack_id, handle, opts \\ [])
@@ -125,6 +142,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   With `persist: false` in memory alone, which costs SQLite nothing and is forgotten
   when the stack stops. What has to be known after a restart is whether it is complete.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.mark_snapshot_started("my-stack", "1-1", persist: false)
+      :ok
+      iex> ShapeDb.mark_snapshot_started("my-stack", "2-2")
+      :error
   """
   @spec mark_snapshot_started(stack_id(), handle(), [{:persist, boolean()} | durability()]) ::
           :ok | :error | {:error, term()}
@@ -161,6 +184,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @doc """
   Notes that the first snapshot of a shape is written; `:error` when there is none.
   It may come without `mark_snapshot_started/3`, and is not undone by it.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.mark_snapshot_complete("my-stack", "1-1")
+      :ok
+      iex> ShapeDb.snapshot_started?("my-stack", "1-1")
+      true
   """
   @spec mark_snapshot_complete(stack_id(), handle(), durable()) :: :ok | :error | {:error, term()}
   def mark_snapshot_complete(stack_id, handle, opts \\ []) do
@@ -179,7 +208,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   defp mark(stack_id, handle, _snapshot, _opts),
     do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
-  @doc "Removes everything, and waits until SQLite has nothing."
+  @doc """
+  Removes everything, and waits until SQLite has nothing.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.reset("my-stack")
+      :ok
+      iex> ShapeDb.count_shapes("my-stack")
+      {:ok, 0}
+  """
   @spec reset(stack_id()) :: :ok | {:error, term()}
   def reset(stack_id) when is_stack_id(stack_id) do
     with {:ok, store} <- Stores.fetch(stack_id),
@@ -197,6 +234,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   Makes this store the writer of its file first, with all that another instance
   wrote there, and returns when the removals are in SQLite.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(2), "2-2")
+      iex> :ok = ShapeDb.mark_snapshot_complete("my-stack", "2-2")
+      iex> ShapeDb.validate_existing_shapes("my-stack")
+      {:ok, ["1-1"], 1}
   """
   @spec validate_existing_shapes(stack_id()) ::
           {:ok, [handle()], non_neg_integer()} | {:error, term()}
@@ -214,7 +257,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   # --- lookups
 
-  @doc "The handle of the shape that is equal to this one."
+  @doc """
+  The handle of the shape that is equal to this one.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.handle_for_shape("my-stack", shape(1))
+      {:ok, "1-1"}
+      iex> ShapeDb.handle_for_shape("my-stack", shape(2))
+      :error
+  """
   @spec handle_for_shape(stack_id(), shape()) :: {:ok, handle()} | :error
   def handle_for_shape(stack_id, shape) when is_stack_id(stack_id) and is_shape(shape) do
     store = Stores.fetch!(stack_id, :handle_for_shape)
@@ -233,6 +284,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @doc """
   As `handle_for_shape/2`, which sees every finished `add_shape/4` too. It waits
   for nothing, so `timeout` is there for callers only.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.handle_for_shape_critical("my-stack", shape(1), 5_000)
+      {:ok, "1-1"}
   """
   @spec handle_for_shape_critical(stack_id(), shape(), timeout()) :: {:ok, handle()} | :error
   def handle_for_shape_critical(stack_id, shape, timeout \\ 10_000)
@@ -243,7 +298,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def handle_for_shape_critical(stack_id, shape, timeout),
     do: Arguments.refuse!(stack_id: stack_id, shape: shape, timeout: timeout)
 
-  @doc "The shape that has this handle."
+  @doc """
+  The shape that has this handle.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {:ok, found} = ShapeDb.shape_for_handle("my-stack", "1-1")
+      iex> found == shape(1)
+      true
+      iex> ShapeDb.shape_for_handle("my-stack", "2-2")
+      :error
+  """
   @spec shape_for_handle(stack_id(), handle()) :: {:ok, shape()} | :error
   def shape_for_handle(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
     store = Stores.fetch!(stack_id, :shape_for_handle)
@@ -254,7 +318,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def shape_for_handle(stack_id, handle),
     do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
-  @doc "Whether a shape has this handle."
+  @doc """
+  Whether a shape has this handle.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {ShapeDb.handle_exists?("my-stack", "1-1"), ShapeDb.handle_exists?("my-stack", "2-2")}
+      {true, false}
+  """
   @spec handle_exists?(stack_id(), handle()) :: boolean()
   def handle_exists?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
     store = Stores.fetch!(stack_id, :handle_exists?)
@@ -264,7 +334,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def handle_exists?(stack_id, handle),
     do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
-  @doc "Whether the first snapshot of a shape is being written, or is."
+  @doc """
+  Whether the first snapshot of a shape is being written, or is.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.snapshot_started?("my-stack", "1-1")
+      false
+      iex> :ok = ShapeDb.mark_snapshot_started("my-stack", "1-1")
+      iex> ShapeDb.snapshot_started?("my-stack", "1-1")
+      true
+  """
   @spec snapshot_started?(stack_id(), handle()) :: boolean()
   def snapshot_started?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
     store = Stores.fetch!(stack_id, :snapshot_started?)
@@ -274,7 +353,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def snapshot_started?(stack_id, handle),
     do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
-  @doc "Whether the first snapshot of a shape is written."
+  @doc """
+  Whether the first snapshot of a shape is written.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> :ok = ShapeDb.mark_snapshot_started("my-stack", "1-1")
+      iex> ShapeDb.snapshot_complete?("my-stack", "1-1")
+      false
+      iex> :ok = ShapeDb.mark_snapshot_complete("my-stack", "1-1")
+      iex> ShapeDb.snapshot_complete?("my-stack", "1-1")
+      true
+  """
   @spec snapshot_complete?(stack_id(), handle()) :: boolean()
   def snapshot_complete?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
     store = Stores.fetch!(stack_id, :snapshot_complete?)
@@ -286,7 +375,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   # --- what a request asks of a shape, and leaves there
 
-  @doc "As `handle_exists?/2`; false when the stack is not running."
+  @doc """
+  As `handle_exists?/2`; false when the stack is not running.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.has_shape_handle?("my-stack", "1-1")
+      true
+      iex> ShapeDb.has_shape_handle?("not-running", "1-1")
+      false
+  """
   @spec has_shape_handle?(stack_id(), handle()) :: boolean()
   def has_shape_handle?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
     case Stores.get(stack_id) do
@@ -301,6 +398,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @doc """
   Whether the shape that has this handle is the one with this hash, as the host computes
   it, or is equal to this one. `:error` also when there is none.
+
+      iex> {:ok, hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.validate_shape_handle("my-stack", "1-1", hash)
+      :ok
+      iex> ShapeDb.validate_shape_handle("my-stack", "1-1", shape(2))
+      :error
   """
   @spec validate_shape_handle(stack_id(), handle(), non_neg_integer() | shape()) :: :ok | :error
   def validate_shape_handle(stack_id, handle, hash)
@@ -338,6 +441,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @doc """
   All that a request for a shape needs, in one call. With `touch: true` the shape was
   read now, which `last_read_time` then says.
+
+      iex> {:ok, hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1", flags: 2)
+      iex> {:ok, meta} = ShapeDb.lookup("my-stack", shape(1), touch: true)
+      iex> {meta.handle, meta.hash == hash, meta.snapshot_started?, meta.flags}
+      {"1-1", true, false, 2}
+      iex> ShapeDb.shape_has_been_activated?("my-stack", "1-1")
+      true
+      iex> ShapeDb.lookup("my-stack", shape(2))
+      :error
   """
   @spec lookup(stack_id(), shape(), touch: boolean()) :: {:ok, meta()} | :error
   def lookup(stack_id, shape, opts \\ [])
@@ -385,7 +497,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     }
   end
 
-  @doc "Notes that a shape was read now; false when there is none."
+  @doc """
+  Notes that a shape was read now; false when there is none.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {ShapeDb.touch("my-stack", "1-1"), ShapeDb.touch("my-stack", "2-2")}
+      {true, false}
+  """
   @spec touch(stack_id(), handle()) :: boolean()
   def touch(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
     case Stores.get(stack_id) do
@@ -399,6 +517,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @doc """
   Says when a shape was last read, in native monotonic time, be it earlier or later than
   what was known; false when there is none.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> an_hour_ago = System.monotonic_time() - System.convert_time_unit(3600, :second, :native)
+      iex> ShapeDb.update_last_read_time("my-stack", "1-1", an_hour_ago)
+      true
+      iex> ShapeDb.last_read_time("my-stack", "1-1") == an_hour_ago
+      true
   """
   @spec update_last_read_time(stack_id(), handle(), integer()) :: boolean()
   def update_last_read_time(stack_id, handle, monotonic_native)
@@ -417,11 +542,27 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   When a shape was last read, in native monotonic time. `nil` until it is read for the
   first time, and when there is none. A shape that was there when the store opened, or
   that came with another instance, was read then.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.last_read_time("my-stack", "1-1")
+      nil
+      iex> true = ShapeDb.touch("my-stack", "1-1")
+      iex> ShapeDb.last_read_time("my-stack", "1-1") <= System.monotonic_time()
+      true
   """
   @spec last_read_time(stack_id(), handle()) :: integer() | nil
   def last_read_time(stack_id, handle), do: of_meta(stack_id, handle, 3)
 
-  @doc "Whether a shape was ever read; see `last_read_time/2`."
+  @doc """
+  Whether a shape was ever read; see `last_read_time/2`.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.shape_has_been_activated?("my-stack", "1-1")
+      false
+      iex> true = ShapeDb.touch("my-stack", "1-1")
+      iex> ShapeDb.shape_has_been_activated?("my-stack", "1-1")
+      true
+  """
   @spec shape_has_been_activated?(stack_id(), handle()) :: boolean()
   def shape_has_been_activated?(stack_id, handle), do: last_read_time(stack_id, handle) != nil
 
@@ -430,8 +571,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   where that is the same time, and the minutes since the last of these was read. Shapes
   that were never read are left out. `{[], 0}` when there are none.
 
-  The answer is that of one moment, however many shapes are read meanwhile. It looks at
-  all shapes, on a dirty scheduler.
+  The answer is that of one moment, however many shapes are read meanwhile; one that is
+  removed meanwhile may be left out. It looks at all shapes, on a dirty scheduler.
+
+      iex> for n <- 1..3, do: {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(n), to_string(n))
+      iex> for handle <- ["2", "1"], do: true = ShapeDb.touch("my-stack", handle)
+      iex> {handles, minutes} = ShapeDb.least_recently_used("my-stack", 10)
+      iex> {handles, minutes < 1}
+      {["2", "1"], true}
   """
   @spec least_recently_used(stack_id(), non_neg_integer()) :: {[handle()], number()}
   def least_recently_used(stack_id, n)
@@ -452,7 +599,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   # --- flags
 
-  @doc "The flags of a shape, eight bits that are the host's; `nil` when there is none."
+  @doc """
+  The flags of a shape, eight bits that are the host's; `nil` when there is none.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1", flags: 5)
+      iex> {ShapeDb.flags("my-stack", "1-1"), ShapeDb.flags("my-stack", "2-2")}
+      {5, nil}
+  """
   @spec flags(stack_id(), handle()) :: flags() | nil
   def flags(stack_id, handle), do: of_meta(stack_id, handle, 4)
 
@@ -468,7 +621,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   defp of_meta(stack_id, handle, _element),
     do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
-  @doc "Sets all flags of a shape; `:error` when there is none."
+  @doc """
+  Sets all flags of a shape; `:error` when there is none.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.set_flags("my-stack", "1-1", 3)
+      :ok
+      iex> ShapeDb.set_flags("my-stack", "2-2", 3)
+      :error
+  """
   @spec set_flags(stack_id(), handle(), flags(), durable()) :: :ok | :error | {:error, term()}
   def set_flags(stack_id, handle, flags, opts \\ [])
 
@@ -486,6 +647,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @doc """
   How many shapes have flags that are `value` under `mask`. For a mask of one bit a look
   at a counter, and not much more for others. 0 when the stack is not running.
+
+      iex> for n <- 1..3, do: {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(n), to_string(n), flags: n)
+      iex> ShapeDb.count_by_flags("my-stack", 1, 1)
+      2
+      iex> ShapeDb.count_by_flags("my-stack", 3, 2)
+      1
   """
   @spec count_by_flags(stack_id(), flags(), flags()) :: non_neg_integer()
   def count_by_flags(stack_id, mask, value)
@@ -501,7 +668,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def count_by_flags(stack_id, mask, value),
     do: Arguments.refuse!(stack_id: stack_id, mask: mask, value: value)
 
-  @doc "The handles of these shapes, sorted. Looks at all, on a dirty scheduler."
+  @doc """
+  The handles of these shapes, sorted. Looks at all, on a dirty scheduler.
+
+      iex> for n <- 1..3, do: {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(n), to_string(n), flags: n)
+      iex> ShapeDb.handles_by_flags("my-stack", 1, 1)
+      ["1", "3"]
+  """
   @spec handles_by_flags(stack_id(), flags(), flags()) :: [handle()]
   def handles_by_flags(stack_id, mask, value)
       when is_stack_id(stack_id) and mask in 0..255 and value in 0..255 do
@@ -518,7 +691,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   # --- counting
 
-  @doc "How many shapes there are."
+  @doc """
+  How many shapes there are.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.count_shapes("my-stack")
+      {:ok, 1}
+  """
   @spec count_shapes(stack_id()) :: {:ok, non_neg_integer()} | {:error, term()}
   def count_shapes(stack_id) when is_stack_id(stack_id) do
     with {:ok, store} <- Stores.fetch(stack_id) do
@@ -531,7 +710,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   def count_shapes(stack_id), do: Arguments.refuse!(stack_id: stack_id)
 
-  @doc "As `count_shapes/1` without the tuple; `:error` when the stack is not running."
+  @doc """
+  As `count_shapes/1` without the tuple; `:error` when the stack is not running.
+
+      iex> {ShapeDb.count_shapes!("my-stack"), ShapeDb.count_shapes!("not-running")}
+      {0, :error}
+  """
   @spec count_shapes!(stack_id()) :: non_neg_integer() | :error
   def count_shapes!(stack_id) do
     case count_shapes(stack_id) do
@@ -543,6 +727,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @doc """
   The handles of all shapes that read one of these relations, sorted, each once.
   Only the oid of a relation matters.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> relations = Electric.Shapes.Shape.list_relations(shape(1))
+      iex> ShapeDb.shape_handles_for_relations("my-stack", relations)
+      {:ok, ["1-1"]}
   """
   @spec shape_handles_for_relations(stack_id(), [relation()]) ::
           {:ok, [handle()]} | {:error, term()}
@@ -571,7 +760,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     end
   end
 
-  @doc "As `shape_handles_for_relations/2` without the tuple, raising the error."
+  @doc """
+  As `shape_handles_for_relations/2` without the tuple, raising the error.
+
+      iex> ShapeDb.shape_handles_for_relations!("my-stack", [{1, {"public", "no_such_table"}}])
+      []
+  """
   @spec shape_handles_for_relations!(stack_id(), [relation()]) :: [handle()]
   def shape_handles_for_relations!(stack_id, relations) do
     stack_id
@@ -586,6 +780,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   store does not know was never acknowledged as durable, or was removed. Takes any
   enumerable, some handles at a time. A shape that is added in the meantime may
   still be among the unknown: ask before the stack takes requests.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.unknown_handles("my-stack", ["3-3", "1-1", "2-2"])
+      ["3-3", "2-2"]
   """
   @spec unknown_handles(stack_id(), Enumerable.t()) :: [handle()] | {:error, term()}
   def unknown_handles(stack_id, handles) do
@@ -605,7 +803,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   # --- listing
 
-  @doc "All shapes there were at the call and are still there, sorted by handle."
+  @doc """
+  All shapes there were at the call and are still there, sorted by handle.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {:ok, [{handle, listed}]} = ShapeDb.list_shapes("my-stack")
+      iex> {handle, listed == shape(1)}
+      {"1-1", true}
+  """
   @spec list_shapes(stack_id()) :: {:ok, [{handle(), shape()}]} | {:error, term()}
   def list_shapes(stack_id) when is_stack_id(stack_id) do
     # Read in the order of the file, in which each page of it is read once.
@@ -616,13 +821,22 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   def list_shapes(stack_id), do: Arguments.refuse!(stack_id: stack_id)
 
-  @doc "As `list_shapes/1` without the tuple, raising the error."
+  @doc """
+  As `list_shapes/1` without the tuple, raising the error.
+
+      iex> ShapeDb.list_shapes!("my-stack")
+      []
+  """
   @spec list_shapes!(stack_id()) :: [{handle(), shape()}]
   def list_shapes!(stack_id), do: stack_id |> list_shapes() |> ok!(:list_shapes)
 
   @doc """
   Folds over all shapes there were at the call and are still there when their turn
   comes, in no order, some at a time.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.reduce_shapes("my-stack", [], fn {_handle, shape}, acc -> [shape.root_table | acc] end)
+      [{"public", "items"}]
   """
   @spec reduce_shapes(stack_id(), acc, ({handle(), shape()}, acc -> acc)) :: acc when acc: term()
   def reduce_shapes(stack_id, acc, fun) when is_stack_id(stack_id) and is_function(fun, 2) do
@@ -632,7 +846,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def reduce_shapes(stack_id, _acc, fun),
     do: Arguments.refuse!(stack_id: stack_id, reducer: fun)
 
-  @doc "As `reduce_shapes/3`, over `{handle, hash, snapshot_complete?}`, without reading shapes."
+  @doc """
+  As `reduce_shapes/3`, over `{handle, hash, snapshot_complete?}`, without reading shapes.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> ShapeDb.reduce_shape_meta("my-stack", 0, fn
+      ...>   {_handle, _hash, true}, done -> done + 1
+      ...>   {_handle, _hash, false}, done -> done
+      ...> end)
+      0
+  """
   @spec reduce_shape_meta(stack_id(), acc, ({handle(), non_neg_integer(), boolean()}, acc -> acc)) ::
           acc
         when acc: term()
@@ -652,7 +875,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     end
   end
 
-  @doc "As `reduce_shape_meta/3`, over all that is known of each shape, as `lookup/3` gives it."
+  @doc """
+  As `reduce_shape_meta/3`, over all that is known of each shape, as `lookup/3` gives it.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1", flags: 4)
+      iex> ShapeDb.reduce_meta("my-stack", %{}, &Map.put(&2, &1.handle, &1.flags))
+      %{"1-1" => 4}
+  """
   @spec reduce_meta(stack_id(), acc, (meta(), acc -> acc)) :: acc when acc: term()
   def reduce_meta(stack_id, acc, fun) when is_stack_id(stack_id) and is_function(fun, 2) do
     store = Stores.fetch!(stack_id, :reduce_meta)
@@ -836,7 +1065,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   # --- the store itself
 
-  @doc "Operations not yet in SQLite; 0 when the stack is not running."
+  @doc """
+  Operations not yet in SQLite; 0 when the stack is not running.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1", durability: :sync)
+      iex> ShapeDb.pending_buffer_size("my-stack")
+      0
+  """
   @spec pending_buffer_size(stack_id()) :: non_neg_integer()
   def pending_buffer_size(stack_id) when is_stack_id(stack_id) do
     WriteBuffer.pending_operations_count(stack_id)
@@ -844,12 +1079,23 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   def pending_buffer_size(stack_id), do: Arguments.refuse!(stack_id: stack_id)
 
-  @doc "The numbers of the store; see `#{inspect(__MODULE__)}.Statistics`."
+  @doc """
+  The numbers of the store; see `#{inspect(__MODULE__)}.Statistics`.
+
+      iex> {:ok, statistics} = ShapeDb.statistics("my-stack")
+      iex> {statistics.shapes, statistics.faults}
+      {0, 0}
+  """
   @spec statistics(stack_id()) :: {:ok, %{atom() => number()}} | {:error, term()}
   def statistics(stack_id) when is_stack_id(stack_id), do: Statistics.current(stack_id)
   def statistics(stack_id), do: Arguments.refuse!(stack_id: stack_id)
 
-  @doc "Prints the query plan of every statement of the store."
+  @doc """
+  Prints the query plan of every statement of the store.
+
+      iex> ExUnit.CaptureIO.capture_io(fn -> :ok = ShapeDb.explain("my-stack") end) =~ "SEARCH"
+      true
+  """
   @spec explain(stack_id()) :: :ok
   def explain(stack_id), do: Connection.explain(stack_id)
 
@@ -860,6 +1106,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     with {:error, :standby} <- change.(store),
          :ok <- promote(stack_id, store) do
       change.(store)
+    else
+      {:error, :closed} -> {:error, Stores.closed(stack_id)}
+      done_or_refused -> done_or_refused
     end
   end
 

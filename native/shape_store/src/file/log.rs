@@ -37,7 +37,18 @@ impl Log {
         path: &Path,
         conn: &Connection,
     ) -> Result<Option<Self>, LogError> {
-        let len = filled(conn)?;
+        loop {
+            let len = filled(conn)?;
+            match Self::read(system, path, len) {
+                // Between the two looks it was emptied by another's checkpoint.
+                Err(_) if filled(conn)? < len => {}
+                looked => return looked,
+            }
+        }
+    }
+
+    /// What there is of a log that is filled so far.
+    fn read(system: &dyn System, path: &Path, len: u64) -> Result<Option<Self>, LogError> {
         let Some(log) = system.stat(&log_of(path))? else {
             return if len == 0 { Ok(None) } else { Err(LogError::Lost("it is gone")) };
         };
@@ -86,6 +97,7 @@ impl Log {
         now: &Self,
         system: &dyn System,
         path: &Path,
+        conn: &Connection,
     ) -> Result<(), LogError> {
         if now.id != self.id || now.shared_memory != self.shared_memory {
             return Err(LogError::Lost("another is in its place"));
@@ -95,7 +107,8 @@ impl Log {
             let last = self.len - FRAME_HEADER - u64::from(schema::PAGE_SIZE);
             let mut frame = [0; FRAME_HEADER as usize];
             system.read_at(&log_of(path), last, &mut frame)?;
-            if frame == [0; FRAME_HEADER as usize] {
+            // Unless another's checkpoint has emptied it since.
+            if frame == [0; FRAME_HEADER as usize] && filled(conn)? >= now.len {
                 return Err(LogError::Lost("it was cut"));
             }
         }

@@ -1,50 +1,21 @@
 //! The shapes that were read longest ago, exactly as they were at one moment, while
 //! callers go on reading shapes.
 //!
-//! A *walk* over all stamps notes the lowest, some more than it was asked for: the
-//! *candidates*. Then *passes* go over the first `n` of them. One whose stamp is not what
-//! was seen goes to its new place, or out. That goes on until a pass finds all as they were.
-//!
-//! The answer is that of the moment at which this last pass began. What is in it had its
-//! stamp before, and still when the pass came by. What is not in it had a higher stamp once,
-//! and stamps rise: a touch leaves the later of two. So do those of the answer, of which
-//! none came back to what it was. Where a stamp sinks all the same, of a shape that is read
-//! for the first time, or said to have been read earlier, that is noted (`sunk.rs`), and
-//! each note since the walk began is looked at after the pass: one that reaches into the
-//! answer asks for another pass.
-//!
-//! When `n` reaches to shapes that are being read all the time, there may be no pass without
-//! a change. After many the last one counts: each shape in it was there with its stamp when
-//! the pass came by, which is some microseconds before the answer.
+//! A walk over all stamps finds how high the lowest of them go, some more than it was asked
+//! for; a second one looks whose these are. That takes some milliseconds, and the moment is
+//! the one before: an entry whose stamp was overwritten since gets the one that it had
+//! then (`images.rs`). It may go out by that, and come back in. An entry that is removed
+//! meanwhile may be left out, for another.
 
-use std::{ops::Range, sync::atomic::Ordering::Relaxed};
-
-use parking_lot::Mutex;
+use std::ops::Range;
 
 use super::Index;
 use crate::{
-    cell::Cell,
-    entry::{Handle, RowId, prefix},
+    cell::{Begins, Cell},
+    entry::{Handle, RowId},
     slab::EntryId,
-    sunk::{Followed, Sunk},
     touch::Stamp,
 };
-
-/// Walks before an answer is given that may be of more than one moment, and passes of each.
-const WALKS: usize = 16;
-const PASSES: usize = 500;
-
-pub(super) struct Coldest {
-    /// One look at a time: on few schedulers, for some milliseconds.
-    looking: Mutex<()>,
-    pub(super) sunk: Sunk,
-}
-
-impl Coldest {
-    pub(super) fn new() -> Self {
-        Self { looking: Mutex::new(()), sunk: Sunk::new() }
-    }
-}
 
 /// In the order of the answer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,11 +26,28 @@ struct Candidate {
     id: EntryId,
 }
 
-/// What a walk found, in order.
+/// What the walks found.
 struct Candidates {
     them: Vec<Candidate>,
-    /// All that have a higher stamp are left out; none when nothing is.
+    /// What has a higher stamp was left out.
     highest: Option<Stamp>,
+    /// And what comes after this one.
+    last: Option<Candidate>,
+}
+
+impl Candidates {
+    fn are_all(&self) -> bool {
+        self.highest.is_none() && self.last.is_none()
+    }
+
+    fn reach(&self, stamp: Stamp) -> bool {
+        self.highest.is_none_or(|highest| stamp <= highest)
+            && self.last.as_ref().is_none_or(|last| stamp <= last.stamp)
+    }
+
+    fn reach_to(&self, one: &Candidate) -> bool {
+        self.reach(one.stamp) && self.last.as_ref().is_none_or(|last| one <= last)
+    }
 }
 
 impl Index {
@@ -70,108 +58,79 @@ impl Index {
         n: usize,
         used: impl Fn() -> Range<EntryId>,
     ) -> Vec<(Handle, Stamp)> {
-        let _one = self.coldest.looking.lock();
-        let mut answer = Vec::new();
-        for walk in 0..WALKS {
-            // Some are read before they are looked at again, and others take their places:
-            // the more, the more often that was not enough.
-            let spare = n / 8 + (16 << walk);
-            let mut followed = self.coldest.sunk.follow();
-            // After that: whoever is in an id that is not walked over sinks into it later.
-            let mut candidates = self.walk(used(), n + spare);
-            let settled = self.settle(&mut candidates, n, &mut followed);
-            answer = candidates.them;
-            answer.truncate(n);
-            if settled {
-                break;
+        let mut looking = self.images.begin();
+        // After that: who is in an id that is not walked over came later.
+        let used = used();
+        let mut spare = 16 + n / 8;
+        loop {
+            let mut found = self.walk(used.clone(), n.saturating_add(spare));
+            let before = looking.before();
+            found.them.retain(|one| !before.contains_key(&(one.id, one.row)));
+            // Most without a look at the cell.
+            let there = |stamp: Stamp| stamp != Stamp::NEVER && found.reach(stamp);
+            let rewritten = before.iter().filter(|(_, stamp)| there(**stamp));
+            let rewritten = rewritten.filter_map(|((id, row), stamp)| {
+                let one = Candidate { stamp: *stamp, ..self.candidate(*id)? };
+                (one.row == *row && found.reach_to(&one)).then_some(one)
+            });
+            let rewritten: Vec<_> = rewritten.collect();
+            found.them.extend(rewritten);
+            // Enough, unless more than were to spare have gone, or were read for the first
+            // time since: there is an end of the entries to that.
+            if found.them.len() >= n || found.are_all() {
+                found.them.sort_unstable();
+                found.them.truncate(n);
+                return found.them.into_iter().map(|one| (one.handle, one.stamp)).collect();
             }
+            spare = spare.saturating_mul(4);
         }
-        answer.into_iter().map(|one| (one.handle, one.stamp)).collect()
     }
 
     fn walk(&self, ids: Range<EntryId>, keep: usize) -> Candidates {
         let mut lowest = Lowest::new(keep);
         for (_, stamps) in self.slab.stamps(ids.clone()) {
-            let stamps = stamps.iter().map(|stamp| stamp.load(Relaxed));
-            stamps.filter(|stamp| *stamp != 0).for_each(|stamp| lowest.push(stamp));
+            let stamps = stamps.iter().map(Stamp::load);
+            stamps.filter(|stamp| *stamp != Stamp::NEVER).for_each(|stamp| lowest.push(stamp));
         }
-        let all = lowest.highest().is_none();
-        let bound = Stamp::of_number(lowest.highest().unwrap_or(u64::MAX));
+        let highest = lowest.highest();
         // Only now the handles, of which one is a look at a cell.
         let mut candidates = Lowest::new(keep);
+        let mut beyond = None;
         for (start, stamps) in self.slab.stamps(ids) {
-            for (id, stamp) in (start..).zip(stamps) {
-                let stamp = Stamp::of_number(stamp.load(Relaxed));
-                let wanted = stamp != Stamp::NEVER && stamp <= bound;
-                if wanted && !self.is_beyond(id, stamp, candidates.bound.as_ref()) {
-                    // One that has gone, or was read since, is not among them any more.
-                    let candidate = self.candidate(id);
-                    candidate.into_iter().for_each(|one| candidates.push(one));
+            for (id, stamp) in (start..).zip(stamps.iter().map(Stamp::load)) {
+                let wanted =
+                    stamp != Stamp::NEVER && highest.is_none_or(|highest| stamp <= highest);
+                if !wanted || self.is_beyond(id, stamp, beyond.as_ref()) {
+                    continue;
                 }
+                // One that has gone, or was read since, is not among them any more.
+                let Some(one) = self.candidate(id).filter(|one| one.stamp != Stamp::NEVER) else {
+                    continue;
+                };
+                candidates.push(one);
+                beyond = candidates.bound.as_ref().map(|one| (one.stamp, Begins::of(&one.handle)));
             }
         }
-        // Of those with the bound's stamp some may be left out, by their handles.
-        let by_handle = candidates.highest().map(|one| one.stamp);
-        let highest = by_handle.or((!all).then_some(bound));
-        let mut them = candidates.kept;
-        them.sort_unstable();
-        them.retain(|one| highest.is_none_or(|highest| one.stamp <= highest));
-        Candidates { them, highest }
+        let last = candidates.highest();
+        Candidates { them: candidates.kept, highest, last }
     }
 
     /// Whether a cell with this stamp is sure to come after another, by the beginnings of
-    /// their handles: when very many have one stamp, to look at no more of each.
-    fn is_beyond(&self, id: EntryId, stamp: Stamp, bound: Option<&Candidate>) -> bool {
-        let Some(bound) = bound.filter(|bound| bound.stamp == stamp) else { return false };
-        let first = self.slab.get(id).and_then(Cell::prefix);
-        first.is_some_and(|first| first > prefix(&bound.handle))
+    /// their handles: when very many have one stamp, to look at no more of each. The words
+    /// are those of the entry that has the stamp, if it was there when the look began.
+    fn is_beyond(&self, id: EntryId, stamp: Stamp, bound: Option<&(Stamp, Begins)>) -> bool {
+        let Some((at, begins)) = bound else { return false };
+        stamp > *at
+            || stamp == *at && self.slab.get(id).is_some_and(|cell| Cell::is_after(cell, begins))
     }
 
-    /// What is in a cell now, if it was ever read.
+    /// What is in a cell now.
     fn candidate(&self, id: EntryId) -> Option<Candidate> {
         let (cell, mark) = self.slab.slot(id)?;
         let (look, stamp) = cell.look_at(mark);
         let entry = self.whole(look)?;
         let (handle, row) = (entry.handle, entry.row);
-        (stamp != Stamp::NEVER).then_some(Candidate { stamp, handle, row, id })
-    }
-
-    /// Passes until one finds all as they were. False when it cannot know.
-    fn settle(&self, candidates: &mut Candidates, n: usize, followed: &mut Followed) -> bool {
-        for _ in 0..PASSES {
-            if candidates.them.len() < n && candidates.highest.is_some() {
-                return false;
-            }
-            let first = candidates.them.iter().take(n);
-            let changed: Vec<_> = first.filter(|one| !self.is_still(one)).map(|o| o.id).collect();
-            let Ok(sunk) = self.coldest.sunk.since(followed) else { return false };
-            // The note of one that came to a place beyond the answer changes nothing.
-            let mut settled = changed.is_empty();
-            for id in changed.into_iter().chain(sunk) {
-                settled &= self.replace(candidates, id).is_none_or(|place| place >= n);
-            }
-            if settled {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Puts what is in a cell now to its place in place of what was there, and says where.
-    fn replace(&self, candidates: &mut Candidates, id: EntryId) -> Option<usize> {
-        candidates.them.retain(|one| one.id != id);
-        let one = self.candidate(id)?;
-        if candidates.highest.is_some_and(|highest| one.stamp > highest) {
-            return None;
-        }
-        let place = candidates.them.partition_point(|other| *other < one);
-        candidates.them.insert(place, one);
-        Some(place)
-    }
-
-    fn is_still(&self, one: &Candidate) -> bool {
-        let slot = self.slab.slot(one.id);
-        slot.and_then(|(cell, mark)| cell.row_at(mark)) == Some((one.row, one.stamp))
+        Some(Candidate { stamp, handle, row, id })
     }
 }
 

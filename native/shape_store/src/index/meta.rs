@@ -1,7 +1,5 @@
 //! When entries were last read, and what of them the host keeps in flags.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use super::{Index, Meta, hash_digest};
 use crate::{
     cell::{Cell, Look, Name},
@@ -33,47 +31,57 @@ impl Index {
     /// The same, having noted that it was read.
     pub(crate) fn touch_by_digest(&self, digest: &Digest, stamp: Stamp) -> Option<Meta> {
         self.by_digest.find(hash_digest(digest), |id| {
-            let (entry, held) = self.hold(id)?;
+            let (cell, mark) = self.slab.slot(id)?;
+            // Held from before the look: it may be marked.
+            let held = mark.hold();
+            let entry = self.whole(cell.look())?;
             let entry = (entry.digest == *digest).then_some(entry)?;
-            let read = self.touch_held(id, &held, stamp).time();
-            Some(Meta { entry, read })
+            let before = self.mark(id, cell, &held, |there| there.max(stamp));
+            Some(Meta { entry, read: before.max(stamp).time() })
         })
     }
 
-    /// Notes that the entry with this handle was read; false when there is none.
+    /// Notes that the entry with this handle was read; false when there is none. Of several
+    /// times the latest counts, whichever comes last.
     pub(crate) fn touch(&self, handle: &[u8], stamp: Stamp) -> bool {
-        self.held_by_handle(handle, |id, held| {
-            self.touch_held(id, held, stamp);
+        self.held_by_handle(handle, |id, cell, held| {
+            self.mark(id, cell, held, |there| there.max(stamp));
         })
     }
 
     /// Says when the entry with this handle was last read; false when there is none.
     pub(crate) fn set_read(&self, handle: &[u8], stamp: Stamp) -> bool {
-        self.held_by_handle(handle, |id, held| {
-            let before = held.set(stamp);
-            if before == Stamp::NEVER || stamp < before {
-                self.coldest.sunk.note(id);
+        self.held_by_handle(handle, |id, cell, held| {
+            self.mark(id, cell, held, |_| stamp);
+        })
+    }
+
+    /// Marks an entry, and gives the mark that there was.
+    fn mark(
+        &self,
+        id: EntryId,
+        cell: &Cell,
+        held: &Held<'_>,
+        to: impl Fn(Stamp) -> Stamp,
+    ) -> Stamp {
+        let look = self.images.look();
+        held.replace(to, |there| {
+            if let Some(look) = look {
+                // Of the entry that was found, or 0 when it has gone: nothing else comes
+                // into a cell that is held.
+                self.images.note(look, id, cell.row(), there);
             }
         })
     }
 
-    /// Gives what the mark is afterwards.
-    fn touch_held(&self, id: EntryId, held: &Held<'_>, stamp: Stamp) -> Stamp {
-        let before = held.touch(stamp);
-        if before == Stamp::NEVER {
-            self.coldest.sunk.note(id);
-        }
-        before.max(stamp)
-    }
-
-    fn held_by_handle(&self, handle: &[u8], mark: impl Fn(EntryId, &Held<'_>)) -> bool {
+    fn held_by_handle(&self, handle: &[u8], mark: impl Fn(EntryId, &Cell, &Held<'_>)) -> bool {
         let name = Name::of(handle);
         let found = self.by_handle.find(self.hash_handle(handle), |id| {
             let (cell, at) = self.slab.slot(id)?;
             // Held from before the look: it may be marked.
             let held = at.hold();
             self.hash_in(cell, handle, &name)?;
-            mark(id, &held);
+            mark(id, cell, &held);
             Some(())
         });
         found.is_some()
@@ -103,13 +111,6 @@ impl Index {
         }
     }
 
-    /// The entry of a cell, held from before the look: it may be marked.
-    fn hold(&self, id: EntryId) -> Option<(Entry, Held<'_>)> {
-        let (cell, mark) = self.slab.slot(id)?;
-        let held = mark.hold();
-        Some((self.whole(cell.look())?, held))
-    }
-
     /// The entry that a look gave, with what the overflow map has of it.
     pub(super) fn whole(&self, look: Look<Entry>) -> Option<Entry> {
         match look {
@@ -134,7 +135,7 @@ impl Index {
     /// When one of these was last read.
     pub(crate) fn latest_read(&self, ids: std::ops::Range<EntryId>) -> Stamp {
         let pieces = self.slab.stamps(ids).flat_map(|(_, stamps)| stamps);
-        Stamp::latest(pieces.map(|stamp| stamp.load(Relaxed)))
+        pieces.map(Stamp::load).max().unwrap_or(Stamp::NEVER)
     }
 
     /// The row of each entry among these ids that was ever read, and when it was last.

@@ -94,7 +94,8 @@ impl Store {
         request: Request<'_>,
     ) -> Result<Seq, ChangeError> {
         self.change_known(handle, request, |shared, queue, id, entry| {
-            let snapshot = snapshot.max(entry.snapshot);
+            let saved = shared.index.saved_snapshot(&mut queue.free, id, entry.row);
+            let snapshot = snapshot.max(saved.unwrap_or(Snapshot::None));
             shared.index.set_snapshot(&mut queue.free, id, snapshot);
             Change::Snapshot { row: entry.row, id, snapshot }
         })

@@ -72,7 +72,16 @@ impl Store {
     pub fn mark_in_memory(&self, handle: &[u8], snapshot: Snapshot) -> Result<(), ChangeError> {
         let mut queue = self.shared.queue.lock();
         let (id, entry) = self.shared.index.by_handle(handle).ok_or(ChangeError::Unknown)?;
-        self.shared.index.set_snapshot(&mut queue.free, id, snapshot.max(entry.snapshot));
+        let snapshot = snapshot.max(entry.snapshot);
+        self.shared.index.set_snapshot_in_memory(&mut queue.free, id, snapshot);
         Ok(())
+    }
+
+    /// A shape's snapshot as the file has it or is to have it, without what
+    /// [`Store::mark_in_memory`] added.
+    pub fn saved_snapshot(&self, handle: &[u8]) -> Option<Snapshot> {
+        let mut queue = self.shared.queue.lock();
+        let (id, entry) = self.shared.index.by_handle(handle)?;
+        self.shared.index.saved_snapshot(&mut queue.free, id, entry.row)
     }
 }

@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use super::Role;
 use crate::{
-    command::{Bodies, Command, Reply, Term},
+    command::{Bodies, Command, Reply, Tenure},
     entry::Entry,
     event::Event,
     file::Locks,
@@ -36,7 +36,7 @@ pub(super) struct Context {
     pub(super) promotions: Vec<Promotion>,
     /// Whether somebody doubts the file.
     pub(super) doubted: bool,
-    term: Term,
+    tenure: Tenure,
     _claim: Option<Box<dyn Any + Send>>,
 }
 
@@ -68,24 +68,24 @@ impl Context {
             reads: VecDeque::new(),
             promotions: Vec::new(),
             doubted: false,
-            term: 0,
+            tenure: 0,
             _claim: claim,
         }
     }
 
     /// Begins another role.
-    pub(super) fn next_term(&mut self) -> Term {
-        self.term += 1;
-        self.term
+    pub(super) fn next_tenure(&mut self) -> Tenure {
+        self.tenure += 1;
+        self.tenure
     }
 
     pub(super) fn obey(&mut self, command: Command, role: &mut Role, now: Instant) {
         match command {
             Command::Wake => {}
-            Command::Return(conn, term, condition) => match role {
-                Role::Writing(writing) => writing.held.take_back(conn, term, condition, now),
+            Command::Return(conn, tenure, condition) => match role {
+                Role::Writing(writing) => writing.held.take_back(conn, tenure, condition, now),
                 Role::Following(following) => {
-                    following.held.take_back(conn, term, condition, now);
+                    following.held.take_back(conn, tenure, condition, now);
                 }
             },
             Command::Promote(reply) => {

@@ -76,10 +76,10 @@ impl Following {
     }
 
     fn new(context: &mut Context, label: Label, before: Option<Option<Connection>>) -> Self {
-        let term = context.next_term();
+        let tenure = context.next_tenure();
         let shared = &context.shared;
         Self {
-            held: Held::closed(shared, term),
+            held: Held::closed(shared, tenure),
             seen: None,
             label,
             next: shared.now(),

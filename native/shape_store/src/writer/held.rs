@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use rusqlite::Connection;
 
 use crate::{
-    command::{Command, Term},
+    command::{Command, Tenure},
     connection::keep_log_on_close,
     lease::{Condition, Granted, Lease, WRITER_SLOT, end_transaction},
     shared::Shared,
@@ -15,7 +15,7 @@ pub(super) struct Held {
     what: What,
     used: Instant,
     /// The role it belongs to: what comes back later belongs to none.
-    term: Term,
+    tenure: Tenure,
     shared: Arc<Shared>,
 }
 
@@ -26,12 +26,12 @@ enum What {
 }
 
 impl Held {
-    pub(super) fn closed(shared: &Arc<Shared>, term: Term) -> Self {
-        Self { what: What::Closed, used: shared.now(), term, shared: Arc::clone(shared) }
+    pub(super) fn closed(shared: &Arc<Shared>, tenure: Tenure) -> Self {
+        Self { what: What::Closed, used: shared.now(), tenure, shared: Arc::clone(shared) }
     }
 
-    pub(super) fn new(shared: &Arc<Shared>, term: Term, conn: Connection) -> Self {
-        let mut held = Self::closed(shared, term);
+    pub(super) fn new(shared: &Arc<Shared>, tenure: Tenure, conn: Connection) -> Self {
+        let mut held = Self::closed(shared, tenure);
         held.put(conn);
         held
     }
@@ -67,9 +67,9 @@ impl Held {
     /// Lends the connection; false when it is not here.
     pub(super) fn lend(&mut self, notify: crate::Notify<Granted>) -> bool {
         let Some(conn) = self.take(What::Lent) else { return false };
-        let (shared, term) = (Arc::clone(&self.shared), self.term);
+        let (shared, tenure) = (Arc::clone(&self.shared), self.tenure);
         let give_back = move |conn, condition| {
-            let unsent = shared.command(Command::Return(conn, term, condition));
+            let unsent = shared.command(Command::Return(conn, tenure, condition));
             if let Some(Command::Return(conn, ..)) = unsent {
                 // The writer did not wait for it.
                 shared.count_connection(false);
@@ -85,11 +85,11 @@ impl Held {
     pub(super) fn take_back(
         &mut self,
         conn: Connection,
-        term: Term,
+        tenure: Tenure,
         condition: Condition,
         now: Instant,
     ) {
-        if term != self.term {
+        if tenure != self.tenure {
             self.shared.count_connection(false);
             return;
         }
@@ -119,10 +119,10 @@ impl Held {
 
     /// Closes the connection, and has SQLite put the log into the file and remove it when
     /// this was the last connection: only for a file that has its name, while nobody can
-    /// exchange it.
+    /// exchange it. What is left to another process stays.
     pub(super) fn close_with_log(&mut self) {
         if let Some(conn) = self.take(What::Closed) {
-            let _ = keep_log_on_close(&conn, false);
+            let _ = keep_log_on_close(&conn, self.shared.options.external_checkpoint);
             drop(conn);
             self.shared.count_connection(false);
         }

@@ -103,7 +103,7 @@ impl Writing {
         let (system, path) = (&*shared.options.system, shared.path());
         let now = Log::look(system, path, conn)?;
         if let (Some(before), Some(now)) = (&file.log, &now) {
-            before.check_before(now, system, path)?;
+            before.check_before(now, system, path, conn)?;
         }
         file.log = now;
         Ok(())

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::{
     Role, Turn,
@@ -23,19 +23,20 @@ use super::{
     writing::Writing,
 };
 use crate::{
-    connection::{self, keep_log_on_close, prepare_to_write},
+    connection::{self, keep_log_on_close},
     database::quick_check,
-    entry::{Entry, Handle},
-    error::OpenError,
     event::Event,
     fault::{Fault, Passing, is_damage},
-    file::{self, Label, Locks, Opened, Presence, open_labelled},
-    list::write_list,
+    file::{self, Locks, Opened, Presence, open_labelled},
     rebuild::{self, Draft, Source},
     shared::Shared,
-    slab::EntryId,
     wording::system,
 };
+
+mod placing;
+
+pub(super) use self::placing::{ReplaceError, Replaced, put_anew};
+use self::placing::{open_in_place, put_in_place};
 
 /// How often a body that an error of the disk keeps from being read is waited for, before
 /// it counts as lost.
@@ -286,88 +287,4 @@ fn salvage_of(path: &Path) -> PathBuf {
 fn lost_memory(problem: String) -> rusqlite::Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
     rusqlite::Error::SqliteFailure(code, Some(problem))
-}
-
-/// What another file in place of the one before has and lacks.
-pub(super) struct Replaced {
-    quarantined: Option<PathBuf>,
-    shapes: usize,
-    lost: Vec<(EntryId, Entry)>,
-}
-
-/// Writes the file anew and puts it in place, in turn.
-pub(super) fn put_anew(
-    shared: &Shared,
-    label: Label,
-    source: &Source<'_>,
-) -> Result<(Replaced, Opened), ReplaceError> {
-    put_in_place(shared, rebuild::write_draft(shared, shared.path(), label, source)?)
-}
-
-fn put_in_place(shared: &Shared, draft: Draft) -> Result<(Replaced, Opened), ReplaceError> {
-    let system = &*shared.options.system;
-    file::begin_replacement(system, shared.path())?;
-    let quarantined = file::finish_replacement(system, shared.path())?;
-    let opened = open_in_place(shared)?;
-    Ok((Replaced { quarantined, shapes: draft.shapes, lost: draft.lost }, opened))
-}
-
-fn open_in_place(shared: &Shared) -> Result<Opened, Fault> {
-    let (options, path) = (&shared.options, shared.path());
-    let open = || connection::open_to_write(path, options);
-    let opened = open_labelled(&*options.system, path, open)?;
-    prepare_to_write(&opened.conn, options)?;
-    Ok(opened)
-}
-
-impl Replaced {
-    /// Takes what is lost out of the index, and tells of it all.
-    pub(super) fn tell(self, shared: &Shared, problem: String) {
-        let Self { quarantined, shapes, lost } = self;
-        for (id, entry) in &lost {
-            let mut queue = shared.queue.lock();
-            // It may have been removed meanwhile, and its cell filled again.
-            if shared.index.get(*id).is_some_and(|now| now.row == entry.row) {
-                shared.index.remove(&mut queue.free, *id, entry);
-            }
-        }
-        let counters = &shared.counters;
-        counters.rebuilds.fetch_add(1, Relaxed);
-        counters.quarantined.fetch_add(u64::from(quarantined.is_some()), Relaxed);
-        counters.lost.fetch_add(lost.len() as u64, Relaxed);
-        let lost: Vec<Handle> = lost.into_iter().map(|(_, entry)| entry.handle).collect();
-        let list = list_lost(shared, &lost);
-        let path = list.as_ref().map(|path| path.display().to_string());
-        match lost.is_empty() {
-            true => info!(shapes, "wrote the shape database anew"),
-            false => error!(
-                shapes,
-                lost = lost.len(),
-                list = path.as_deref().unwrap_or("none"),
-                "wrote the shape database anew, without shapes whose definitions were lost"
-            ),
-        }
-        shared.emit(Event::Rebuilt { reason: problem, quarantined, shapes, lost, list });
-    }
-}
-
-fn list_lost(shared: &Shared, lost: &[Handle]) -> Option<PathBuf> {
-    if lost.is_empty() {
-        return None;
-    }
-    let lines = lost.iter().map(|handle| ("lost", handle.clone()));
-    write_list(&*shared.options.system, shared.path(), "lost", lines)
-        .inspect_err(|error| warn!(reason = %error, "could not list the shapes that were lost"))
-        .ok()
-}
-
-/// Why there is no other file yet.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ReplaceError {
-    #[error("{0}")]
-    Fault(#[from] Fault),
-    #[error("{0}")]
-    Open(#[from] OpenError),
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
 }

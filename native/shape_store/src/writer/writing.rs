@@ -41,6 +41,9 @@ pub(super) struct Writing {
     /// What the last try wrote, when it is its commit that failed.
     pub(super) unsure: Option<Written>,
     pub(super) failing: Option<Failing>,
+    /// Whether the file was closed in order before this role began, and nobody else has had
+    /// the connection since.
+    pub(super) found_clean: bool,
     /// Whether the disk knows that the file is being written.
     pub(super) noted: bool,
     /// What is wrong with the file, which another has to replace.
@@ -63,7 +66,7 @@ impl Writing {
         file: Option<OwnFile>,
         label: Label,
     ) -> Self {
-        let term = context.next_term();
+        let tenure = context.next_tenure();
         let shared = &context.shared;
         shared.counters.epoch.store(label.epoch, Relaxed);
         shared.counters.trouble.is_over();
@@ -72,13 +75,14 @@ impl Writing {
             shared.reads_from(file.anchor.id(), label.identity);
         }
         Self {
-            held: Held::new(shared, term, conn),
+            held: Held::new(shared, tenure, conn),
             file,
             label,
             backlog: VecDeque::new(),
             skipped: HashSet::new(),
             unsure: None,
             failing: None,
+            found_clean: false,
             noted: false,
             damage: None,
             gather_until: None,
@@ -240,7 +244,11 @@ impl Writing {
         let next = context.shared.writer_line.lock().pop();
         let Some(notify) = next else { return };
         match self.reopen(context) {
-            Ok(()) => drop(self.held.lend(notify)),
+            Ok(()) => {
+                // Whatever is done with it.
+                self.found_clean = false;
+                self.held.lend(notify);
+            }
             Err(fault) => {
                 context.doubted = true;
                 notify(Err(ReadError::from(fault).into()));
@@ -271,36 +279,5 @@ impl Writing {
         let watch_at = self.file.as_ref().map(|_| self.watch_at).filter(|_| self.damage.is_none());
         let ages_due = self.ages_due(context).filter(|_| self.damage.is_none());
         Turn::Next(Next::first([retry_at, not_before, idle, watch_at, ages_due]))
-    }
-
-    /// Closes what had no use for a while; says when to look again.
-    fn close_idle(&mut self, context: &mut Context, now: Instant) -> Option<Instant> {
-        let shared = &context.shared;
-        let idle = shared.options.connection_idle;
-        let readers = now.checked_sub(idle).and_then(|before| shared.readers.close_idle(before));
-        let own = self.held.idle_since().map(|since| since + idle);
-        // The one connection of exclusive mode stays.
-        match own {
-            Some(at) if !shared.options.exclusive && at <= now => {
-                self.close_with_log(context);
-                readers
-            }
-            Some(at) if !shared.options.exclusive => Some(readers.map_or(at, |r| r.min(at))),
-            _ => readers,
-        }
-    }
-
-    /// Closes the connection so that the log goes into the file, if the file has its name
-    /// and nobody exchanges it meanwhile.
-    pub(super) fn close_with_log(&mut self, context: &mut Context) {
-        let ours = context.locks.try_batch() && self.check_name(context).is_ok();
-        match ours && self.damage.is_none() {
-            true => self.held.close_with_log(),
-            false => self.held.close(),
-        }
-        context.locks.end();
-        if let Some(file) = &mut self.file {
-            file.log = None;
-        }
     }
 }

@@ -44,16 +44,8 @@ macro_rules! native {
             Native.resolve(path)
         }
 
-        fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-            Native.stat(path)
-        }
-
         fn anchor(&self, path: &Path) -> io::Result<Box<dyn Anchor>> {
             Native.anchor(path)
-        }
-
-        fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-            Native.read_at(path, offset, buffer)
         }
 
         fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -70,7 +62,22 @@ macro_rules! native {
     };
 }
 
+/// And how the operating system looks at files.
+macro_rules! native_looks {
+    () => {
+        fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+            Native.stat(path)
+        }
+
+        fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+            Native.read_at(path, offset, buffer)
+        }
+    };
+}
+
 impl System for Instance {
+    native_looks!();
+
     native! {
         fn claim(&self, _: &Path, _: Arc<Holder>) -> Result<Box<dyn Any + Send>, Arc<Holder>> {
             Ok(Box::new(()))
@@ -91,6 +98,8 @@ impl System for Instance {
 }
 
 impl System for Breaking {
+    native_looks!();
+
     native! {
         fn claim(
             &self,
@@ -160,5 +169,68 @@ impl Breaking {
         state.done += 1;
         state.decided |= decides;
         Ok(())
+    }
+}
+
+/// A system in which somebody acts just before each look at a log, or at any file: between
+/// any two looks of a store.
+pub struct Between {
+    of: &'static str,
+    act: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Between {
+    pub fn new(act: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { of: "-wal", act: Box::new(act) }
+    }
+
+    pub fn any(act: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { of: "", act: Box::new(act) }
+    }
+
+    fn look(&self, path: &Path) {
+        if path.display().to_string().ends_with(self.of) {
+            (self.act)();
+        }
+    }
+}
+
+impl std::fmt::Debug for Between {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Between")
+    }
+}
+
+impl System for Between {
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        self.look(path);
+        Native.stat(path)
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.look(path);
+        Native.read_at(path, offset, buffer)
+    }
+
+    native! {
+        fn claim(
+            &self,
+            path: &Path,
+            holder: Arc<Holder>,
+        ) -> Result<Box<dyn Any + Send>, Arc<Holder>> {
+            Native.claim(path, holder)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            Native.rename(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            Native.remove(path)
+        }
+
+        fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+            Native.sync_folder(folder)
+        }
     }
 }

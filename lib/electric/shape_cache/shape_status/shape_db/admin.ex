@@ -47,7 +47,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   @doc """
   The stacks that run in this VM: id, role, shapes, pending operations, file.
 
-      iex> alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin
       iex> {:ok, %{stacks: stacks}} = Admin.stacks(print: false)
       iex> is_list(stacks)
       true
@@ -59,7 +58,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   Where the files of a stack or target are and how large, with which options it runs,
   its role (`:writer`, `:follower`, `:fenced`) and since when.
 
-      iex> alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin
       iex> Admin.info("no/such/place", print: false)
       {:error, "no/such/place is neither a stack that runs here, nor a file, nor a storage_dir"}
   """
@@ -78,6 +76,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
       Admin.health("my-stack")
       # failing  my-stack  writer
       #   failing commits_failing: commits fail since 2026-01-05 03:12:44Z, 31 times: database or disk is full
+
+      iex> {:ok, health} = Admin.health("my-stack", print: false)
+      iex> {health.role, is_list(health.reasons)}
+      {:writer, true}
   """
   @spec health(target(), options()) :: answer()
   def health(target, opts \\ []), do: with_target(target, :health, opts, &Health.of/1)
@@ -87,6 +89,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   and some shapes with their where-clauses (`samples: 5`). Schema 4 and 5.
 
       Admin.inspect("/var/lib/electric", samples: 20)
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {:ok, %{samples: [sample]}} = Admin.inspect("my-stack", samples: 1, print: false)
+      iex> {sample.handle, sample.table, sample.where}
+      {"1-1", "public.items", "id = 1"}
   """
   @spec inspect(target(), [{:samples, non_neg_integer()} | {:print, boolean()}]) :: answer()
   def inspect(target, opts \\ []) do
@@ -101,6 +108,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   `sound: true` when nothing was found. It reads every byte.
 
       {:ok, %{sound: true}} = Admin.check("my-stack", print: false)
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {:ok, checked} = Admin.check("my-stack", print: false)
+      iex> {checked.sound, checked.shapes}
+      {true, 1}
   """
   @spec check(target(), options()) :: answer()
   def check(target, opts \\ []), do: with_target(target, :check, opts, &Examine.check(&1, opts))
@@ -111,6 +123,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   in it.
 
       Admin.backup("my-stack", "/backup/shapes.sqlite")
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {:ok, done} = Admin.backup("my-stack", tmp("shapes.sqlite"), print: false)
+      iex> {done.shapes, File.exists?(tmp("shapes.sqlite"))}
+      {1, true}
   """
   @spec backup(target(), Path.t(), options()) :: answer()
   def backup(target, to, opts \\ []) do
@@ -122,6 +139,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   file or a `storage_dir`. What is there is kept as `….replaced-<microseconds>`.
 
       Admin.restore("/backup/shapes.sqlite", "/var/lib/electric")
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {:ok, _done} = Admin.backup("my-stack", tmp("shapes.sqlite"), print: false)
+      iex> {:ok, done} = Admin.restore(tmp("shapes.sqlite"), tmp("restored.sqlite"), print: false)
+      iex> {done.shapes, File.exists?(tmp("restored.sqlite"))}
+      {1, true}
   """
   @spec restore(Path.t(), Path.t(), options()) :: answer()
   def restore(from, to, opts \\ []) do
@@ -133,6 +156,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   was moved is kept as `….moved-<microseconds>`, until you remove it.
 
       Admin.move("/var/lib/electric", "/mnt/fast/electric")
+
+      iex> {:ok, _done} = Admin.backup("my-stack", tmp("shapes.sqlite"), print: false)
+      iex> {:ok, done} = Admin.move(tmp("shapes.sqlite"), tmp("moved.sqlite"), print: false)
+      iex> {done.to == tmp("moved.sqlite"), File.exists?(tmp("moved.sqlite"))}
+      {true, true}
+      iex> {:error, reason} = Admin.move("my-stack", tmp("elsewhere.sqlite"), print: false)
+      iex> reason =~ "stop it first"
+      true
   """
   @spec move(Path.t(), Path.t(), options()) :: answer()
   def move(from, to, opts \\ []) do
@@ -149,6 +180,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
 
       Admin.salvage("…/v10_5@otp-27.sqlite.corrupt-1736944891394221", "my-stack")
       Admin.salvage("…/v10_5@otp-27.sqlite.corrupt-1736944891394221", "/tmp/new.sqlite")
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {:ok, _done} = Admin.backup("my-stack", tmp("damaged.sqlite"), print: false)
+      iex> :ok = ShapeDb.remove_shape("my-stack", "1-1")
+      iex> {:ok, done} = Admin.salvage(tmp("damaged.sqlite"), "my-stack", print: false)
+      iex> {done.added, done.there, done.damaged}
+      {1, 0, 0}
   """
   @spec salvage(Path.t(), target(), options()) :: answer()
   def salvage(from, to, opts \\ []) do
@@ -160,6 +198,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   `….before-repair-<microseconds>`, byte for byte.
 
       Admin.repair("/var/lib/electric/meta/shape-db/v10_5@otp-27.sqlite")
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {:ok, _done} = Admin.backup("my-stack", tmp("damaged.sqlite"), print: false)
+      iex> {:ok, done} = Admin.repair(tmp("damaged.sqlite"), print: false)
+      iex> done.to == tmp("damaged.sqlite")
+      true
   """
   @spec repair(Path.t(), options()) :: answer()
   def repair(path, opts \\ []) do
@@ -174,6 +218,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   is left out and counted.
 
       Admin.export("my-stack", "/var/lib/electric")
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {:ok, done} = Admin.export("my-stack", tmp("old.sqlite"), print: false)
+      iex> {done.version, done.shapes, done.left_out}
+      {4, 1, 0}
   """
   @spec export(target(), Path.t(), options()) :: answer()
   def export(target, to, opts \\ []) do
@@ -185,6 +234,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   `times: n`, n times: rates, latencies, what is pending, memory, faults.
 
       Admin.watch("my-stack")
+
+      iex> Admin.watch("no/such/place")
+      {:error, "no/such/place is neither a stack that runs here, nor a file, nor a storage_dir"}
   """
   @spec watch(String.t(), times: pos_integer() | :infinity, interval: pos_integer()) ::
           :ok | {:error, String.t()}

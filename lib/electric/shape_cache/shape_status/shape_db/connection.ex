@@ -47,6 +47,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   Waits at most `timeout` milliseconds for one, then exits with
   `{:timeout, {#{inspect(__MODULE__)}, :checkout!, …}}`. `label` goes into the
   telemetry of the checkout.
+
+      iex> Connection.checkout!("my-stack", :how_many, fn %{conn: conn} ->
+      ...>   Connection.fetch_one(conn, "SELECT count(*) FROM shapes", [])
+      ...> end)
+      {:ok, [0]}
   """
   @spec checkout!(String.t(), term(), (t() -> result), timeout()) :: result when result: term()
   def checkout!(stack_id, label, fun, timeout \\ @checkout_timeout)
@@ -64,6 +69,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
 
   It is committed when `fun` returns `:ok` or `{:ok, _}`, and rolled back when it
   returns anything else, raises, throws or exits. Otherwise as `checkout!/4`.
+
+      iex> Connection.checkout_write!("my-stack", :a_table, fn %{conn: conn} ->
+      ...>   Connection.execute(conn, "CREATE TABLE mine (id INTEGER)")
+      ...> end)
+      :ok
   """
   @spec checkout_write!(String.t(), term(), (t() -> result), timeout()) :: result
         when result: term()
@@ -77,7 +87,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   def checkout_write!(stack_id, _label, fun, timeout),
     do: Arguments.refuse!(stack_id: stack_id, fun: fun, timeout: timeout)
 
-  @doc "Runs SQL that gives no rows; several statements, if there are."
+  @doc """
+  Runs SQL that gives no rows; several statements, if there are.
+
+      iex> Connection.checkout_write!("my-stack", :a_table, fn %{conn: conn} ->
+      ...>   Connection.execute(conn, "CREATE TABLE mine (id INTEGER); INSERT INTO mine VALUES (7)")
+      ...> end)
+      :ok
+      iex> Connection.checkout!("my-stack", :a_mistake, fn %{conn: conn} ->
+      ...>   {:error, reason} = Connection.execute(conn, "SELEKT 1")
+      ...>   reason =~ "syntax error"
+      ...> end)
+      true
+  """
   @spec execute(conn(), String.t()) :: :ok | {:error, String.t()}
   def execute({store, slot}, sql) when is_conn(store, slot) and is_binary(sql) do
     Native.execute(store, slot, sql)
@@ -88,7 +110,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
 
   def execute(conn, sql), do: Arguments.refuse!(conn: conn, sql: sql)
 
-  @doc "Runs each SQL in turn, up to the first error."
+  @doc """
+  Runs each SQL in turn, up to the first error.
+
+      iex> Connection.checkout_write!("my-stack", :a_table, fn %{conn: conn} ->
+      ...>   Connection.execute_all(conn, ["CREATE TABLE mine (id INTEGER)", "DROP TABLE mine"])
+      ...> end)
+      :ok
+  """
   @spec execute_all(conn(), [String.t()]) :: :ok | {:error, String.t()}
   def execute_all(conn, sqls) do
     # All of them, before the first is run.
@@ -102,7 +131,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
     end)
   end
 
-  @doc "The first row that a statement gives, `:error` when there is none."
+  @doc """
+  The first row that a statement gives, `:error` when there is none.
+
+      iex> Connection.checkout!("my-stack", :binds, fn %{conn: conn} ->
+      ...>   Connection.fetch_one(conn, "SELECT ?1 + 1, :name", %{"?1" => 1, ":name" => "Ada"})
+      ...> end)
+      {:ok, [2, "Ada"]}
+  """
   @spec fetch_one(conn(), String.t(), binds()) :: {:ok, row()} | :error | {:error, String.t()}
   def fetch_one(conn, sql, binds) do
     case fetch(conn, sql, binds, 1) do
@@ -112,7 +148,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
     end
   end
 
-  @doc "All rows that a statement gives, as lists or as `mapper` makes them."
+  @doc """
+  All rows that a statement gives, as lists or as `mapper` makes them.
+
+      iex> Connection.checkout!("my-stack", :two_rows, fn %{conn: conn} ->
+      ...>   Connection.fetch_all(conn, "VALUES (1), (2)", [], fn [number] -> 10 * number end)
+      ...> end)
+      {:ok, [10, 20]}
+  """
   @spec fetch_all(conn(), String.t(), binds(), (row() -> mapped)) ::
           {:ok, [mapped]} | {:error, String.t()}
         when mapped: term()
@@ -128,13 +171,24 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   @doc """
   The path of the database file these options lead to; `":memory:"` for a store in
   memory.
+
+      iex> {:ok, path} = Connection.db_path(storage_dir: "/var/lib/electric")
+      iex> Path.dirname(path)
+      "/var/lib/electric/meta/shape-db"
+      iex> Connection.db_path(storage_dir: ":memory:", exclusive_mode: true)
+      {:ok, ":memory:"}
   """
   @spec db_path(keyword()) :: {:ok, Path.t()} | {:error, String.t()}
   def db_path(opts) do
     with {:ok, options} <- Options.new(opts), do: Files.database(options)
   end
 
-  @doc "As `db_path/1`, raising the error."
+  @doc """
+  As `db_path/1`, raising the error.
+
+      iex> Path.extname(Connection.db_path!(storage_dir: "/var/lib/electric"))
+      ".sqlite"
+  """
   @spec db_path!(keyword()) :: Path.t()
   def db_path!(opts) do
     case db_path(opts) do
@@ -143,18 +197,33 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
     end
   end
 
-  @doc "The default of `:synchronous` or of `:cache_size`."
+  @doc """
+  The default of `:synchronous` or of `:cache_size`.
+
+      iex> {Connection.default!(:synchronous), Connection.default!(:cache_size)}
+      {"OFF", 4_194_304}
+  """
   @spec default!(:synchronous | :cache_size) :: String.t() | non_neg_integer()
   def default!(option) when option in [:synchronous, :cache_size],
     do: Keyword.fetch!(defaults(), option)
 
   def default!(option), do: Arguments.refuse!(option: option)
 
-  @doc "The defaults of the options that are SQLite's own."
+  @doc """
+  The defaults of the options that are SQLite's own.
+
+      iex> Connection.defaults()[:synchronous]
+      "OFF"
+  """
   @spec defaults() :: keyword()
   def defaults, do: Options.sqlite_defaults()
 
-  @doc "Prints the query plan of every statement of the store."
+  @doc """
+  Prints the query plan of every statement of the store.
+
+      iex> ExUnit.CaptureIO.capture_io(fn -> :ok = Connection.explain("my-stack") end) =~ "SEARCH"
+      true
+  """
   @spec explain(String.t()) :: :ok
   def explain(stack_id) when is_binary(stack_id) do
     plans =

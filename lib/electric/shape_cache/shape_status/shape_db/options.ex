@@ -44,6 +44,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
       {5_000, {0, @longest},
        "Milliseconds a caller waits for room in a full queue before it " <>
          "gets `{:error, :overloaded}`."},
+    external_checkpoint:
+      {false, :boolean,
+       "Leave checkpoints to a process that replicates the file by its log, such as Litestream: " <>
+         "none is made here, the connection stays open, and the log stays when the stack stops. " <>
+         "See the replication guide. Not with `exclusive_mode`, which has no log."},
     keep_last_read_times:
       {true, :boolean,
        "Whether the file says when shapes were last read, so that a restart does not forget " <>
@@ -89,6 +94,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
           max_pending_ops: pos_integer(),
           max_pending_bytes: pos_integer(),
           pending_timeout: non_neg_integer(),
+          external_checkpoint: boolean(),
           keep_last_read_times: boolean(),
           flags: flags() | nil
         }
@@ -98,7 +104,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
   # Callers hand the whole list of a stack around, in which these stand too.
   @elsewhere [:stack_id, :shape_db_opts]
 
-  @doc "Validates the options and fills in the defaults."
+  @doc """
+  Validates the options and fills in the defaults.
+
+      iex> {:ok, options} = Options.new(storage_dir: "/var/lib/electric", cache_size: nil)
+      iex> {options.storage_dir, options.cache_size}
+      {"/var/lib/electric", 4_194_304}
+      iex> Options.new(storage_dir: "/var/lib/electric", synchronous: "EXTRA")
+      {:error, ~s(option :synchronous takes one of "OFF", "NORMAL", "FULL", not "EXTRA")}
+  """
   @spec new(keyword()) :: {:ok, t()} | {:error, String.t()}
   def new(opts) do
     if Keyword.keyword?(opts) do
@@ -116,7 +130,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
     end
   end
 
-  @doc "As `new/1`, raising the error."
+  @doc """
+  As `new/1`, raising the error.
+
+      iex> Options.new!(storage_dir: "/var/lib/electric").durability
+      :buffered
+  """
   @spec new!(keyword()) :: t()
   def new!(opts) do
     case new(opts) do
@@ -125,7 +144,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
     end
   end
 
-  @doc "The defaults of the options that are SQLite's own."
+  @doc """
+  The defaults of the options that are SQLite's own.
+
+      iex> Options.sqlite_defaults()[:synchronous]
+      "OFF"
+  """
   @spec sqlite_defaults() :: keyword()
   def sqlite_defaults, do: [synchronous: @default_synchronous, cache_size: @default_cache_size]
 
@@ -164,6 +188,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
 
       options.storage_dir == ":memory:" and not options.exclusive_mode ->
         {:error, "option :storage_dir \":memory:\" needs exclusive_mode: true"}
+
+      options.external_checkpoint and options.exclusive_mode ->
+        {:error,
+         "option :external_checkpoint does not go together with exclusive_mode: true, " <>
+           "in which there is no write-ahead log"}
 
       true ->
         {:ok, struct!(__MODULE__, options)}

@@ -97,6 +97,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
       :manual_flush_only,
       :max_pending_ops,
       :max_pending_bytes,
+      :external_checkpoint,
       :keep_last_read_times
     ])
     |> Map.merge(%{
@@ -149,7 +150,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
   defp await_flags(state, start, _parent, :current) do
     about = %{path: start.path, dropped: Reporter.dropped(state.reporter)}
     :ok = Stores.put(state.stack_id, state.store, start.options, about)
-    {:ok, state}
+    # What opening left on its heap goes: there may be thousands of stacks that do nothing.
+    {:ok, state, :hibernate}
   end
 
   defp await_flags(state, start, parent, {renewer, monitor} = renewing) do
@@ -185,7 +187,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
   @impl GenServer
   def terminate(reason, state) do
     close(reason, state)
-    Stores.delete(state.stack_id, state.store)
+    # What comes from now on is told that the stack is not running.
+    Registry.forget({:store, state.stack_id}, self())
   end
 
   # A poisoned store has nobody who would close it.

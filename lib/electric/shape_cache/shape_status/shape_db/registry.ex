@@ -56,7 +56,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Registry do
 
       whereis_name(name) == :undefined ->
         # Of a process that has ended just now, or of nobody by this time.
-        forget({:name, name}, &(not Process.alive?(&1)))
+        forget_if({:name, name}, &(not Process.alive?(&1)))
         register_name(name, pid)
 
       true ->
@@ -66,7 +66,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Registry do
 
   @doc false
   @spec unregister_name({String.t(), module()}) :: :ok
-  def unregister_name(name), do: forget({:name, name}, &(&1 == self()))
+  def unregister_name(name), do: forget({:name, name}, self())
 
   @doc false
   @spec whereis_name({String.t(), module()}) :: pid() | :undefined
@@ -99,31 +99,39 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Registry do
   @spec note(key(), pid(), term()) :: :ok
   def note(key, pid, what) do
     true = :ets.insert(__MODULE__, {key, pid, what})
-    Stores.watch(pid)
+    Stores.watch(pid, key)
   end
 
   defp note_new(key, pid) do
     new? = :ets.insert_new(__MODULE__, {key, pid, nil})
-    if new?, do: Stores.watch(pid)
+    if new?, do: Stores.watch(pid, key)
     new?
   end
 
-  @doc "Who something is noted of."
-  @spec pids() :: [pid()]
-  def pids, do: Enum.uniq(:ets.select(__MODULE__, [{{:_, :"$1", :_}, [], [:"$1"]}]))
-
-  @doc "Takes out all that was noted of a process, and gives it."
-  @spec forget_all(pid()) :: [{key(), term()}]
-  def forget_all(pid) do
-    for {key, ^pid, what} = row <- :ets.match_object(__MODULE__, {:_, pid, :_}) do
-      # That very row: somebody else may have taken its key in the meantime.
-      :ets.delete_object(__MODULE__, row)
-      {key, what}
+  @doc "What is noted."
+  @spec noted(key()) :: {:ok, term()} | :error
+  def noted(key) do
+    case :ets.lookup(__MODULE__, key) do
+      [{_key, _pid, what}] -> {:ok, what}
+      [] -> :error
     end
   end
 
-  defp forget(key, of?) do
+  @doc "The stacks that have a store."
+  @spec stack_ids() :: [String.t()]
+  def stack_ids, do: :ets.select(__MODULE__, [{{{:store, :"$1"}, :_, :_}, [], [:"$1"]}])
+
+  @doc "Of whom what is noted."
+  @spec notes() :: [{pid(), key()}]
+  def notes, do: :ets.select(__MODULE__, [{{:"$1", :"$2", :_}, [], [{{:"$2", :"$1"}}]}])
+
+  @doc "Takes out what is noted of a process."
+  @spec forget(key(), pid()) :: :ok
+  def forget(key, pid), do: forget_if(key, &(&1 == pid))
+
+  defp forget_if(key, of?) do
     for {_key, pid, _what} = row <- :ets.lookup(__MODULE__, key), of?.(pid) do
+      # That very row: somebody else may have taken its key in the meantime.
       :ets.delete_object(__MODULE__, row)
     end
 

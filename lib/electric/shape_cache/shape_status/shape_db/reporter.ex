@@ -23,6 +23,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Reporter do
   # How long a handler may take on after the owner has ended.
   @patience 30_000
 
+  # Milliseconds without an event after which it shrinks.
+  @quiet 1_000
+
   # Milliseconds between two lines about what is passed over.
   @told_every 60_000
 
@@ -151,8 +154,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Reporter do
     report(Process.monitor(owner), stack_id, progress)
   end
 
+  @doc false
   # What the owner told before it ended comes before the news of that.
-  defp report(owner, stack_id, progress) do
+  def report(owner, stack_id, progress) do
     receive do
       {^progress, weight, events, event, details} ->
         happened(event, details, stack_id)
@@ -167,6 +171,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Reporter do
 
       _what_a_handler_left ->
         report(owner, stack_id, progress)
+    after
+      # What handlers left on its heap goes while nothing is told.
+      @quiet -> :erlang.hibernate(__MODULE__, :report, [owner, stack_id, progress])
     end
   end
 

@@ -40,7 +40,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
 
-  @doc "The numbers now; all of them are numbers, as telemetry wants its measurements."
+  @doc """
+  The numbers now; all of them are numbers, as telemetry wants its measurements.
+
+      iex> {:ok, statistics} = Statistics.current("my-stack")
+      iex> {statistics.role, statistics.pending_ops}
+      {2, 0}
+  """
   @spec current(String.t()) :: {:ok, %{atom() => number()}} | {:error, String.t()}
   def current(stack_id) do
     with {store, _options, about} <- Stores.get(stack_id),

@@ -1,10 +1,12 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   @moduledoc false
   # Which store a stack has, and what its callers need besides, in a persistent term,
-  # as it is asked for on every request. The entry of an owner that was killed is taken
-  # out by this process, so that its stack is "not running" and its memory is given
-  # back. Whom it watches is in the registry's table: when it is itself killed, the
-  # next one finds them there.
+  # as it is asked for on every request. Who is running is noted in the registry's table:
+  # when this process, which watches them, is itself killed, the next one finds them there.
+  #
+  # To erase a persistent term makes every process of the VM scan its heap. So the entry of
+  # a stack that has ended stays, with a store that is closed and says so, until there are
+  # many of them, or what they hold is much; then all of them are erased.
 
   use GenServer
 
@@ -12,6 +14,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
+
+  # So many entries of stacks that have ended may stay, with so many bytes of their indexes.
+  @most_ended 500
+  @most_ended_bytes 64 * 1024 * 1024
 
   # Each call of a request process counts against its timeslice.
   @compile {:inline, get: 1}
@@ -33,16 +39,21 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
     :persistent_term.put({__MODULE__, stack_id}, entry)
   end
 
-  @doc "Takes the store of the caller out, if it is still that of the stack."
-  @spec delete(stack_id(), Native.store()) :: :ok
-  def delete(stack_id, store) do
-    with {^store, _options, _about} = entry <- get(stack_id), do: erase(stack_id, entry)
-    :ok
-  end
-
-  @doc "The store of a stack, the options it was started with, and what is to know of it."
+  @doc """
+  The store of a stack, the options it was started with, and what is to know of it. It may
+  be that of a stack that has ended: then it is closed, or poisoned.
+  """
   @spec get(stack_id()) :: entry() | nil
   def get(stack_id), do: :persistent_term.get({__MODULE__, stack_id}, nil)
+
+  @doc "As `get/1`, but nil for a stack that has ended."
+  @spec running(stack_id()) :: entry() | nil
+  def running(stack_id) do
+    case Registry.noted({:store, stack_id}) do
+      {:ok, entry} -> entry
+      :error -> nil
+    end
+  end
 
   @spec fetch(stack_id()) :: {:ok, Native.store()} | {:error, String.t()}
   def fetch(stack_id) do
@@ -61,6 +72,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
     end
   end
 
+  @doc "Why a store that is closed takes no change."
+  @spec closed(stack_id()) :: :closed | String.t()
+  def closed(stack_id), do: if(running(stack_id), do: :closed, else: not_running(stack_id))
+
   @spec not_running(stack_id()) :: String.t()
   def not_running(stack_id) do
     case Registry.check_started() do
@@ -69,30 +84,61 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
     end
   end
 
-  @doc "Has what is noted of a process taken out when it ends."
-  @spec watch(pid()) :: :ok
+  @doc "Has what is noted of a process under this key taken out when it ends."
+  @spec watch(pid(), Registry.key()) :: :ok
   # Without this process nothing is lost: the next one reads the table.
-  def watch(pid), do: GenServer.cast(__MODULE__, {:watch, pid})
+  def watch(pid, key), do: GenServer.cast(__MODULE__, {:watch, pid, key})
 
   @impl true
   # It has its name already. So whoever is noted from now on tells it.
-  def init(nil), do: {:ok, Enum.reduce(Registry.pids(), %{}, &monitor/2)}
-
-  @impl true
-  def handle_cast({:watch, pid}, watched), do: {:noreply, monitor(pid, watched)}
-
-  @impl true
-  def handle_info({:DOWN, _monitor, :process, pid, _reason}, watched) do
-    for {{:store, stack_id}, entry} <- Registry.forget_all(pid), do: erase(stack_id, entry)
-    {:noreply, Map.delete(watched, pid)}
+  def init(nil) do
+    watched = Enum.reduce(Registry.notes(), %{}, fn {pid, key}, all -> watch(all, pid, key) end)
+    ids = for {{__MODULE__, stack_id}, _entry} <- :persistent_term.get(), do: stack_id
+    {:ok, Enum.reduce(ids, %{watched: watched, ended: %{}}, &note_ended/2)}
   end
 
-  def handle_info(_other, watched), do: {:noreply, watched}
+  @impl true
+  def handle_cast({:watch, pid, key}, state) do
+    {:noreply, %{state | watched: watch(state.watched, pid, key)}}
+  end
 
-  defp monitor(pid, watched), do: Map.put_new_lazy(watched, pid, fn -> Process.monitor(pid) end)
+  @impl true
+  def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
+    {keys, watched} = Map.pop(state.watched, pid, [])
+    Enum.each(keys, &Registry.forget(&1, pid))
+    ids = for {:store, stack_id} <- keys, do: stack_id
+    {:noreply, Enum.reduce(ids, %{state | watched: watched}, &note_ended/2)}
+  end
 
-  # The stack may have started again in the meantime.
-  defp erase(stack_id, entry) do
-    if get(stack_id) == entry, do: :persistent_term.erase({__MODULE__, stack_id})
+  def handle_info(_other, state), do: {:noreply, state}
+
+  defp watch(watched, pid, key) do
+    unless is_map_key(watched, pid), do: Process.monitor(pid)
+    Map.update(watched, pid, [key], &Enum.uniq([key | &1]))
+  end
+
+  defp note_ended(stack_id, %{ended: ended} = state) do
+    with nil <- running(stack_id), {store, _options, _about} <- get(stack_id) do
+      ended = Map.put(ended, stack_id, Native.statistics(store).index_bytes)
+
+      if map_size(ended) > @most_ended or Enum.sum(Map.values(ended)) > @most_ended_bytes do
+        Enum.each(Map.keys(ended), &erase/1)
+        %{state | ended: %{}}
+      else
+        %{state | ended: ended}
+      end
+    else
+      _running_or_none -> state
+    end
+  end
+
+  # Unless the stack has started again. One that starts meanwhile is noted first: so if its
+  # entry was erased, it is seen here, and put once more.
+  defp erase(stack_id) do
+    if running(stack_id) == nil do
+      :persistent_term.erase({__MODULE__, stack_id})
+      entry = running(stack_id)
+      if entry, do: :persistent_term.put({__MODULE__, stack_id}, entry)
+    end
   end
 end

@@ -20,7 +20,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Supervisor do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer
 
-  @doc "A name of the supervisor of a stack, for `GenServer.whereis/1`."
+  @doc """
+  A name of the supervisor of a stack, for `GenServer.whereis/1`.
+
+      iex> "my-stack" |> ShapeDb.Supervisor.name() |> GenServer.whereis() |> is_pid()
+      true
+  """
   @spec name(String.t() | keyword()) :: GenServer.name()
   def name(stack_ref), do: Registry.name(stack_ref, __MODULE__)
 
@@ -30,6 +35,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Supervisor do
   Returns when every lookup answers: the file is read, or taken over from an older
   one. `{:error, reason}` says which option is wrong, or why the file cannot be
   had.
+
+      iex> ShapeDb.Supervisor.start_link(shape_db_opts: [storage_dir: "/var/lib/electric"])
+      {:error, "stack_id is missing"}
   """
   @spec start_link(keyword()) :: Supervisor.on_start()
   def start_link(args) do

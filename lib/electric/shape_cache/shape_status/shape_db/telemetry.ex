@@ -92,7 +92,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry do
   Definitions for the reporters of `Telemetry.Metrics`, of all that is sent, tagged with
   `stack_id`; none where that library is not loaded.
 
-      iex> alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
       iex> is_list(Telemetry.metrics())
       true
   """
@@ -105,7 +104,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry do
   @doc """
   The same as plain data: `kind`, `name`, `event`, `measurement`, `description`, `options`.
 
-      iex> alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
       iex> Enum.find(Telemetry.definitions(), &(&1.measurement == :verdict)).kind
       :last_value
   """

@@ -34,7 +34,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @large 65_536
   @many_oids 1_000
 
-  @doc "A name of the owner of a stack's store, for `GenServer.whereis/1`."
+  @doc """
+  A name of the owner of a stack's store, for `GenServer.whereis/1`.
+
+      iex> "my-stack" |> WriteBuffer.name() |> GenServer.whereis() |> is_pid()
+      true
+      iex> "not-running" |> WriteBuffer.name() |> GenServer.whereis()
+      nil
+  """
   @spec name(stack_id() | keyword()) :: GenServer.name()
   def name(stack_ref), do: Registry.name(stack_ref, __MODULE__)
 
@@ -46,6 +53,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc """
   Opens the store of a stack, and owns it. Takes `stack_id` and either `options`,
   validated, or the options themselves.
+
+      iex> WriteBuffer.start_link(stack_id: "another", storage_dir: 42)
+      {:error, "option :storage_dir takes a path, not 42"}
   """
   @spec start_link(keyword()) :: GenServer.on_start()
   def start_link(args) do
@@ -69,6 +79,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   Waits until everything that was buffered when it was called is in SQLite, also
   while flushing is paused or manual. Exits after `timeout` milliseconds; what is
   buffered stays so.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> WriteBuffer.flush_sync("my-stack")
+      :ok
+      iex> WriteBuffer.pending_operations_count("my-stack")
+      0
   """
   @spec flush_sync(stack_id(), timeout()) :: :ok | {:error, term()}
   def flush_sync(stack_id, timeout \\ 5_000)
@@ -88,11 +104,25 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
 
   def flush_sync(stack_id, timeout), do: Arguments.refuse!(stack_id: stack_id, timeout: timeout)
 
-  @doc "Stops committing in the background, until `resume_flush/1` or a `flush_sync/2`."
+  @doc """
+  Stops committing in the background, until `resume_flush/1` or a `flush_sync/2`.
+
+      iex> WriteBuffer.pause_flush("my-stack")
+      :ok
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> WriteBuffer.pending_operations_count("my-stack")
+      1
+  """
   @spec pause_flush(stack_id()) :: :ok
   def pause_flush(stack_id), do: Native.pause(store!(stack_id, :pause_flush), true)
 
-  @doc "Commits in the background again, unless the store is `manual_flush_only`."
+  @doc """
+  Commits in the background again, unless the store is `manual_flush_only`.
+
+      iex> :ok = WriteBuffer.pause_flush("my-stack")
+      iex> WriteBuffer.resume_flush("my-stack")
+      :ok
+  """
   @spec resume_flush(stack_id()) :: :ok
   def resume_flush(stack_id) do
     # The store first: without one it raises.
@@ -102,7 +132,18 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
 
   # --- lookups
 
-  @doc "The shape of a handle whose add is buffered."
+  @doc """
+  The shape of a handle whose add is buffered.
+
+      iex> :ok = WriteBuffer.pause_flush("my-stack")
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {:ok, buffered} = WriteBuffer.lookup_shape("my-stack", "1-1")
+      iex> buffered == shape(1)
+      true
+      iex> :ok = WriteBuffer.flush_sync("my-stack")
+      iex> WriteBuffer.lookup_shape("my-stack", "1-1")
+      :not_found
+  """
   @spec lookup_shape(stack_id(), handle()) :: {:ok, Shapes.shape()} | :not_found
   def lookup_shape(stack_id, handle) do
     case look(stack_id, :lookup_shape, handle, &Native.pending_body/2) do
@@ -111,7 +152,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
     end
   end
 
-  @doc "The handle of a shape whose add is buffered, by its comparable term."
+  @doc """
+  The handle of a shape whose add is buffered, by its comparable term.
+
+      iex> :ok = WriteBuffer.pause_flush("my-stack")
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {comparable, _hash} = Electric.Shapes.Shape.comparable_hash(shape(1))
+      iex> WriteBuffer.lookup_handle("my-stack", comparable)
+      {:ok, "1-1"}
+  """
   @spec lookup_handle(stack_id(), term()) :: {:ok, handle()} | :not_found
   def lookup_handle(stack_id, comparable) do
     case Native.pending_handle(store!(stack_id, :lookup_handle), Shapes.serialise(comparable)) do
@@ -120,7 +169,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
     end
   end
 
-  @doc "Whether the handle's removal is buffered, and no shape has it again."
+  @doc """
+  Whether the handle's removal is buffered, and no shape has it again.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1", durability: :sync)
+      iex> :ok = WriteBuffer.pause_flush("my-stack")
+      iex> :ok = ShapeDb.remove_shape("my-stack", "1-1")
+      iex> WriteBuffer.is_tombstoned?("my-stack", "1-1")
+      true
+  """
   @spec is_tombstoned?(stack_id(), handle()) :: boolean()
   def is_tombstoned?(stack_id, handle) do
     look(stack_id, :is_tombstoned?, handle, &Native.pending_change/2) == :remove
@@ -129,6 +186,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc """
   `true` when the handle's add is buffered, `false` when its removal is,
   `:unknown` otherwise.
+
+      iex> :ok = WriteBuffer.pause_flush("my-stack")
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> {WriteBuffer.has_handle?("my-stack", "1-1"), WriteBuffer.has_handle?("my-stack", "2-2")}
+      {true, :unknown}
   """
   @spec has_handle?(stack_id(), handle()) :: boolean() | :unknown
   def has_handle?(stack_id, handle) do
@@ -152,7 +214,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   defp look(stack_id, _action, handle, _look),
     do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
-  @doc "Operations not yet in SQLite; both halves of an add that was removed again count."
+  @doc """
+  Operations not yet in SQLite; both halves of an add that was removed again count.
+
+      iex> :ok = WriteBuffer.pause_flush("my-stack")
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> :ok = ShapeDb.mark_snapshot_complete("my-stack", "1-1")
+      iex> WriteBuffer.pending_operations_count("my-stack")
+      2
+  """
   @spec pending_operations_count(stack_id()) :: non_neg_integer()
   def pending_operations_count(stack_id) when is_binary(stack_id) do
     case Stores.fetch(stack_id) do
@@ -163,13 +233,29 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
 
   def pending_operations_count(stack_id), do: Arguments.refuse!(stack_id: stack_id)
 
-  @doc "Buffered adds less buffered removes."
+  @doc """
+  Buffered adds less buffered removes.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1", durability: :sync)
+      iex> :ok = WriteBuffer.pause_flush("my-stack")
+      iex> :ok = ShapeDb.remove_shape("my-stack", "1-1")
+      iex> WriteBuffer.pending_count_diff("my-stack")
+      -1
+  """
   @spec pending_count_diff(stack_id()) :: integer()
   def pending_count_diff(stack_id) do
     stack_id |> store!(:pending_count_diff) |> Native.pending_count_diff()
   end
 
-  @doc "The shapes whose adds are buffered, sorted by handle."
+  @doc """
+  The shapes whose adds are buffered, sorted by handle.
+
+      iex> :ok = WriteBuffer.pause_flush("my-stack")
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> [{handle, buffered}] = WriteBuffer.list_buffered_shapes("my-stack")
+      iex> {handle, buffered == shape(1)}
+      {"1-1", true}
+  """
   @spec list_buffered_shapes(stack_id()) :: [{handle(), Shapes.shape()}]
   def list_buffered_shapes(stack_id) do
     handles = for {handle, _oids} <- pending_shapes(stack_id, :list_buffered_shapes), do: handle
@@ -179,7 +265,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
     end
   end
 
-  @doc "The handles whose adds are buffered and that read one of the relations, sorted."
+  @doc """
+  The handles whose adds are buffered and that read one of the relations, sorted.
+
+      iex> :ok = WriteBuffer.pause_flush("my-stack")
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> relations = Electric.Shapes.Shape.list_relations(shape(1))
+      iex> WriteBuffer.handles_for_relations("my-stack", relations)
+      ["1-1"]
+  """
   @spec handles_for_relations(stack_id(), [relation()]) :: [handle()]
   def handles_for_relations(stack_id, relations) when is_list(relations) do
     wanted = MapSet.new(Shapes.oids_of(relations))
@@ -195,7 +289,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   def handles_for_relations(stack_id, relations),
     do: Arguments.refuse!(stack_id: stack_id, relations: relations)
 
-  @doc "The handles whose removal is buffered, and that no shape has again."
+  @doc """
+  The handles whose removal is buffered, and that no shape has again.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1", durability: :sync)
+      iex> :ok = WriteBuffer.pause_flush("my-stack")
+      iex> :ok = ShapeDb.remove_shape("my-stack", "1-1")
+      iex> "my-stack" |> WriteBuffer.tombstoned_handles() |> MapSet.to_list()
+      ["1-1"]
+  """
   @spec tombstoned_handles(stack_id()) :: MapSet.t(handle())
   def tombstoned_handles(stack_id) do
     MapSet.new(readable!(stack_id, :tombstoned_handles, &Native.pending_removals/1))
@@ -218,6 +320,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc """
   Buffers the add of a shape. `comparable` is its comparable term, `hash` the
   host's hash of that.
+
+      iex> {comparable, hash} = Electric.Shapes.Shape.comparable_hash(shape(1))
+      iex> relations = Electric.Shapes.Shape.list_relations(shape(1))
+      iex> WriteBuffer.add_shape("my-stack", "1-1", shape(1), comparable, hash, relations)
+      :ok
+      iex> ShapeDb.handle_for_shape("my-stack", shape(1))
+      {:ok, "1-1"}
   """
   @spec add_shape(stack_id(), handle(), Shapes.shape(), term(), non_neg_integer(), [relation()]) ::
           :ok | {:error, term()}
@@ -264,13 +373,26 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc """
   Buffers the removal of a shape. One that is not there takes its turn all the
   same: it counts as pending, and is warned of when its turn comes.
+
+      iex> :ok = WriteBuffer.pause_flush("my-stack")
+      iex> WriteBuffer.remove_shape("my-stack", "1-1")
+      :ok
+      iex> WriteBuffer.pending_operations_count("my-stack")
+      1
   """
   @spec remove_shape(stack_id(), handle()) :: :ok | {:error, term()}
   def remove_shape(stack_id, handle) do
     known_or_noted(stack_id, handle, :remove, &Native.remove(&1, handle, &2, &3))
   end
 
-  @doc "Buffers the start of a snapshot; of an unknown shape as `remove_shape/2`."
+  @doc """
+  Buffers the start of a snapshot; of an unknown shape as `remove_shape/2`.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> :ok = WriteBuffer.queue_snapshot_started("my-stack", "1-1")
+      iex> ShapeDb.snapshot_started?("my-stack", "1-1")
+      true
+  """
   @spec queue_snapshot_started(stack_id(), handle()) :: :ok | {:error, term()}
   def queue_snapshot_started(stack_id, handle) do
     known_or_noted(
@@ -281,7 +403,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
     )
   end
 
-  @doc "Buffers the end of a snapshot; of an unknown shape as `remove_shape/2`."
+  @doc """
+  Buffers the end of a snapshot; of an unknown shape as `remove_shape/2`.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> :ok = WriteBuffer.queue_snapshot_complete("my-stack", "1-1")
+      iex> ShapeDb.snapshot_complete?("my-stack", "1-1")
+      true
+  """
   @spec queue_snapshot_complete(stack_id(), handle()) :: :ok | {:error, term()}
   def queue_snapshot_complete(stack_id, handle) do
     known_or_noted(
@@ -306,7 +435,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   defp known_or_noted(stack_id, handle, _operation, _change),
     do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
-  @doc "Forgets every shape, buffered or not, and waits until SQLite has none."
+  @doc """
+  Forgets every shape, buffered or not, and waits until SQLite has none.
+
+      iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
+      iex> WriteBuffer.clear("my-stack")
+      :ok
+      iex> ShapeDb.handle_exists?("my-stack", "1-1")
+      false
+  """
   @spec clear(stack_id()) :: :ok | {:error, term()}
   def clear(stack_id), do: ShapeDb.reset(stack_id)
 end

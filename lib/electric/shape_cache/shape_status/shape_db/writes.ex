@@ -40,6 +40,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Writes do
         with :ok <- may_wait(store, durability),
              {:ok, seq} <- attempt({stack_id, store, options}, bytes, try, nil) do
           acknowledge(store, stack_id, seq, durability)
+        else
+          {:error, :closed} -> {:error, Stores.closed(stack_id)}
+          refused -> refused
         end
 
       nil ->

@@ -239,7 +239,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Health do
       if statistics.log_size > @large_log do
         text =
           "the write-ahead log has #{Text.bytes(statistics.log_size)}: a reader holds on to " <>
-            "an old moment, or the disk is slow"
+            "an old moment, the disk is slow, or the replicator that checkpoints are left to " <>
+            "does not run"
 
         reason(:log, :degraded, text)
       else

@@ -5,6 +5,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Target do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
 
   @enforce_keys [:path]
@@ -21,13 +22,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Target do
   @doc "The ids of the stacks that run here, sorted."
   @spec stack_ids() :: [String.t()]
   def stack_ids do
-    # One entry a stack; this is for people, not for requests.
-    Enum.sort(for {{Stores, stack_id}, _entry} <- :persistent_term.get(), do: stack_id)
+    # One row a stack; this is for people, not for requests.
+    Enum.sort(Registry.stack_ids())
   end
 
   @spec find(String.t()) :: {:ok, t()} | {:error, String.t()}
   def find(target) do
-    case Stores.get(target) do
+    case Stores.running(target) do
       {store, options, about} -> {:ok, of_stack(target, store, options, about.path)}
       nil -> of_path(target)
     end
