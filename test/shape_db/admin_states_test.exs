@@ -205,7 +205,7 @@ defmodule ElectricShapeDb.AdminStatesTest do
     end
 
     # Nor is anything put where something is.
-    for name <- [:backup, :export, :salvage, :move], there <- ~w(text folder newer text/below) do
+    for name <- [:backup, :export, :salvage, :move], there <- ~w(text newer text/below) do
       assert {:error, text} = call(name, at.("sound"), at.(there))
       assert is_binary(text)
       assert content(dir) == before, "#{name} to #{there}"
