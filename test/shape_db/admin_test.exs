@@ -415,7 +415,7 @@ defmodule ElectricShapeDb.AdminTest do
           {Path.join(dir, "empty"), "empty"},
           {Path.join(dir, "absent"), "neither"},
           {dir, "no storage_dir"},
-          {"", "a target is"}
+          {"", "target is"}
         ],
         fun <- [&Admin.inspect/2, &Admin.check/2, &Admin.backup(&1, copy, &2)] do
       assert {:error, reason} = fun.(target, @quiet)

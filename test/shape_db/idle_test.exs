@@ -1,5 +1,5 @@
 defmodule ElectricShapeDb.IdleTest do
-  @moduledoc "What 200 stacks cost that nobody uses: some memory each, and a look at the file now and then."
+  @moduledoc "What 200 stacks cost that nobody uses: some memory each, no thread, and a look at the file now and then."
 
   use ElectricShapeDb.StoreCase, async: true
 
@@ -7,10 +7,13 @@ defmodule ElectricShapeDb.IdleTest do
   alias ElectricShapeDb.Threads
 
   @stacks 200
-  @most 256 * 1024
+  # Half as much again as is measured: what a stack left behind in the allocators counts too.
+  @most 72 * 1024
 
-  # Each looks every ten seconds; in one second no more than a part of them does.
+  # Each looks every ten seconds; in one second no more than a part of them does. A thread
+  # wakes once for it.
   @looks div(@stacks, 4)
+  @threads 64
 
   test "200 idle stacks are small, and hardly wake a thread", %{storage_dir: storage_dir} do
     vm = PeerVM.start!()
@@ -30,7 +33,7 @@ defmodule ElectricShapeDb.IdleTest do
     assert each <= @most, "a stack takes #{each} bytes"
 
     writers = fn -> PeerVM.call(vm, Threads, :switches, ["shape_db_writer"]) end
-    assert map_size(writers.()) == @stacks + 1
+    assert map_size(writers.()) <= @threads
 
     # Some may be on their way to sleep still.
     eventually(fn ->
@@ -39,7 +42,9 @@ defmodule ElectricShapeDb.IdleTest do
     end)
   end
 
-  defp awoken(before, now), do: Enum.count(now, fn {id, switches} -> before[id] != switches end)
+  defp awoken(before, now) do
+    Enum.sum(for {id, switches} <- now, is_map_key(before, id), do: switches - before[id])
+  end
 
   defp connections(vm, n) do
     {:ok, %{connections: open}} = PeerVM.call(vm, ShapeDb, :statistics, ["idle-#{n}"])

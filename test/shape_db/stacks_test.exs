@@ -3,6 +3,8 @@ defmodule ElectricShapeDb.StacksTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+
   test "stacks know nothing of each other", context do
     stacks = for _ <- 1..5, do: another(context)
     Enum.each(stacks, &start_store!/1)
@@ -41,11 +43,14 @@ defmodule ElectricShapeDb.StacksTest do
     assert length(stored_handles(context.stack_id)) == 5_000
   end
 
-  test "a path in use is waited for, then refused", context do
+  test "a path that another stack has is refused at once, and says whose it is", context do
     start_store!(context)
     add!(context.stack_id, shape(1), handle(1))
-    second = %{context | stack_id: unique("stack")}
-    assert start_error(second) =~ context.storage_dir
+    reason = start_error(%{context | stack_id: unique("stack")})
+    assert reason =~ context.storage_dir
+    # In the text, as it is shown.
+    assert reason =~ ~s(stack \\"#{context.stack_id}\\")
+    assert reason =~ "within 0 ms"
     assert ShapeDb.list_shapes!(context.stack_id) == [{handle(1), shape(1)}]
   end
 
@@ -59,4 +64,50 @@ defmodule ElectricShapeDb.StacksTest do
   end
 
   defp another(context), do: %{context | stack_id: unique("stack"), storage_dir: tmp_dir!()}
+
+  describe "a stack that has ended" do
+    test "is not running, whoever asks, until it starts again", context do
+      memory = [storage_dir: ":memory:", exclusive_mode: true]
+      id = context.stack_id
+      {:ok, supervisor} = ShapeDb.Supervisor.start_link(stack_id: id, shape_db_opts: memory)
+      add_samples!(id, 1..3)
+      :ok = Supervisor.stop(supervisor)
+
+      # The entry is there: to erase it costs every process of the VM.
+      assert {_store, _options, _about} = Stores.get(id)
+      assert Stores.running(id) == nil
+      {:error, reason} = ShapeDb.add_shape(id, shape(1), handle(1))
+      assert reason =~ "is not running"
+      assert {:error, ^reason} = ShapeDb.reset(id)
+      assert {:error, ^reason} = ShapeDb.statistics(id)
+      assert ShapeDb.count_shapes!(id) == :error
+      assert ShapeDb.pending_buffer_size(id) == 0
+      assert_raise ShapeDb.Error, ~r/is not running/, fn -> ShapeDb.list_shapes!(id) end
+      assert_raise ShapeDb.Error, ~r/is not running/, fn -> ShapeDb.shape_for_handle(id, "1") end
+      refute id in ShapeDb.Admin.Target.stack_ids()
+
+      {:ok, supervisor} = ShapeDb.Supervisor.start_link(stack_id: id, shape_db_opts: memory)
+      assert ShapeDb.count_shapes(id) == {:ok, 0}
+      add_samples!(id, 1..3)
+      assert ShapeDb.count_shapes(id) == {:ok, 3}
+      :ok = Supervisor.stop(supervisor)
+    end
+
+    test "leaves its entry until there are many of them, and one that runs keeps its own" do
+      run = fn id ->
+        opts = [storage_dir: ":memory:", exclusive_mode: true]
+        {:ok, supervisor} = ShapeDb.Supervisor.start_link(stack_id: id, shape_db_opts: opts)
+        supervisor
+      end
+
+      again = run.("ended-again")
+      :ok = Supervisor.stop(again)
+      again = run.("ended-again")
+
+      for n <- 0..501, do: :ok = Supervisor.stop(run.("ended-#{n}"))
+      eventually(fn -> Stores.get("ended-0") == nil end)
+      assert ShapeDb.count_shapes("ended-again") == {:ok, 0}
+      :ok = Supervisor.stop(again)
+    end
+  end
 end

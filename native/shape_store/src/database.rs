@@ -116,10 +116,6 @@ fn inspect(options: &Options, path: &Path) -> Result<Found, OpenError> {
         }
         Some(_) => {}
     }
-    // SQLite would make a log that cannot be written either, and leave that behind.
-    let what = "write to";
-    let refused = |source| OpenError::Io { what, path: path.to_path_buf(), source };
-    options.system.may_write(path).map_err(refused)?;
     let checked = connection::open_to_write(path, options)
         .and_then(|conn| check(&conn, options, path))
         .or_else(|error| match is_damage(&error) {
@@ -151,6 +147,8 @@ fn check(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<
     }
     schema::read_label(conn)?;
     if schema::read_meta_number(conn, "clean")? == 1 && is_whole(conn, options, path)? {
+        // Its log is as good where it is, and to put it into the file waits for the disk.
+        connection::keep_log_on_close(conn, true)?;
         return Ok(Found::Sound);
     }
     info!("checking a shape database that was not closed");
@@ -219,13 +217,20 @@ fn is_whole(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Resu
     })
 }
 
-/// The version of a file that a later one of this library wrote, in which case nothing is
-/// done to it: not even what opening it for writing would do. An empty one is of no version,
-/// and to open it would cost the log beside it.
-pub(crate) fn refuse_newer(options: &Options, path: &Path) -> Result<(), OpenError> {
+/// An error for a file that nothing is to be done to, not even what opening it for writing
+/// would do: a later version of this library wrote it, or this process may not write to it.
+/// An empty one is of no version, and to open it would cost the log beside it.
+pub(crate) fn may_open(options: &Options, path: &Path) -> Result<(), OpenError> {
     let known = schema::SCHEMA_VERSION;
-    if matches!(options.system.stat(path), Ok(Some(there)) if there.len == 0) {
-        return Ok(());
+    match options.system.stat(path) {
+        Ok(Some(there)) if there.len == 0 => return Ok(()),
+        // SQLite would make a log that cannot be written either, and leave that behind.
+        Ok(Some(_)) => options.system.may_write(path).map_err(|source| OpenError::Io {
+            what: "write to",
+            path: path.to_path_buf(),
+            source,
+        })?,
+        _ => {}
     }
     match connection::open_to_read(path, options).and_then(|conn| schema::read_version(&conn)) {
         Ok(version) if version > known => {

@@ -64,14 +64,30 @@ pub(crate) fn note_clean(
     let full = connection::synchronous(options, Synchronous::Full);
     conn.pragma_update(None, "synchronous", full)?;
     for clean in [0, 1] {
-        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-        if schema::read_label(&tx)?.epoch != epoch {
-            return Err(Fault::Fenced);
-        }
-        schema::write_meta(&tx, "clean", clean)?;
-        tx.commit()?;
+        write_clean(conn, epoch, clean)?;
         connection::checkpoint(conn, options)?;
         before.take().into_iter().for_each(|before| before());
     }
     Ok(())
+}
+
+/// The same for a file that nothing was written to but its log: it is on the disk as it was
+/// found, which was in order, and the log is whole or counts for nothing. So none of this has
+/// to be synced.
+pub(crate) fn note_clean_in_log(
+    conn: &Connection,
+    epoch: i64,
+    before: impl FnOnce(),
+) -> Result<(), Fault> {
+    before();
+    write_clean(conn, epoch, 1)
+}
+
+fn write_clean(conn: &Connection, epoch: i64, clean: i64) -> Result<(), Fault> {
+    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    if schema::read_label(&tx)?.epoch != epoch {
+        return Err(Fault::Fenced);
+    }
+    schema::write_meta(&tx, "clean", clean)?;
+    Ok(tx.commit()?)
 }

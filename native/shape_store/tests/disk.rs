@@ -125,7 +125,8 @@ fn a_refused_add_is_set_aside_alone() {
              BEGIN SELECT RAISE(ABORT, 'not this one'); END"
         );
         on_writer(&store, &trigger);
-        let seqs: Vec<_> = (0..8).map(|n| store.add(&shape(n)).unwrap()).collect();
+        // More than are inserted at once: those beside it are tried one by one.
+        let seqs: Vec<_> = (0..100).map(|n| store.add(&shape(n)).unwrap()).collect();
         let marked = store.complete(&shape(3).handle).unwrap();
         store.flush_to(marked);
         for (n, seq) in seqs.iter().enumerate() {
@@ -145,7 +146,9 @@ fn a_refused_add_is_set_aside_alone() {
         store.close();
         common::sql::assert_sound(common::path_of(&file_in(&folder)), table);
         let store = open(file_in(&folder));
-        assert_eq!((store.count(), store.entry(&shape(3).handle)), (7, None));
+        assert_eq!((store.count(), store.entry(&shape(3).handle)), (99, None));
+        let rest = (0..100).filter(|n| *n != 3).map(shape);
+        rest.for_each(|one| assert_eq!(store.whole_body(&one.handle), Some(one.body)));
     }
 }
 

@@ -10,9 +10,12 @@ use super::{Turn, ages::save_last, context::Context, writing::Writing};
 use crate::{
     connection::open_to_write,
     fault::{Fault, Passing},
-    file::open_labelled,
-    marks::note_clean,
+    file::{log_of, open_labelled},
+    marks::{note_clean, note_clean_in_log},
 };
+
+/// How long a log may be in bytes that is left beside a file.
+const SHORT_LOG: u64 = 2 << 20;
 
 impl Writing {
     /// Leaves the file so that the next start need not check it. Whoever has the connection
@@ -21,12 +24,15 @@ impl Writing {
         if self.file.is_none() {
             return Turn::Done;
         }
+        let untouched = self.is_untouched(context);
         let noted = match context.locks.try_batch() {
-            true => self.note_clean(context),
+            true => self.note_clean(context, untouched),
             false => Err(Passing::Turn.into()),
         };
-        if noted.is_ok() {
-            self.held.close_with_log();
+        match noted.is_ok() {
+            true if untouched => self.held.close(),
+            true => self.held.close_with_log(),
+            false => {}
         }
         context.locks.end();
         match noted {
@@ -41,7 +47,23 @@ impl Writing {
         }
     }
 
-    fn note_clean(&mut self, context: &mut Context) -> Result<(), Fault> {
+    /// Whether the file was found in order, and nothing was written to it since but to its
+    /// log, and little: then it stays as it is, with its log, and the end of a stack that did
+    /// nothing need not wait for the disk.
+    fn is_untouched(&self, context: &Context) -> bool {
+        let shared = &context.shared;
+        let in_log = || shared.options.system.stat(&log_of(shared.path())).ok().flatten();
+        self.found_clean
+            && !self.noted
+            // One that was made or taken over just now may be in its log alone.
+            && self.label.position.batch > 0
+            && !shared.options.exclusive
+            // What another process put into the file may not be on the disk.
+            && !shared.options.external_checkpoint
+            && in_log().is_none_or(|log| log.len <= SHORT_LOG)
+    }
+
+    fn note_clean(&mut self, context: &mut Context, untouched: bool) -> Result<(), Fault> {
         if !self.held.is_lent() {
             self.reopen(context)?;
         }
@@ -51,7 +73,11 @@ impl Writing {
         let path = context.shared.path();
         let epoch = self.label.epoch;
         let leave = |conn: &Connection| {
-            note_clean(conn, epoch, options, || save_last(conn, &context.shared, epoch))
+            let before = || save_last(conn, &context.shared, epoch);
+            match untouched {
+                true => note_clean_in_log(conn, epoch, before),
+                false => note_clean(conn, epoch, options, before),
+            }
         };
         match self.held.get() {
             Some(conn) => leave(conn),
@@ -85,7 +111,7 @@ impl Writing {
     /// and nobody exchanges it meanwhile.
     pub(super) fn close_with_log(&mut self, context: &mut Context) {
         let ours = context.locks.try_batch() && self.check_name(context).is_ok();
-        match ours && self.damage.is_none() {
+        match ours && self.damage.is_none() && !self.is_untouched(context) {
             true => self.held.close_with_log(),
             false => self.held.close(),
         }

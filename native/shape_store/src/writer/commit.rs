@@ -157,7 +157,8 @@ impl Writing {
             info!(failures = failing.failures, ?after, "the shape store writes again");
             shared.emit(Event::Recovered { failures: failing.failures, after });
         }
-        shared.emit(Event::Committed { ops, duration, log: written.log });
+        let log = written.log.into_iter().map(|(_, operation, handle)| (operation, handle));
+        shared.emit(Event::Committed { ops, duration, log: log.collect() });
         self.gather_until = Some(ended + GATHER);
     }
 

@@ -41,6 +41,9 @@ pub(super) struct Writing {
     /// What the last try wrote, when it is its commit that failed.
     pub(super) unsure: Option<Written>,
     pub(super) failing: Option<Failing>,
+    /// Whether the file was closed in order before this role began, and nobody else has had
+    /// the connection since.
+    pub(super) found_clean: bool,
     /// Whether the disk knows that the file is being written.
     pub(super) noted: bool,
     /// What is wrong with the file, which another has to replace.
@@ -79,6 +82,7 @@ impl Writing {
             skipped: HashSet::new(),
             unsure: None,
             failing: None,
+            found_clean: false,
             noted: false,
             damage: None,
             gather_until: None,
@@ -240,7 +244,11 @@ impl Writing {
         let next = context.shared.writer_line.lock().pop();
         let Some(notify) = next else { return };
         match self.reopen(context) {
-            Ok(()) => drop(self.held.lend(notify)),
+            Ok(()) => {
+                // Whatever is done with it.
+                self.found_clean = false;
+                self.held.lend(notify);
+            }
             Err(fault) => {
                 context.doubted = true;
                 notify(Err(ReadError::from(fault).into()));

@@ -27,7 +27,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   # `{reference, answer}`.
 
   # It is there before this module is, which is loaded as soon as it is compiled.
-  require Electric.ShapeCache.ShapeStatus.ShapeDb.NativeLibrary
+  Code.ensure_compiled!(Electric.ShapeCache.ShapeStatus.ShapeDb.NativeLibrary)
 
   @on_load :load
   @before_compile __MODULE__.Load
