@@ -113,7 +113,7 @@ sanitize: sanitize-memory sanitize-threads sanitize-nif
 sanitize-memory:
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
 	  cargo test --locked --package shape_store --target-dir target/sanitize \
-	  --target $(HOST) --lib --tests
+	  --target $(HOST) --lib --tests --no-fail-fast
 
 # The same with every race seen. The standard library is built along, from its source:
 # otherwise what threads hand over by it passes for a race.
@@ -122,7 +122,7 @@ sanitize-threads:
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread CFLAGS=-fsanitize=thread \
 	  TSAN_OPTIONS="suppressions=$(CURDIR)/native/shape_store/tests/tsan.supp" \
 	  cargo test --locked --package shape_store --target-dir target/sanitize-threads \
-	  -Zbuild-std --target $(HOST) --lib --tests
+	  -Zbuild-std --target $(HOST) --lib --tests --no-fail-fast
 
 # The suite in a VM that has every access of the NIFs to memory checked.
 sanitize-nif: setup

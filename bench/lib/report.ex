@@ -92,8 +92,7 @@ defmodule Bench.Report do
         "Latency, 16 processes that ask without end",
         latencies(by_name, suffixed(@functions, 16))
       ),
-      Html.section("What a request asks of a shape", [
-        "<p>Here the other side is the tables that the host keeps beside the store.</p>\n",
+      Html.section("What a request asks of a shape, beside the tables of the host", [
         bars(by_name, @meta),
         latencies(by_name, @meta)
       ]),

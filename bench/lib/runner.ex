@@ -5,7 +5,7 @@ defmodule Bench.Runner do
   that whatever the machine does meanwhile hits both.
   """
 
-  alias Bench.{Check, Config, Files, Machine, Report, Results, Shapes, Workload}
+  alias Bench.{Check, Config, Files, Machine, Report, Results, Service, Shapes, Workload}
   alias Bench.Report.Words
 
   @workloads [
@@ -37,9 +37,10 @@ defmodule Bench.Runner do
 
     try do
       Enum.each(config.sides, &Check.run/1)
-      results = run(config, modules)
-      file = Files.write(name, Machine.describe(), Results.entries(results), config.partial?)
+      entries = config |> run(modules) |> Results.entries()
+      file = Files.write(name, Machine.describe(), entries, config.partial?)
       IO.puts("written: #{file}")
+      beside_service(entries)
     after
       File.rm_rf!(config.directory)
     end
@@ -89,5 +90,35 @@ defmodule Bench.Runner do
     end
 
     samples
+  end
+
+  defp beside_service(entries) do
+    rows =
+      for entry <- entries, figure = Service.figure(entry[:name]) do
+        ratio_there = if figure.ratio, do: Words.span(figure.ratio) <> "×", else: "–"
+
+        [
+          Words.work(entry[:name]),
+          Words.number(entry[:ours]),
+          Words.number(entry[:peer]),
+          Words.ratio(entry[:ratio]),
+          Words.span(figure.own),
+          ratio_there,
+          entry[:unit]
+        ]
+      end
+
+    if rows != [] do
+      IO.puts("\nbeside the service's own figures (#{Service.words()}):")
+      heads = ["", "this store", "replaced", "ratio", "service", "ratio there", ""]
+      for row <- [heads | rows], do: IO.puts(line(row))
+    end
+
+    :ok
+  end
+
+  defp line([work | figures]) do
+    columns = for figure <- figures, do: String.pad_leading(figure, 12)
+    String.pad_trailing(work, 42) <> Enum.join(columns)
   end
 end

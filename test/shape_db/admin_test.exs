@@ -236,6 +236,35 @@ defmodule ElectricShapeDb.AdminTest do
       end
     end
 
+    test "is exported with the digests that the replaced design computes here", context do
+      %{stack_id: stack_id} = context
+      shapes = filled!(context)
+      old = Path.join(context.storage_dir, "old.sqlite")
+      assert {:ok, %{shapes: 50, left_out: 0}} = Admin.export(stack_id, old, @quiet)
+      stop_store!(context)
+
+      reader = %{context | stack_id: unique("reader"), storage_dir: tmp_dir!()}
+      start_store!(reader)
+
+      digests =
+        Connection.checkout!(reader.stack_id, :test, fn %{conn: conn} ->
+          :ok = Connection.execute(conn, "ATTACH '#{old}' AS old")
+
+          {:ok, rows} =
+            Connection.fetch_all(conn, "SELECT handle, comparable FROM old.shapes", [])
+
+          Map.new(rows, &List.to_tuple/1)
+        end)
+
+      # As that design's own code has it.
+      assert digests ==
+               Map.new(shapes, fn {handle, shape} ->
+                 {comparable, _hash} = Electric.Shapes.Shape.comparable_hash(shape)
+                 bytes = :erlang.term_to_binary(comparable, [:deterministic])
+                 {handle, :crypto.hash(:sha256, bytes)}
+               end)
+    end
+
     test "is restored, with what was there kept", %{stack_id: stack_id} = context do
       shapes = filled!(context)
       copy = Path.join(context.storage_dir, "copy.sqlite")
@@ -386,7 +415,7 @@ defmodule ElectricShapeDb.AdminTest do
           {Path.join(dir, "empty"), "empty"},
           {Path.join(dir, "absent"), "neither"},
           {dir, "no storage_dir"},
-          {"", "a target is"}
+          {"", "target is"}
         ],
         fun <- [&Admin.inspect/2, &Admin.check/2, &Admin.backup(&1, copy, &2)] do
       assert {:error, reason} = fun.(target, @quiet)

@@ -130,7 +130,21 @@ defmodule ElectricShapeDb.BadInputTest do
       defaults: [],
       explain: [:stack_id]
     ],
-    ShapeDb.Supervisor => [name: [:stack_ref], start_link: [:start]]
+    ShapeDb.Supervisor => [name: [:stack_ref], start_link: [:start]],
+    ShapeDb.Admin => [
+      stacks: [:admin_opts],
+      info: [:target, :admin_opts],
+      health: [:target, :admin_opts],
+      inspect: [:target, :admin_opts],
+      check: [:target, :admin_opts],
+      backup: [:target, :to, :admin_opts],
+      restore: [:from, :to, :admin_opts],
+      move: [:from, :to, :admin_opts],
+      salvage: [:from, :to, :admin_opts],
+      repair: [:target, :admin_opts],
+      export: [:target, :to, :admin_opts],
+      watch: [:stack_id, :admin_opts]
+    ]
   }
 
   # Nobody calls these with arguments of their own.
@@ -158,6 +172,13 @@ defmodule ElectricShapeDb.BadInputTest do
   defp ill(:conn), do: [nil, {}, {nil, 0}, {make_ref(), 1}, {make_ref(), -1}, 42, "conn"]
   defp ill(:sql), do: @binaries
   defp ill(:sqls), do: [nil, "SELECT 1", [1], ["SELECT 1" | "SELECT 2"], [nil], %{}, {}]
+  defp ill(path) when path in [:target, :from, :to], do: ["", "a" <> <<0>> | @binaries]
+
+  defp ill(:admin_opts) do
+    [nil, :quiet, [1], [print: 1], [sample: 1], [samples: -1], [samples: 1.5], [times: 0]] ++
+      [[times: "1"], [interval: 0], [interval: 2 ** 32], [{:print, false} | :samples]]
+  end
+
   defp ill(:option), do: [nil, :storage_dir, "cache_size", 1]
 
   defp ill(:shape) do
@@ -205,6 +226,9 @@ defmodule ElectricShapeDb.BadInputTest do
   defp good(:binds, _stack_id), do: []
   defp good(:relations, _stack_id), do: [relation(0)]
   defp good(:opts, _stack_id), do: []
+  defp good(:target, stack_id), do: stack_id
+  defp good(path, _stack_id) when path in [:from, :to], do: "no/such/file"
+  defp good(:admin_opts, _stack_id), do: [print: false, times: 1, interval: 1]
   defp good(:any, _stack_id), do: :any
 
   for {module, functions} <- @functions, {name, kinds} <- functions do
@@ -221,7 +245,7 @@ defmodule ElectricShapeDb.BadInputTest do
             for {other, n} <- Enum.with_index(unquote(kinds)),
                 do: if(n == at, do: ill, else: good.(other))
 
-          assert_named(kind, ill, attempt(fn -> apply(unquote(module), unquote(name), args) end))
+          assert_named(kind, ill, attempt(unquote(module), unquote(name), args))
         end
       end)
 
@@ -247,7 +271,7 @@ defmodule ElectricShapeDb.BadInputTest do
       end
 
     # An option says its own name, and its own value.
-    named? = kind in [:opts, :start] or message =~ "#{kind}"
+    named? = kind in [:opts, :start, :admin_opts] or message =~ "#{kind}"
     value = if kind in [:opts, :start], do: deepest(ill), else: shown(ill)
     assert named? and message =~ value, "#{kind} of #{inspect(ill)}: #{message}"
     assert String.length(message) < 500
@@ -334,6 +358,14 @@ defmodule ElectricShapeDb.BadInputTest do
     start_error(%{context | stack_id: unique("stack")}, storage_dir: file)
     assert_unharmed(stack_id)
   end
+
+  # An answer to a person is printed as well.
+  defp attempt(ShapeDb.Admin, name, args) do
+    ExUnit.CaptureIO.with_io(fn -> attempt(fn -> apply(ShapeDb.Admin, name, args) end) end)
+    |> elem(0)
+  end
+
+  defp attempt(module, name, args), do: attempt(fn -> apply(module, name, args) end)
 
   defp attempt(fun) do
     {:returned, fun.()}

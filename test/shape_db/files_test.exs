@@ -61,7 +61,10 @@ defmodule ElectricShapeDb.FilesTest do
   test "an empty file is a new database", context do
     File.mkdir_p!(Path.dirname(context.path))
     File.write!(context.path, "")
+    Tap.logs(context.path)
     start_store!(context)
+    assert_receive {:log, :warning, line}, 1_000
+    assert line =~ "empty file"
     assert works?(context)
   end
 
@@ -72,6 +75,7 @@ defmodule ElectricShapeDb.FilesTest do
     warm = for n <- 1..3, do: {:ok, _} = ShapeDb.shape_for_handle(stack_id, handle(n))
     rebuilt = [:electric, :shape_db, :store, :rebuilt]
     Tap.events(stack_id, [rebuilt])
+    Tap.logs(context.path)
     tamper!(stack_id, ["DROP TABLE bodies"])
 
     {:ok, _} = ShapeDb.add_shape(stack_id, shape(:new), "new", durability: :sync)
@@ -80,6 +84,12 @@ defmodule ElectricShapeDb.FilesTest do
     lost = metadata.list |> File.read!() |> String.split("\n", trim: true)
     assert Enum.sort(lost) == metadata.lost_handles |> Enum.map(&"lost #{&1}") |> Enum.sort()
     assert {:ok, %{lost: 497, rebuilds: 1, rebuilding: 0}} = ShapeDb.statistics(stack_id)
+    # One line says that it is written anew and one that it was, however many were lost.
+    assert_receive {:log, :error, anew}, 1_000
+    assert anew =~ "no such table"
+    assert_receive {:log, :error, lost}, 1_000
+    assert lost =~ "lost=497" and lost =~ metadata.list
+    refute_received {:log, :error, _line}
 
     restart_store!(context)
     assert ShapeDb.count_shapes(stack_id) == {:ok, 4}

@@ -43,11 +43,14 @@ defmodule ElectricShapeDb.StacksTest do
     assert length(stored_handles(context.stack_id)) == 5_000
   end
 
-  test "a path in use is waited for, then refused", context do
+  test "a path that another stack has is refused at once, and says whose it is", context do
     start_store!(context)
     add!(context.stack_id, shape(1), handle(1))
-    second = %{context | stack_id: unique("stack")}
-    assert start_error(second) =~ context.storage_dir
+    reason = start_error(%{context | stack_id: unique("stack")})
+    assert reason =~ context.storage_dir
+    # In the text, as it is shown.
+    assert reason =~ ~s(stack \\"#{context.stack_id}\\")
+    assert reason =~ "within 0 ms"
     assert ShapeDb.list_shapes!(context.stack_id) == [{handle(1), shape(1)}]
   end
 

@@ -69,6 +69,25 @@ defmodule ElectricShapeDb.StandbyTest do
     assert stored_handles(stack_id) == Enum.map(1..3, &handle/1)
   end
 
+  test "what the old writer had queued is listed beside the file", context do
+    %{stack_id: stack_id, storage_dir: storage_dir} = context
+    add_there(context, [1])
+    :ok = there(context, ShapeDb, :mark_snapshot_complete, [handle(1)])
+    there(context, WriteBuffer, :flush_sync, [])
+    :ok = there(context, WriteBuffer, :pause_flush, [])
+    add_there(context, 2..3)
+    :ok = there(context, ShapeDb, :remove_shape, [handle(1)])
+    start_store!(context)
+    assert {:ok, [], 1} = ShapeDb.validate_existing_shapes(stack_id)
+    :ok = there(context, WriteBuffer, :resume_flush, [])
+    lists = Connection.db_path!(storage_dir: storage_dir) <> ".given-up-*"
+    eventually(fn -> match?({:ok, %{given_up: 3}}, there(context, ShapeDb, :statistics, [])) end)
+    assert [list] = Path.wildcard(lists)
+    listed = list |> File.read!() |> String.split("\n", trim: true) |> Enum.sort()
+    assert listed == ["add #{handle(2)}", "add #{handle(3)}", "remove #{handle(1)}"]
+    assert ShapeDb.list_shapes!(stack_id) == [{handle(1), shape(1)}]
+  end
+
   test "the standby takes over from one that was killed", context do
     %{stack_id: stack_id} = context
     add_there(context, 1..50)

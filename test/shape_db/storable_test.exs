@@ -5,6 +5,8 @@ defmodule ElectricShapeDb.StorableTest do
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+  alias ElectricShapeDb.HostApp
+  alias ElectricShapeDb.PeerVM
 
   setup :start_store!
 
@@ -76,6 +78,20 @@ defmodule ElectricShapeDb.StorableTest do
 
     for {value, n} <- Enum.with_index(values) do
       assert ShapeDb.shape_for_handle(stack_id, handle(n)) == {:ok, shape(n, storage: value)}
+    end
+  end
+
+  test "functions work in the next VM, with what they took along", context do
+    context = %{context | stack_id: unique("stack"), storage_dir: tmp_dir!()}
+
+    for {call, args, expected} <- [
+          {:add_functions, [20], :ok},
+          {:call_functions, [], {true, 21}}
+        ] do
+      vm = PeerVM.start!()
+      PeerVM.start_store!(vm, context.stack_id, store_opts(context))
+      assert PeerVM.call(vm, HostApp, call, [context.stack_id | args]) == expected
+      PeerVM.stop(vm)
     end
   end
 

@@ -119,7 +119,7 @@ defmodule ElectricShapeDb.Fuzz do
 
   defp damaged(bytes, corpus, times) do
     at = :rand.uniform(byte_size(bytes) + 1) - 1
-    <<before::binary-size(at), rest::binary>> = bytes
+    {before, rest} = :erlang.split_binary(bytes, at)
 
     bytes =
       case {:rand.uniform(7), rest} do

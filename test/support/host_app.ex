@@ -4,6 +4,7 @@ defmodule ElectricShapeDb.HostApp do
   use Application
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb
+  alias ElectricShapeDb.Samples
   alias ElectricShapeDb.StoreCase
 
   @impl true
@@ -24,6 +25,21 @@ defmodule ElectricShapeDb.HostApp do
   def add(stack_id, numbers) do
     StoreCase.add_samples!(stack_id, numbers)
     :ok
+  end
+
+  @doc "Adds a shape with an operator and a closure in it, as the service's parser makes them."
+  @spec add_functions(String.t(), integer()) :: :ok
+  def add_functions(stack_id, taken) do
+    shape = Samples.shape(1, storage: {&:erlang.==/2, &(&1 + taken)})
+    StoreCase.add!(stack_id, shape, Samples.handle(1))
+    :ok = ShapeDb.WriteBuffer.flush_sync(stack_id)
+  end
+
+  @doc "Calls both."
+  @spec call_functions(String.t()) :: {boolean(), integer()}
+  def call_functions(stack_id) do
+    {:ok, %{storage: {same?, plus}}} = ShapeDb.shape_for_handle(stack_id, Samples.handle(1))
+    {same?.(1, 1), plus.(1)}
   end
 
   @doc "Adds samples that nothing commits until the store closes."

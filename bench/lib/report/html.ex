@@ -56,7 +56,7 @@ defmodule Bench.Report.Html do
     table { border-collapse: collapse; width: 100%; font-size: 13px; }
     th, td { text-align: right; padding: 2px 6px; border-bottom: 1px solid #eee; font-variant-numeric: tabular-nums; vertical-align: top; overflow-wrap: normal; }
     th:first-child, td:first-child { text-align: left; }
-    small { color: #666; display: block; white-space: nowrap; }
+    small { color: #666; display: block; } td small { white-space: nowrap; }
     .met { color: #1a7f37; } .missed { color: #b42318; font-weight: 600; }
     .key span { display: inline-block; padding: 0 .5em; margin: 0 .6em .3em 0; color: white; border-radius: 3px; }
     .row { display: grid; grid-template-columns: 15em 1fr 5.5em; column-gap: .6em; align-items: center; margin: .35em 0; font-size: 13px; }

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 
 use parking_lot::Mutex;
 use rustler::{
-    Atom, Binary, Encoder, Env, LocalPid, NifMap, NifResult, Resource, ResourceArc, Term,
+    Atom, Binary, Encoder, Env, Error, LocalPid, NifMap, NifResult, Resource, ResourceArc, Term,
 };
 use shape_store::{
-    Native, System as _,
+    Digest, Native, System as _,
     admin::{self, Access, AdminError, Condition, Label, Reader, Row, Salvaged},
 };
 
@@ -346,6 +346,7 @@ fn admin_repair<'a>(
     answer(env, done.map(|done| salvaged(env, done)))
 }
 
+/// Without the rows of these ids, and with other digests for some: `{id, digest}`.
 /// `{:ok, {shapes, left_out}}`
 #[rustler::nif(schedule = "DirtyIo")]
 fn admin_export<'a>(
@@ -354,10 +355,15 @@ fn admin_export<'a>(
     to: Binary<'_>,
     live: bool,
     leave_out: Items<i64>,
+    digests: Items<(i64, Binary<'_>)>,
     teller_to: Option<LocalPid>,
 ) -> NifResult<Term<'a>> {
-    let (from, to, leave_out) = (path(&from), path(&to), ids(leave_out));
+    let digest = |bytes: &[u8]| bytes.try_into().map(Digest).map_err(|_| Error::BadArg);
+    let digests = digests.0.iter().map(|(id, bytes)| Ok((*id, digest(bytes)?)));
+    let digests = digests.collect::<NifResult<_>>()?;
+    let exceptions = admin::Exceptions { leave_out: ids(leave_out), digests };
+    let (from, to) = (path(&from), path(&to));
     let mut teller = teller(teller_to);
-    let done = admin::export(&Native, &from, &to, access(live), &leave_out, &mut teller);
+    let done = admin::export(&Native, &from, &to, access(live), &exceptions, &mut teller);
     answer(env, done.map(|done| (done.shapes, done.left_out)))
 }

@@ -33,7 +33,7 @@ pub use self::{
     access::{Access, holder},
     check::{Checked, Problem, check},
     copy::{Copied, Restored, backup, relocate, restore},
-    export::{Exported, export},
+    export::{Exceptions, Exported, export},
     inspect::{Label, Summary},
     reader::Reader,
     room::{Room, room},

@@ -39,7 +39,13 @@ pub(crate) fn prepare(
 ) -> Result<Ready, OpenError> {
     let system = &*options.system;
     let replaced = file::finish_replacement(system, path)?;
-    let found = inspect(options, path)?;
+    let found = match inspect(options, path) {
+        Err(OpenError::Sqlite { source, .. }) if options.exclusive && has_no_maps(&source) => {
+            leave_log(options, path)?;
+            inspect(options, path)?
+        }
+        found => found?,
+    };
     let quarantined = match &found {
         Found::Bad(problem) => Some(move_aside(options, path, problem)?),
         Found::Nothing | Found::Sound => replaced,
@@ -80,6 +86,25 @@ enum Found {
     Bad(String),
 }
 
+/// Whether a file with a write-ahead log is where nothing can be mapped into memory.
+fn has_no_maps(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_IOERR_SHMMAP)
+}
+
+/// Has a file that was written elsewhere with a write-ahead log, or whose store was to have
+/// one, journalled as exclusive mode does. Alone, SQLite needs no memory in common for that.
+fn leave_log(options: &Options, path: &Path) -> Result<(), OpenError> {
+    let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
+    let conn = connection::open_to_write(path, options).map_err(named)?;
+    conn.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(named)?;
+    let (version, known) = (schema::read_version(&conn).map_err(named)?, schema::SCHEMA_VERSION);
+    if version > known {
+        return Err(OpenError::Newer { path: path.to_path_buf(), version, known });
+    }
+    connection::prepare_to_write(&conn, options).map_err(named)
+}
+
 /// An error is one of the surroundings: no permission, no disk.
 fn inspect(options: &Options, path: &Path) -> Result<Found, OpenError> {
     let failed = |source| OpenError::Io { what: "look at", path: path.to_path_buf(), source };
@@ -91,10 +116,6 @@ fn inspect(options: &Options, path: &Path) -> Result<Found, OpenError> {
         }
         Some(_) => {}
     }
-    // SQLite would make a log that cannot be written either, and leave that behind.
-    let what = "write to";
-    let refused = |source| OpenError::Io { what, path: path.to_path_buf(), source };
-    options.system.may_write(path).map_err(refused)?;
     let checked = connection::open_to_write(path, options)
         .and_then(|conn| check(&conn, options, path))
         .or_else(|error| match is_damage(&error) {
@@ -196,13 +217,20 @@ fn is_whole(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Resu
     })
 }
 
-/// The version of a file that a later one of this library wrote, in which case nothing is
-/// done to it: not even what opening it for writing would do. An empty one is of no version,
-/// and to open it would cost the log beside it.
-pub(crate) fn refuse_newer(options: &Options, path: &Path) -> Result<(), OpenError> {
+/// An error for a file that nothing is to be done to, not even what opening it for writing
+/// would do: a later version of this library wrote it, or this process may not write to it.
+/// An empty one is of no version, and to open it would cost the log beside it.
+pub(crate) fn may_open(options: &Options, path: &Path) -> Result<(), OpenError> {
     let known = schema::SCHEMA_VERSION;
-    if matches!(options.system.stat(path), Ok(Some(there)) if there.len == 0) {
-        return Ok(());
+    match options.system.stat(path) {
+        Ok(Some(there)) if there.len == 0 => return Ok(()),
+        // SQLite would make a log that cannot be written either, and leave that behind.
+        Ok(Some(_)) => options.system.may_write(path).map_err(|source| OpenError::Io {
+            what: "write to",
+            path: path.to_path_buf(),
+            source,
+        })?,
+        _ => {}
     }
     match connection::open_to_read(path, options).and_then(|conn| schema::read_version(&conn)) {
         Ok(version) if version > known => {

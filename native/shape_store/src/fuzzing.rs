@@ -50,8 +50,7 @@ pub fn rows(bytes: &[u8]) {
 fn load(conn: &Connection, input: &mut Input<'_>) -> rusqlite::Result<()> {
     insert(conn, input)?;
     let options = Options { cache_bytes: 0, ..Options::new(Location::Memory) };
-    let (commands, _writer) = crossbeam_channel::unbounded();
-    let shared = Shared::new(options, Box::new(|_| ()), commands);
+    let shared = Shared::new(options, Box::new(|_| ()));
     let loader = Loader::of(&shared);
     let _ = schema::read_label(conn);
     let mut followed = loader.load_to_follow(conn)?;

@@ -264,7 +264,7 @@ fn an_exported_file_is_taken_over_again() {
     let options = file_in(&folder);
     let store = filled(options.clone());
     let old = folder.path().join("old.sqlite");
-    let none = HashSet::new();
+    let none = admin::Exceptions::default();
     let exported =
         admin::export(&Native, path_of(&options), &old, Access::Live, &none, &mut quiet());
     assert_eq!(exported.unwrap(), admin::Exported { shapes: SHAPES.into(), left_out: 0 });

@@ -267,3 +267,27 @@ fn a_page_of_a_long_body_that_cannot_be_read_for_now_is_no_damage() {
     }
     assert!(failed > 10, "{failed}");
 }
+
+/// A shared file system: a file with a log comes from elsewhere, or a start without exclusive
+/// mode was tried there.
+#[test]
+fn a_file_with_a_log_opens_in_exclusive_mode_where_nothing_can_be_mapped() {
+    let folder = tempfile::tempdir().unwrap();
+    let vfs = FaultVfs::unique();
+    let options = Options { vfs: Some(vfs.name().into()), ..file_in(&folder) };
+    let store = open(options.clone());
+    (0..50).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+    store.close();
+    vfs.fail(Plan::nth(1, Fault::IoErr).kinds(Kinds::MAP).forever());
+    let refused = try_open(options.clone());
+    assert!(refused.is_err_and(|reason| reason.contains("exclusive_mode is for that")));
+    let store = open(Options { exclusive: true, ..options.clone() });
+    assert_eq!((store.count(), store.opening.quarantined.clone()), (50, None));
+    store.add(&shape(50)).unwrap();
+    store.close();
+    let store = open(Options { exclusive: true, ..options.clone() });
+    assert_eq!((store.count(), store.opening.quarantined.clone()), (51, None));
+    store.close();
+    vfs.heal();
+    sql::assert_sound(path_of(&options), "");
+}

@@ -1,7 +1,6 @@
 //! Stores and their machines: how they start, go on and end.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -45,38 +44,7 @@ impl World {
             }
         });
         let verify = Box::new(|_| Err("nothing is to be verified".into()));
-        self.instances.borrow_mut().push(Instance {
-            process,
-            store: None,
-            machine: None,
-            stepping: false,
-            wake: Wake::Now,
-            busy: false,
-            ended: None,
-            open_failed: false,
-            opened: false,
-            closed_at: None,
-            fenced: false,
-            promoted: false,
-            flushed: 0,
-            spins: 0,
-            tampers: 0,
-            begun: 0,
-            reigns: Vec::new(),
-            reign: None,
-            probed: 0,
-            given_up: BTreeSet::new(),
-            last: 0,
-            taken: 0,
-            rows: BTreeSet::new(),
-            marked: BTreeMap::new(),
-            read: BTreeMap::new(),
-            leases: Vec::new(),
-            tickets: Vec::new(),
-            waits: Vec::new(),
-            asked: Vec::new(),
-            paused: false,
-        });
+        self.instances.borrow_mut().push(Instance::new(process));
         let assembled = self.platform.within(process, || Store::assemble(options, events, verify));
         let (store, machine) = match assembled {
             Ok(assembled) => assembled,

@@ -24,6 +24,9 @@ use crate::{
     shared_memory::Region,
 };
 
+mod holdings;
+mod processes;
+
 /// How many processes there may be at a time.
 pub const SLOTS: usize = 3;
 
@@ -201,86 +204,6 @@ impl Platform {
         self.operations.get()
     }
 
-    // --- processes
-
-    /// Starts a process in a slot where none is.
-    pub fn start(&self, slot: usize) -> ProcessId {
-        let mut processes = self.processes.borrow_mut();
-        let process = ProcessId(processes.len());
-        processes.push(Process {
-            alive: true,
-            folder: "/".into(),
-            held: BTreeMap::new(),
-            nodes: BTreeMap::new(),
-            mapped: Vec::new(),
-            claims: BTreeMap::new(),
-            frames: Vec::new(),
-        });
-        self.slots[slot].set(Some(process));
-        process
-    }
-
-    /// The process of a slot.
-    pub fn process_of(&self, slot: usize) -> Option<ProcessId> {
-        self.slots.get(slot).and_then(Cell::get)
-    }
-
-    /// Whether it runs.
-    pub fn is_alive(&self, process: ProcessId) -> bool {
-        self.processes.borrow().get(process.0).is_some_and(|process| process.alive)
-    }
-
-    /// Whether a call into it is going on.
-    pub fn is_running(&self, process: ProcessId) -> bool {
-        self.with(process, |process| !process.frames.is_empty())
-    }
-
-    /// Ends a process, at once: the system closes what it has open and drops its locks.
-    /// Calls into it that are going on fail from here on, and change nothing.
-    pub fn kill(&self, process: ProcessId) {
-        let held = self.with(process, |process| {
-            process.alive = false;
-            process.nodes.clear();
-            process.claims.clear();
-            std::mem::take(&mut process.held)
-        });
-        let mut disk = self.disk.borrow_mut();
-        disk.drop_locks(|holder| held.contains_key(&holder));
-        held.into_values().for_each(|key| disk.let_go(key));
-    }
-
-    /// The folder that a process is in.
-    pub fn change_folder(&self, process: ProcessId, folder: &str) {
-        self.with(process, |process| process.folder = folder.into());
-    }
-
-    pub(crate) fn folder(&self, process: ProcessId) -> String {
-        self.with(process, |process| process.folder.clone())
-    }
-
-    /// Makes a call into a process.
-    pub fn within<T>(&self, process: ProcessId, call: impl FnOnce() -> T) -> T {
-        let dead = !self.is_alive(process);
-        let copies = dead.then(|| self.copies(process));
-        self.with(process, |process| process.frames.push(copies));
-        let result = catch_unwind(AssertUnwindSafe(call));
-        let copies = self.with(process, |process| process.frames.pop().flatten());
-        for (region, copy) in copies.into_iter().flatten() {
-            region.restore(&copy);
-        }
-        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-
-    fn copies(&self, process: ProcessId) -> Copies {
-        self.with(process, |process| {
-            process.mapped.iter().map(|region| (Rc::clone(region), region.copy())).collect()
-        })
-    }
-
-    fn with<T>(&self, process: ProcessId, look: impl FnOnce(&mut Process) -> T) -> T {
-        look(&mut self.processes.borrow_mut()[process.0])
-    }
-
     // --- operations
 
     /// The gate that each operation passes before it is done.
@@ -324,83 +247,6 @@ impl Platform {
             });
         }
         Err(Fault::Dead)
-    }
-
-    /// A process opens an inode.
-    pub(crate) fn open(&self, process: ProcessId, key: Key) -> Holder {
-        let holder = self.holders.get();
-        self.holders.set(holder + 1);
-        self.disk.borrow_mut().hold(key);
-        self.with(process, |process| process.held.insert(holder, key));
-        holder
-    }
-
-    /// A process closes what it opened, unless it died before.
-    pub(crate) fn close(&self, process: ProcessId, holder: Holder) {
-        let Some(key) = self.with(process, |process| process.held.remove(&holder)) else { return };
-        let mut disk = self.disk.borrow_mut();
-        disk.inode_mut(key).locks.drop_all(|of| of == holder);
-        disk.let_go(key);
-    }
-
-    /// Whether a process has an inode open through SQLite, as a database or its `-shm`.
-    pub(crate) fn has_database(&self, process: ProcessId, key: Key) -> bool {
-        self.with(process, |process| {
-            process.nodes.iter().any(|(database, (memory, _))| *database == key || *memory == key)
-        })
-    }
-
-    /// The `-shm` that this process has for a database, with one connection more.
-    pub(crate) fn join_node(&self, process: ProcessId, database: Key) -> Option<Key> {
-        self.with(process, |process| {
-            let (memory, users) = process.nodes.get_mut(&database)?;
-            *users += 1;
-            Some(*memory)
-        })
-    }
-
-    /// This process has this `-shm` for a database.
-    pub(crate) fn add_node(&self, process: ProcessId, database: Key, memory: Key) {
-        self.with(process, |process| process.nodes.insert(database, (memory, 1)));
-    }
-
-    /// A connection has no use for the `-shm` any more.
-    pub(crate) fn leave_node(&self, process: ProcessId, database: Key) {
-        self.with(process, |process| {
-            if let Some((_, users)) = process.nodes.get_mut(&database) {
-                *users -= 1;
-                if *users == 0 {
-                    process.nodes.remove(&database);
-                }
-            }
-        });
-    }
-
-    pub(crate) fn mapped(&self, process: ProcessId, region: &Rc<Region>) {
-        self.with(process, |process| {
-            if !process.mapped.iter().any(|other| Rc::ptr_eq(other, region)) {
-                process.mapped.push(Rc::clone(region));
-            }
-        });
-    }
-
-    pub(crate) fn claim(
-        &self,
-        process: ProcessId,
-        path: &str,
-        owner: Arc<Owner>,
-    ) -> Result<(), Arc<Owner>> {
-        self.with(process, |process| match process.claims.get(path) {
-            Some(there) => Err(Arc::clone(there)),
-            None => {
-                process.claims.insert(path.into(), owner);
-                Ok(())
-            }
-        })
-    }
-
-    pub(crate) fn unclaim(&self, process: ProcessId, path: &str) {
-        self.with(process, |process| process.claims.remove(path));
     }
 
     // --- what nobody may do

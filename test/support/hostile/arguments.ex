@@ -84,7 +84,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     admin_move: [:file, :file, :pid],
     admin_salvage: [:file, :file, :ids, :pid],
     admin_repair: [:file, :ids, :pid],
-    admin_export: [:file, :file, :flag, :ids, :pid]
+    admin_export: [:file, :file, :flag, :ids, :row_digests, :pid]
   }
 
   # What a call gave or sent, by its kind, as later calls take it.
@@ -161,6 +161,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   end
 
   defp proper(:digests, _pool), do: some(fn -> Enum.random([nil, :rand.bytes(32), ""]) end)
+  defp proper(:row_digests, _pool), do: some(fn -> {:rand.uniform(40), :rand.bytes(32)} end)
   defp proper(:number, _pool), do: Enum.random([0, 1, 2, 50, :rand.uniform(10_000)])
   defp proper(:oids, _pool), do: some(fn -> oid(:rand.uniform(20)) end)
   defp proper(:flags, _pool), do: :rand.uniform(256) - 1

@@ -571,8 +571,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   where that is the same time, and the minutes since the last of these was read. Shapes
   that were never read are left out. `{[], 0}` when there are none.
 
-  The answer is that of one moment, however many shapes are read meanwhile. It looks at
-  all shapes, on a dirty scheduler.
+  The answer is that of one moment, however many shapes are read meanwhile; one that is
+  removed meanwhile may be left out. It looks at all shapes, on a dirty scheduler.
 
       iex> for n <- 1..3, do: {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(n), to_string(n))
       iex> for handle <- ["2", "1"], do: true = ShapeDb.touch("my-stack", handle)

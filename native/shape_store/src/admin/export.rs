@@ -1,6 +1,9 @@
 //! Back to the schema of the service that this library replaces a part of.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use rusqlite::params;
 
@@ -10,7 +13,7 @@ use super::{
     rows::Rows,
     source::Source,
 };
-use crate::{file, system::System};
+use crate::{entry::Digest, file, system::System};
 
 const PIECE: usize = 512;
 
@@ -54,19 +57,28 @@ pub struct Exported {
     pub left_out: u64,
 }
 
-/// Writes the shapes of a file into a new one of schema 4, without the rows of these ids.
+/// Rows, by id, that are not written as they are.
+#[derive(Default, Debug)]
+pub struct Exceptions {
+    /// Those to leave out.
+    pub leave_out: HashSet<i64>,
+    /// Digests to write in place of ours, where that service computes others.
+    pub digests: HashMap<i64, Digest>,
+}
+
+/// Writes the shapes of a file into a new one of schema 4, but for these rows.
 pub fn export(
     system: &dyn System,
     from: &Path,
     to: &Path,
     access: Access,
-    leave_out: &HashSet<i64>,
+    exceptions: &Exceptions,
     progress: Progress<'_>,
 ) -> Result<Exported, AdminError> {
     let source = Source::open(system, from, access)?;
     let to = free_place(system, to)?;
     let draft = file::draft_of(&to);
-    let exported = write(system, &source, &draft, leave_out, progress)?;
+    let exported = write(system, &source, &draft, exceptions, progress)?;
     put(system, &draft, &to)?;
     Ok(exported)
 }
@@ -75,7 +87,7 @@ fn write(
     system: &dyn System,
     source: &Source,
     draft: &Path,
-    leave_out: &HashSet<i64>,
+    exceptions: &Exceptions,
     progress: Progress<'_>,
 ) -> Result<Exported, AdminError> {
     let moment = source.conn.unchecked_transaction().map_err(source.failed())?;
@@ -95,14 +107,16 @@ fn write(
                 break;
             }
             for row in piece {
-                if leave_out.contains(&row.id) || !row.is_usable() {
+                if exceptions.leave_out.contains(&row.id) || !row.is_usable() {
                     done.left_out += 1;
                     continue;
                 }
                 // What is not complete is begun again, as after any start of that service.
                 let complete = i64::from(row.snapshot == 2);
+                let digest = exceptions.digests.get(&row.id).map(|digest| digest.0.as_slice());
+                let digest = digest.unwrap_or(&row.digest);
                 shape
-                    .execute(params![row.handle, row.body, row.digest, row.hash, complete])
+                    .execute(params![row.handle, row.body, digest, row.hash, complete])
                     .map_err(&failed)?;
                 for oid in &row.oids {
                     relation.execute(params![row.handle, oid]).map_err(&failed)?;

@@ -99,8 +99,9 @@ pub(crate) fn absolute(system: &dyn System, path: &Path) -> Result<PathBuf, Admi
     let folder = path.parent().unwrap_or(Path::new("/"));
     match system.stat(folder).map_err(AdminError::io("look at", folder))? {
         Some(there) if there.folder => system.resolve(&path).map_err(AdminError::io("find", &path)),
+        Some(_) => Err(AdminError::unusable(&path, "what it is to lie in is no folder")),
         // To resolve it would make the folder.
-        _ => Err(AdminError::Absent { path: folder.to_path_buf() }),
+        None => Err(AdminError::Absent { path: folder.to_path_buf() }),
     }
 }
 
@@ -168,13 +169,17 @@ fn connect(
     }
     // Nobody changes it while it is held, and so it is read without a lock, log or shared
     // memory.
-    let uri = uri_of(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-    open(&uri, flags).map(|conn| (conn, None))
+    open_as(path, &uri_of(path), flags).map(|conn| (conn, None))
 }
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, AdminError> {
-    let opened = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+    open_as(path, path, flags)
+}
+
+/// Opens a file under the name that SQLite is to know it by.
+fn open_as(path: &Path, name: &Path, flags: OpenFlags) -> Result<Connection, AdminError> {
+    let opened = Connection::open_with_flags(name, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
     let prepared = opened.and_then(|conn| {
         conn.busy_timeout(std::time::Duration::from_secs(5))?;
         conn.pragma_update(None, "temp_store", "MEMORY")?;

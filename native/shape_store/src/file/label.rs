@@ -11,6 +11,7 @@ use crate::{
     fault::Fault,
     schema::{self, Identity, Position},
     system::{FileId, System},
+    wording::{system, worded},
 };
 
 /// What a file of ours says of itself.
@@ -69,9 +70,9 @@ pub(crate) enum Unopened {
     Empty,
     #[error("it was exchanged meanwhile")]
     Exchanged,
-    #[error("{0}")]
+    #[error("{}", system(.0))]
     Io(#[from] std::io::Error),
-    #[error("{0}")]
+    #[error("{}", worded(.0))]
     Sqlite(#[from] rusqlite::Error),
 }
 

@@ -111,13 +111,13 @@ impl Following {
             return Turn::Next(Next::Again);
         }
         if self.next <= now {
-            self.look_when_due(context, now);
+            self.look_when_due(context);
         }
         self.serve(context);
         self.rest(context, now)
     }
 
-    fn look_when_due(&mut self, context: &mut Context, now: Instant) {
+    fn look_when_due(&mut self, context: &mut Context) {
         let usual = context.shared.options.follow_interval;
         match self.look(context) {
             Ok(()) => {
@@ -142,7 +142,8 @@ impl Following {
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             }
         }
-        self.next = now + self.pause;
+        // A look may take longer than the pause, which is for others to go on in.
+        self.next = context.shared.now() + self.pause;
     }
 
     /// Looks at what the writer changed since. The file may be another by now: the writer

@@ -157,7 +157,7 @@ impl Opening {
         shared.is_at(path.to_path_buf());
         let options = &shared.options;
         let presence = locks.announce(&says(options))?;
-        database::refuse_newer(options, path)?;
+        database::may_open(options, path)?;
         let mut context = Box::new(Context::new(Arc::clone(shared), locks, Some(claim)));
         match presence {
             Presence::Alone => {

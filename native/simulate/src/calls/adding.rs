@@ -62,7 +62,11 @@ impl World {
                         format!("{handle} by store {number}"),
                     );
                 }
-                if !self.of(number, |it| it.rows.insert(row)) {
+                // Not even that of an add that was given up.
+                let model = self.model.borrow();
+                let again = !model.is_shaken() && model.shapes.iter().any(|it| it.row == row);
+                drop(model);
+                if !self.of(number, |it| it.rows.insert(row)) || again {
                     self.wrong("a row id was given twice", format!("{row} by store {number}"));
                 }
                 self.model.borrow_mut().shapes.push(Shape {

@@ -37,6 +37,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   alias __MODULE__.Target
   alias __MODULE__.Text
   alias __MODULE__.Watch
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
 
   @typedoc "A stack's id, a file, or a storage_dir."
   @type target :: String.t()
@@ -51,7 +52,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
       true
   """
   @spec stacks(options()) :: {:ok, %{stacks: [map()]}}
-  def stacks(opts \\ []), do: tell(:stacks, Examine.stacks(), opts)
+  def stacks(opts \\ []), do: tell(:stacks, opts, [], &Examine.stacks/0)
 
   @doc """
   Where the files of a stack or target are and how large, with which options it runs,
@@ -130,7 +131,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   """
   @spec backup(target(), Path.t(), options()) :: answer()
   def backup(target, to, opts \\ []) do
-    with_target(target, :backup, opts, &Copies.backup(&1, to, opts))
+    with_target(target, :backup, opts, [to: to], &Copies.backup(&1, to, opts))
   end
 
   @doc """
@@ -146,7 +147,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
       {1, true}
   """
   @spec restore(Path.t(), Path.t(), options()) :: answer()
-  def restore(from, to, opts \\ []), do: tell(:restore, Copies.restore(from, to, opts), opts)
+  def restore(from, to, opts \\ []) do
+    tell(:restore, opts, [from: from, to: to], fn -> Copies.restore(from, to, opts) end)
+  end
 
   @doc """
   Moves the database of a stack that does not run to a place that is free. The one that
@@ -163,7 +166,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
       true
   """
   @spec move(Path.t(), Path.t(), options()) :: answer()
-  def move(from, to, opts \\ []), do: tell(:move, Copies.move(from, to, opts), opts)
+  def move(from, to, opts \\ []) do
+    tell(:move, opts, [from: from, to: to], fn -> Copies.move(from, to, opts) end)
+  end
 
   @doc """
   Reads what can be read of a damaged file: into a running stack, which takes what it
@@ -184,7 +189,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
       {1, 0, 0}
   """
   @spec salvage(Path.t(), target(), options()) :: answer()
-  def salvage(from, to, opts \\ []), do: tell(:salvage, Salvage.run(from, to, opts), opts)
+  def salvage(from, to, opts \\ []) do
+    tell(:salvage, opts, [from: from, to: to], fn -> Salvage.run(from, to, opts) end)
+  end
 
   @doc """
   Salvages a file into its own place. The damaged one is kept as
@@ -219,7 +226,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   """
   @spec export(target(), Path.t(), options()) :: answer()
   def export(target, to, opts \\ []) do
-    with_target(target, :export, opts, &Copies.export(&1, to, opts))
+    with_target(target, :export, opts, [to: to], &Copies.export(&1, to, opts))
   end
 
   @doc """
@@ -233,15 +240,29 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   """
   @spec watch(String.t(), times: pos_integer() | :infinity, interval: pos_integer()) ::
           :ok | {:error, String.t()}
-  def watch(stack_id, opts \\ []), do: Watch.run(stack_id, opts)
-
-  defp with_target(target, name, opts, fun) do
-    result = with {:ok, target} <- Target.find(target), do: fun.(target)
-    tell(name, result, opts)
+  def watch(stack_id, opts \\ []) do
+    case Arguments.wrong(stack_id: stack_id, admin_opts: opts) do
+      nil -> Watch.run(stack_id, opts)
+      wrong -> {:error, wrong}
+    end
   end
 
-  defp tell(name, result, opts) do
-    if Keyword.get(opts, :print, true), do: IO.puts(Text.render(name, result))
+  defp with_target(target, name, opts, arguments \\ [], fun) do
+    tell(name, opts, [{:target, target} | arguments], fn ->
+      with {:ok, target} <- Target.find(target), do: fun.(target)
+    end)
+  end
+
+  defp tell(name, opts, arguments, fun) do
+    result =
+      case Arguments.wrong(arguments ++ [admin_opts: opts]) do
+        nil -> fun.()
+        wrong -> {:error, wrong}
+      end
+
+    if not Keyword.keyword?(opts) or Keyword.get(opts, :print, true),
+      do: IO.puts(Text.render(name, result))
+
     result
   end
 end

@@ -20,10 +20,20 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments do
   @doc "Raises for the first of the arguments that is not what it has to be, or else the first."
   @spec refuse!(keyword()) :: no_return()
   def refuse!(arguments) do
-    wrong = Enum.find(arguments, fn {name, value} -> not valid?(name, value) end)
-    {name, value} = wrong || hd(arguments)
-    raise ArgumentError, "#{name} is #{words(name)}, not #{shown(value)}"
+    raise ArgumentError, wrong(arguments) || said(hd(arguments))
   end
+
+  @doc "What is wrong with the first of the arguments that is not what it has to be."
+  @spec wrong(keyword()) :: String.t() | nil
+  def wrong(arguments) do
+    wrong = Enum.find(arguments, fn {name, value} -> not valid?(name, value) end)
+    wrong && said(wrong)
+  end
+
+  defp said({:admin_opts, value}),
+    do: "the options are #{words(:admin_opts)}, not #{shown(value)}"
+
+  defp said({name, value}), do: "#{name} is #{words(name)}, not #{shown(value)}"
 
   @doc "Raises for the first of the arguments that is not what it has to be, if one is."
   @spec check!(keyword()) :: :ok
@@ -65,7 +75,18 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments do
   end
 
   defp valid?(:binds, binds), do: list_of?(binds, &bind?/1)
+
+  defp valid?(path, value) when path in [:target, :from, :to],
+    do: is_binary(value) and value != "" and not String.contains?(value, <<0>>)
+
+  defp valid?(:admin_opts, value), do: list_of?(value, &admin_option?/1)
   defp valid?(:option, value), do: value in [:synchronous, :cache_size]
+
+  defp admin_option?({option, value}) when option in [:print, :progress], do: is_boolean(value)
+  defp admin_option?({:samples, value}), do: is_integer(value) and value >= 0
+  defp admin_option?({:interval, value}), do: is_integer(value) and value in 1..@longest
+  defp admin_option?({:times, value}), do: value == :infinity or (is_integer(value) and value > 0)
+  defp admin_option?(_other), do: false
 
   defp relation?({oid, _relation}), do: is_integer(oid) and oid in 0..0xFFFFFFFF
   defp relation?(_other), do: false
@@ -103,6 +124,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments do
 
   defp words(:binds) do
     "a list, or a map by name, of integers of 64 bits, floats, binaries, nil and {:blob, binary}"
+  end
+
+  defp words(:target), do: "a stack's id or a path"
+  defp words(path) when path in [:from, :to], do: "a path"
+
+  defp words(:admin_opts) do
+    "a list of print: true or false, samples: a whole number, and for watch/2 times: a whole " <>
+      "number or :infinity and interval: milliseconds"
   end
 
   defp words(:option), do: ":synchronous or :cache_size"

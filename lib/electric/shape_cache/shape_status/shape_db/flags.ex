@@ -27,6 +27,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Flags do
 
   @doc "The flags of a new shape, from the options it is added with, and the other options."
   @spec take(keyword(), String.t(), Shapes.shape()) :: {byte(), keyword()}
+  # Most adds: each step counts against the timeslice of the process.
+  def take([], stack_id, shape), do: {by_function(Stores.get(stack_id), shape), []}
+
   def take(opts, stack_id, shape) do
     # What is no list of options is refused where the others are.
     {flags, opts} = if Keyword.keyword?(opts), do: Keyword.pop(opts, :flags), else: {0, opts}

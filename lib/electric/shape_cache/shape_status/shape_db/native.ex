@@ -27,7 +27,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   # `{reference, answer}`.
 
   # It is there before this module is, which is loaded as soon as it is compiled.
-  require Electric.ShapeCache.ShapeStatus.ShapeDb.NativeLibrary
+  Code.ensure_compiled!(Electric.ShapeCache.ShapeStatus.ShapeDb.NativeLibrary)
 
   @on_load :load
   @before_compile __MODULE__.Load
@@ -312,9 +312,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Native do
   @spec admin_repair(binary(), [integer()], pid() | nil) :: {:ok, map()} | refused()
   def admin_repair(_path, _leave_out, _to), do: unloaded()
 
-  @spec admin_export(binary(), binary(), boolean(), [integer()], pid() | nil) ::
+  @spec admin_export(
+          binary(),
+          binary(),
+          boolean(),
+          [integer()],
+          [{integer(), binary()}],
+          pid() | nil
+        ) ::
           {:ok, {non_neg_integer(), non_neg_integer()}} | refused()
-  def admin_export(_from, _path, _live, _leave_out, _to), do: unloaded()
+  def admin_export(_from, _path, _live, _leave_out, _digests, _to), do: unloaded()
 
   defp unloaded, do: :erlang.nif_error(:nif_not_loaded)
 end

@@ -113,6 +113,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes do
     error -> {:raised, error}
   end
 
+  @doc "Whether the replaced design computes other digests here than we do."
+  @spec old_digests?() :: boolean()
+  def old_digests?, do: :erlang.term_to_binary(:a, [:deterministic]) != serialise(:a)
+
+  @doc "The digest of a shape as the replaced design computes it. Runs the host's code, here."
+  @spec old_digest(shape()) :: binary()
+  def old_digest(shape) do
+    {comparable, _hash} = Shape.comparable_hash(shape)
+    sha256(:erlang.term_to_binary(comparable, [:deterministic]))
+  end
+
   # Bytes that are no term are no shape either.
   defp sha256(bytes), do: :crypto.hash(:sha256, bytes)
 end

@@ -14,7 +14,7 @@ use crate::{
     error::OpenError,
     event::Event,
     fault::is_damage,
-    file::{Label, open_labelled},
+    file::{Label, Unopened, open_labelled},
     import::Verify,
     load::Loader,
     marks::{note_in_use, take_over_file},
@@ -53,12 +53,17 @@ pub(super) fn open_alone(
     let file = OwnFile::of(anchor);
     // Somebody may have exchanged the file while it was made ready.
     let open = || connection::open_to_read(path, options);
-    let same = open_labelled(&*options.system, path, open).is_ok_and(|there| {
-        let now = there.label;
-        there.id == file.anchor.id() && (now.identity, now.epoch) == (label.identity, label.epoch)
-    });
-    if !same {
-        return Err(OpenError::Exchanged { path: path.to_path_buf() });
+    let path = path.to_path_buf();
+    match open_labelled(&*options.system, &path, open) {
+        Ok(there)
+            if there.id == file.anchor.id()
+                && there.label.identity == label.identity
+                && there.label.epoch == label.epoch => {}
+        Err(Unopened::Io(source)) => return Err(OpenError::Io { what: "look at", path, source }),
+        Err(Unopened::Sqlite(source)) if !is_damage(&source) => {
+            return Err(OpenError::Sqlite { path, source });
+        }
+        _ => return Err(OpenError::Exchanged { path }),
     }
     let mut writing = Writing::new(context, conn, Some(file), label);
     writing.found_clean = shared.counters.found_clean.load(Relaxed) == 1;

@@ -8,6 +8,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Copies do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Target
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes
 
   @type answer :: {:ok, map()} | {:error, String.t()}
 
@@ -48,11 +49,44 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Copies do
          :ok <- Examine.settle(target),
          live = Target.live?(target),
          {:ok, leave_out} <- wrong(path, live: live),
+         {:ok, digests} <- old_digests(path, leave_out, live: live),
          {:ok, {shapes, left_out}} <-
-           Job.run("shapes", opts, &Native.admin_export(path, to, live, leave_out, &1)) do
+           Job.run("shapes", opts, &Native.admin_export(path, to, live, leave_out, digests, &1)) do
       {:ok, %{from: path, to: to, version: 4, shapes: shapes, left_out: left_out}}
     end
   end
+
+  # Of OTP 25, which writes atoms in another way. A shape that is added meanwhile has ours,
+  # which that design does not find there.
+  defp old_digests(path, leave_out, opts) do
+    cond do
+      not Shapes.old_digests?() ->
+        {:ok, []}
+
+      not Rows.host?() ->
+        {:error,
+         "on OTP #{System.otp_release()} it takes the host's module to export: ask it there"}
+
+      true ->
+        Rows.with_reader(path, opts, fn reader ->
+          leave_out = MapSet.new(leave_out)
+
+          with {:ok, digests, _} <- Rows.reduce(reader, [], &old_digest(&1, &2, leave_out)),
+               do: {:ok, digests}
+        end)
+    end
+  end
+
+  defp old_digest(%{condition: condition} = row, digests, leave_out)
+       when condition in [:sound, :unverified] do
+    with false <- row.id in leave_out, {:ok, shape} <- Shapes.parse(row.body) do
+      [{row.id, Shapes.old_digest(shape)} | digests]
+    else
+      _ -> digests
+    end
+  end
+
+  defp old_digest(_row, digests, _leave_out), do: digests
 
   @doc "The rows that the host's module does not take for what they say they are."
   @spec wrong(Path.t(), keyword()) :: {:ok, [integer()]} | {:error, String.t()}

@@ -27,14 +27,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Target do
   end
 
   @spec find(String.t()) :: {:ok, t()} | {:error, String.t()}
-  def find(target) when is_binary(target) and target != "" do
+  def find(target) do
     case Stores.running(target) do
       {store, options, about} -> {:ok, of_stack(target, store, options, about.path)}
       nil -> of_path(target)
     end
   end
-
-  def find(other), do: {:error, "a target is a stack's id or a path, not #{inspect(other)}"}
 
   defp of_stack(stack_id, store, options, path) do
     path = if path == ":memory:", do: nil, else: path
