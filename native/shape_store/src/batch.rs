@@ -10,7 +10,6 @@ use crate::{
     fault::{Fault, is_refusal},
     file::Label,
     index::Index,
-    insert::{AT_ONCE, Added, InsertMany},
     queue::{Change, Operation, Queued},
     schema::{self, Insert, Position},
     slab::EntryId,
@@ -33,8 +32,8 @@ pub(crate) struct Written {
     pub(crate) skipped: Vec<RowId>,
     /// Rows among the skipped whose removals have now passed too.
     pub(crate) passed: Vec<RowId>,
-    /// The operations whose callers wanted to be told, with their places in the batch.
-    pub(crate) log: Vec<(usize, Operation, Handle)>,
+    /// The operations whose callers wanted to be told.
+    pub(crate) log: Vec<(Operation, Handle)>,
 }
 
 /// An operation that was set aside.
@@ -110,19 +109,14 @@ impl Batch<'_> {
         let mut run = Run {
             tx,
             insert: Insert::new(tx)?,
-            many: None,
             batch: self,
             written: Written::default(),
             changed: Vec::new(),
             buffer: Vec::new(),
-            added: Vec::with_capacity(AT_ONCE),
-            later: Vec::new(),
         };
         for (offset, queued) in changes.enumerate() {
-            run.take(offset, queued)?;
+            run.apply(offset, queued)?;
         }
-        run.insert_added()?;
-        run.written.log.sort_by_key(|(offset, ..)| *offset);
         let position = write_position(tx, run.batch.label.position, &run.changed)?;
         run.written.position = Some(position);
         Ok(run.written)
@@ -146,55 +140,23 @@ fn write_position(
     Ok(position)
 }
 
-struct Run<'a, 'q> {
+struct Run<'a> {
     tx: &'a Transaction<'a>,
     insert: Insert<'a>,
-    many: Option<InsertMany<'a>>,
     batch: Batch<'a>,
     written: Written,
     /// Rows that a standby has to look at again.
     changed: Vec<RowId>,
     /// Memory that each body uses again.
     buffer: Vec<u8>,
-    /// Adds that are to be inserted together, and what came after the first of them: nobody
-    /// sees in which order the changes of a transaction are made, if those of each row are
-    /// made in theirs.
-    added: Vec<Added<'q>>,
-    later: Vec<(usize, &'q Queued)>,
 }
 
-impl<'q> Run<'_, 'q> {
-    fn take(&mut self, offset: usize, queued: &'q Queued) -> Result<(), Fault> {
-        match &queued.change {
-            Change::Add { row, id, flags, body } => {
-                self.add(offset, *row, *id, *flags, body, queued.log);
-                if self.added.len() == AT_ONCE {
-                    self.insert_added()?;
-                }
-                Ok(())
-            }
-            Change::Reset { .. } => {
-                self.insert_added()?;
-                self.apply(offset, queued)
-            }
-            _ if self.added.is_empty() => self.apply(offset, queued),
-            _ => {
-                self.later.push((offset, queued));
-                Ok(())
-            }
-        }
-    }
-
+impl Run<'_> {
     fn apply(&mut self, offset: usize, queued: &Queued) -> Result<(), Fault> {
         let done = match &queued.change {
-            // Gathered, and inserted by now.
-            Change::Add { .. } => Ok(()),
-            Change::Remove { row, handle } => self.remove(*row).map(|()| {
-                self.log(queued.log, offset, Operation::Remove, handle);
-            }),
-            Change::Snapshot { row, id, snapshot } => {
-                self.mark(*row, *snapshot).map(|()| self.log_mark(offset, queued, *row, *id))
-            }
+            Change::Add { row, id, flags, body } => self.add(*row, *id, *flags, body, queued.log),
+            Change::Remove { row, handle } => self.remove(*row, handle, queued.log),
+            Change::Snapshot { row, id, snapshot } => self.mark(*row, *id, *snapshot, queued.log),
             Change::Flags(rows) => rows.iter().try_for_each(|(row, flags)| self.flag(*row, *flags)),
             Change::FlagsVersion(version) => {
                 schema::write_meta(self.tx, schema::FLAGS_VERSION, &**version)
@@ -203,104 +165,50 @@ impl<'q> Run<'_, 'q> {
             Change::Unknown { .. } => Ok(()),
         };
         match done {
-            Err(error) if self.may_go_on(&error) => {
-                let handle = queued.change.handle(self.batch.index);
-                self.refuse(offset, queued.change.operation(), handle, &error);
+            // A refusal that ended the transaction took the changes before it along.
+            Err(error) if is_refusal(&error) && !self.tx.is_autocommit() => {
+                self.written.refused.push(Refused {
+                    offset,
+                    operation: queued.change.operation(),
+                    handle: queued.change.handle(self.batch.index),
+                    reason: worded(&error).to_string(),
+                });
                 Ok(())
             }
             other => Ok(other?),
         }
     }
 
-    /// Whether an error is of one operation alone. A refusal that ended the transaction took
-    /// the changes before it along.
-    fn may_go_on(&self, error: &rusqlite::Error) -> bool {
-        is_refusal(error) && !self.tx.is_autocommit()
-    }
-
-    fn refuse(
-        &mut self,
-        offset: usize,
-        operation: Operation,
-        handle: Handle,
-        error: &rusqlite::Error,
-    ) {
-        let reason = worded(error).to_string();
-        self.written.refused.push(Refused { offset, operation, handle, reason });
-    }
-
     fn add(
         &mut self,
-        offset: usize,
         row: RowId,
         id: EntryId,
         flags: u8,
-        body: &'q Body,
+        body: &Body,
         log: bool,
-    ) {
+    ) -> rusqlite::Result<()> {
         let position = &mut self.batch.label.position;
         position.next_row = position.next_row.max(row + 1);
         let entry = self.batch.index.get(id).filter(|entry| entry.row == row);
-        match entry {
+        let Some(entry) = entry else {
             // Removed since: its removal is further down the queue.
-            None => self.written.skipped.push(row),
-            // The row is the shape as it was added. What was marked since comes with
-            // its own operation, so the file is never ahead of the durable number.
-            Some(entry) => {
-                let entry = Entry { flags, ..entry };
-                self.added.push(Added { offset, entry, body, log });
-            }
-        }
-    }
-
-    /// Inserts what was gathered, and makes the changes that came meanwhile.
-    fn insert_added(&mut self) -> Result<(), Fault> {
-        let mut added = std::mem::take(&mut self.added);
-        let at_once = added.len() == AT_ONCE && self.insert_all(&added)?;
-        for one in added.drain(..) {
-            if !at_once && let Err(error) = self.insert_one(&one) {
-                if !self.may_go_on(&error) {
-                    return Err(error.into());
-                }
-                self.refuse(one.offset, Operation::Add, one.entry.handle, &error);
-                continue;
-            }
-            self.log(one.log, one.offset, Operation::Add, &one.entry.handle);
-        }
-        self.added = added;
-        for (offset, queued) in std::mem::take(&mut self.later) {
-            self.apply(offset, queued)?;
-        }
-        Ok(())
-    }
-
-    /// Inserts all by one statement; false when one of them was refused, so that they have
-    /// to be tried one by one.
-    fn insert_all(&mut self, added: &[Added<'_>]) -> Result<bool, Fault> {
-        let tx = self.tx;
-        let many = match &mut self.many {
-            Some(many) => many,
-            none => none.insert(InsertMany::new(tx)?),
+            self.written.skipped.push(row);
+            return Ok(());
         };
-        match many.all(tx, added, self.batch.dictionary, &mut self.buffer) {
-            Ok(()) => Ok(true),
-            Err(error) if self.may_go_on(&error) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn insert_one(&mut self, added: &Added<'_>) -> rusqlite::Result<()> {
-        let entry = &added.entry;
-        self.insert.shape(entry, Snapshot::None)?;
-        let body = self.batch.dictionary.unpack(added.body, &mut self.buffer);
-        if let Err(error) = self.insert.body(entry, body) {
-            self.tx.prepare_cached(schema::DELETE_SHAPE)?.execute([entry.row as i64])?;
+        // The row is the shape as it was added. What was marked since comes with
+        // its own operation, so the file is never ahead of the durable number.
+        let entry = Entry { flags, ..entry };
+        self.insert.shape(&entry, Snapshot::None)?;
+        let body = self.batch.dictionary.unpack(body, &mut self.buffer);
+        if let Err(error) = self.insert.body(&entry, body) {
+            self.tx.prepare_cached(schema::DELETE_SHAPE)?.execute([row as i64])?;
             return Err(error);
         }
+        self.log(log, Operation::Add, &entry.handle);
         Ok(())
     }
 
-    fn remove(&mut self, row: RowId) -> rusqlite::Result<()> {
+    fn remove(&mut self, row: RowId, handle: &[u8], log: bool) -> rusqlite::Result<()> {
         if self.batch.skipped.contains(&row) || self.written.skipped.contains(&row) {
             self.written.passed.push(row);
         } else {
@@ -308,22 +216,24 @@ impl<'q> Run<'_, 'q> {
             self.tx.prepare_cached(schema::DELETE_BODY)?.execute([row as i64])?;
             self.changed.push(row);
         }
+        self.log(log, Operation::Remove, handle);
         Ok(())
     }
 
-    fn mark(&mut self, row: RowId, snapshot: Snapshot) -> rusqlite::Result<()> {
+    fn mark(
+        &mut self,
+        row: RowId,
+        id: EntryId,
+        snapshot: Snapshot,
+        log: bool,
+    ) -> rusqlite::Result<()> {
         // No matter whether the shape is still there: its row is, or was skipped.
         self.tx.prepare_cached(schema::MARK_SHAPE)?.execute(params![row as i64, snapshot as u8])?;
         self.changed.push(row);
-        Ok(())
-    }
-
-    fn log_mark(&mut self, offset: usize, queued: &Queued, row: RowId, id: EntryId) {
-        if queued.log
-            && let Some(entry) = self.batch.index.get(id).filter(|entry| entry.row == row)
-        {
-            self.log(true, offset, queued.change.operation(), &entry.handle);
+        if log && let Some(entry) = self.batch.index.get(id).filter(|entry| entry.row == row) {
+            self.log(log, snapshot.into(), &entry.handle);
         }
+        Ok(())
     }
 
     fn flag(&mut self, row: RowId, flags: u8) -> rusqlite::Result<()> {
@@ -343,9 +253,9 @@ impl<'q> Run<'_, 'q> {
         Ok(())
     }
 
-    fn log(&mut self, log: bool, offset: usize, operation: Operation, handle: &[u8]) {
+    fn log(&mut self, log: bool, operation: Operation, handle: &[u8]) {
         if log {
-            self.written.log.push((offset, operation, Handle::from_slice(handle)));
+            self.written.log.push((operation, Handle::from_slice(handle)));
         }
     }
 }

@@ -5,7 +5,11 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use quick_cache::{Weighter, sync::Cache};
+use foldhash::fast::RandomState;
+use quick_cache::{
+    Weighter,
+    sync::{Cache, DefaultLifecycle},
+};
 
 use crate::{body::Body, entry::RowId};
 
@@ -14,7 +18,7 @@ use crate::{body::Body, entry::RowId};
 const OVERHEAD: u64 = 112;
 
 pub(crate) struct Bodies {
-    cache: Cache<BodyKey, Body, ByBytes>,
+    cache: Cache<BodyKey, Body, ByBytes, RandomState>,
     /// Which of the databases that the store has read from, one after the other.
     database: AtomicU64,
     hits: AtomicU64,
@@ -43,7 +47,13 @@ impl Bodies {
     pub(crate) fn new(bytes: usize) -> Self {
         let expected = (bytes / 2048).clamp(16, 1024);
         Self {
-            cache: Cache::with_weighter(expected, bytes as u64, ByBytes),
+            cache: Cache::with(
+                expected,
+                bytes as u64,
+                ByBytes,
+                RandomState::default(),
+                DefaultLifecycle::default(),
+            ),
             database: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),

@@ -20,7 +20,7 @@
 //! | `index.rs`, `cell.rs`, `seqlock.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
 //! | `touch.rs`, `images.rs`, `index/`, `flags.rs`, `clock.rs` | what the host keeps of each shape: when it was read, which it is in eight bits |
 //! | `queue.rs`, `waits.rs`, `pending.rs`, `body.rs`, `bodies.rs` | what is on its way, who waits for it, what bodies are and where |
-//! | `writer.rs`, `writer/`, `batch.rs`, `insert.rs`, `shared.rs`, `mail.rs` | the writer, its transaction, and what it shares with callers |
+//! | `writer.rs`, `writer/`, `batch.rs`, `shared.rs`, `mail.rs` | the writer, its transaction, and what it shares with callers |
 //! | `pool.rs`, `pool/` | the threads that run the writers of all stores |
 //! | `database.rs`, `schema.rs`, `load.rs`, `rows.rs`, `import.rs`, `ages.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
 //! | `admin.rs`, `admin/` | what an operator does with a file |
@@ -47,7 +47,6 @@ mod gate;
 mod images;
 mod import;
 mod index;
-mod insert;
 mod lease;
 mod list;
 mod load;

@@ -125,7 +125,6 @@ fn a_refused_add_is_set_aside_alone() {
              BEGIN SELECT RAISE(ABORT, 'not this one'); END"
         );
         on_writer(&store, &trigger);
-        // More than are inserted at once: those beside it are tried one by one.
         let seqs: Vec<_> = (0..100).map(|n| store.add(&shape(n)).unwrap()).collect();
         let marked = store.complete(&shape(3).handle).unwrap();
         store.flush_to(marked);

@@ -157,8 +157,7 @@ impl Writing {
             info!(failures = failing.failures, ?after, "the shape store writes again");
             shared.emit(Event::Recovered { failures: failing.failures, after });
         }
-        let log = written.log.into_iter().map(|(_, operation, handle)| (operation, handle));
-        shared.emit(Event::Committed { ops, duration, log: log.collect() });
+        shared.emit(Event::Committed { ops, duration, log: written.log });
         self.gather_until = Some(ended + GATHER);
     }
 

@@ -5,8 +5,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   # when this process, which watches them, is itself killed, the next one finds them there.
   #
   # To erase a persistent term makes every process of the VM scan its heap. So the entry of
-  # a stack that has ended stays, with a store that is closed and says so, until there are
-  # many of them, or what they hold is much; then all of them are erased.
+  # a stack that has ended stays, with a store that is closed and says so, until what
+  # such stores hold is much; then all of them are erased.
 
   use GenServer
 
@@ -15,9 +15,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
 
-  # So many entries of stacks that have ended may stay, with so many bytes of their indexes.
-  @most_ended 500
+  # So many bytes of stores that have ended may stay: of their indexes, and what each has
+  # besides. Erasing many terms at once costs less than one by one, but no less than a look
+  # through all heaps for a few of them.
   @most_ended_bytes 64 * 1024 * 1024
+  @ended_bytes 16 * 1024
 
   # Each call of a request process counts against its timeslice.
   @compile {:inline, get: 1}
@@ -89,6 +91,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   # Without this process nothing is lost: the next one reads the table.
   def watch(pid, key), do: GenServer.cast(__MODULE__, {:watch, pid, key})
 
+  @doc "Erases what is left of the stacks that have ended, as is done when it is much."
+  @spec erase_ended() :: :ok
+  def erase_ended, do: GenServer.call(__MODULE__, :erase_ended, :infinity)
+
   @impl true
   # It has its name already. So whoever is noted from now on tells it.
   def init(nil) do
@@ -101,6 +107,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   def handle_cast({:watch, pid, key}, state) do
     {:noreply, %{state | watched: watch(state.watched, pid, key)}}
   end
+
+  @impl true
+  def handle_call(:erase_ended, _from, state), do: {:reply, :ok, erase_all(state)}
 
   @impl true
   def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
@@ -119,17 +128,18 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
 
   defp note_ended(stack_id, %{ended: ended} = state) do
     with nil <- running(stack_id), {store, _options, _about} <- get(stack_id) do
-      ended = Map.put(ended, stack_id, Native.statistics(store).index_bytes)
-
-      if map_size(ended) > @most_ended or Enum.sum(Map.values(ended)) > @most_ended_bytes do
-        Enum.each(Map.keys(ended), &erase/1)
-        %{state | ended: %{}}
-      else
-        %{state | ended: ended}
-      end
+      bytes = @ended_bytes + Native.statistics(store).index_bytes
+      ended = Map.put(ended, stack_id, bytes)
+      state = %{state | ended: ended}
+      if Enum.sum(Map.values(ended)) > @most_ended_bytes, do: erase_all(state), else: state
     else
       _running_or_none -> state
     end
+  end
+
+  defp erase_all(state) do
+    Enum.each(Map.keys(state.ended), &erase/1)
+    %{state | ended: %{}}
   end
 
   # Unless the stack has started again. One that starts meanwhile is noted first: so if its
