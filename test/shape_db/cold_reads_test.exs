@@ -5,7 +5,7 @@ defmodule ElectricShapeDb.ColdReadsTest do
 
   use ElectricShapeDb.StoreCase, async: false
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Cold
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.ColdReads
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
 
   @tag store: [cache_size: 0]
@@ -41,19 +41,19 @@ defmodule ElectricShapeDb.ColdReadsTest do
 
   test "no turn in time is an error, and the place in line is given up" do
     holders = for _ <- 1..2, do: hold_permit()
-    assert {:error, reason} = Cold.read(fn _ -> flunk("there is none") end, 10)
+    assert {:error, reason} = ColdReads.read(fn _ -> flunk("there is none") end, 10)
     assert reason =~ "2 others"
     assert reason =~ "within 10 ms"
     assert Native.permits() == {2, 0}
     Enum.each(holders, &let_go/1)
-    assert Cold.read(fn permit -> Native.give_permit_back(permit) end, 10) == :ok
+    assert ColdReads.read(fn permit -> Native.give_permit_back(permit) end, 10) == :ok
     assert Native.permits() == {0, 0}
     assert Process.info(self(), :messages) == {:messages, []}
   end
 
   test "who dies gives it back, having it, in line, or with it on the way" do
     holders = for _ <- 1..2, do: hold_permit()
-    waiting = for _ <- 1..3, do: spawn(fn -> Cold.read(fn _ -> Process.sleep(:infinity) end) end)
+    waiting = for _ <- 1..3, do: spawn(fn -> ColdReads.read(fn _ -> Process.sleep(:infinity) end) end)
     eventually(fn -> Native.permits() == {2, 3} end)
     kill(hd(waiting))
     for holder <- holders, do: kill(holder)
@@ -78,7 +78,7 @@ defmodule ElectricShapeDb.ColdReadsTest do
 
     pid =
       spawn(fn ->
-        Cold.read(fn permit ->
+        ColdReads.read(fn permit ->
           send(test, {:holds, self()})
           receive do: (:let_go -> Native.give_permit_back(permit))
         end)

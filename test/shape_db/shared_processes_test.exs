@@ -6,7 +6,7 @@ defmodule ElectricShapeDb.SharedProcessesTest do
 
   use ElectricShapeDb.StoreCase, async: false
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Names
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
   alias ElectricShapeDb.PeerVM
 
@@ -155,8 +155,8 @@ defmodule ElectricShapeDb.SharedProcessesTest do
   defp assert_nothing_left(stack_id) do
     eventually(fn ->
       Stores.running(stack_id) == nil and
-        :ets.match_object(Registry, {{:_, stack_id}, :_, :_}) == [] and
-        :ets.match_object(Registry, {{:name, {stack_id, :_}}, :_, :_}) == []
+        :ets.match_object(Names, {{:_, stack_id}, :_, :_}) == [] and
+        :ets.match_object(Names, {{:name, {stack_id, :_}}, :_, :_}) == []
     end)
 
     assert GenServer.whereis(WriteBuffer.name(stack_id)) == nil

@@ -4,7 +4,7 @@
 use std::{cell::Cell, sync::Arc};
 
 use rustler::{Atom, Binary, Encoder, Env, Reference, ResourceArc, Term, schedule};
-use shape_store::{Bodies, Body, Dictionary, Digest, Found, ReadError, Snapshot};
+use shape_store::{Body, Dictionary, Digest, Found, ReadBodies, ReadError, Snapshot};
 
 use crate::{
     atoms,
@@ -145,7 +145,7 @@ fn ask_body(
     let owed = Owed::new(env, reference);
     let caller = owed.clone();
     let dictionary = Arc::clone(store.store.dictionary());
-    let answer = move |read: Bodies| {
+    let answer = move |read: ReadBodies| {
         let first = read.map(|bodies| bodies.into_iter().next().flatten());
         caller.answer(move |env| body(env, &dictionary, first));
     };

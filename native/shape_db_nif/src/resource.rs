@@ -14,7 +14,7 @@ use rustler::{
     Reference, Resource, ResourceArc, Term,
 };
 use shape_store::{
-    Digest, HostClock, Lease, Load, Location, OpenError, Options, Source, SourceSchema, State,
+    Digest, HostClock, Lease, Location, OpenError, Options, QueueSize, Source, SourceSchema, State,
     Store, Synchronous, Unverified, Verify,
 };
 
@@ -126,7 +126,8 @@ impl OpenOptions<'_> {
         options.keep_ages = self.keep_last_read_times;
         let (now, per_second) = self.clock;
         options.clock = HostClock { now, per_second };
-        options.max_pending = Load { ops: self.max_pending_ops, bytes: self.max_pending_bytes };
+        options.max_pending =
+            QueueSize { ops: self.max_pending_ops, bytes: self.max_pending_bytes };
         let sources = self.sources.0.iter().map(|(file, schema, verify)| Source {
             path: path(file),
             schema: if *schema == 4 { SourceSchema::Four } else { SourceSchema::Five },

@@ -140,7 +140,7 @@ impl AdminError {
     }
 
     fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
-        move |source| match crate::fault::is_damage(&source) {
+        move |source| match crate::file::fault::is_damage(&source) {
             true => Self::Damaged { path: path.to_path_buf(), reason: worded(&source).to_string() },
             false => Self::Sqlite { path: path.to_path_buf(), source },
         }

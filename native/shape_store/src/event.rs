@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     entry::Handle,
-    import::Imported,
+    file::import::Imported,
     queue::{Operation, Seq},
 };
 

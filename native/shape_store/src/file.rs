@@ -1,9 +1,20 @@
 //! The file and its neighbours: what names they have, whose the file is, and how one is
 //! moved aside.
 
+pub(crate) mod ages;
+pub(crate) mod connection;
+pub(crate) mod draft;
+pub(crate) mod epoch;
+pub(crate) mod fault;
+pub(crate) mod handle_list;
+pub(crate) mod import;
 mod label;
+pub(crate) mod load;
 mod locks;
 mod log;
+pub(crate) mod open;
+pub(crate) mod scan;
+pub(crate) mod schema;
 
 use std::{
     ffi::OsString,

@@ -4,9 +4,11 @@ use rusqlite::{Connection, types::Value};
 
 pub use crate::admin::carve_pages as carve;
 use crate::{
-    load::Loader,
+    file::{
+        load::Loader,
+        schema::{self, Stored},
+    },
     options::{Location, Options},
-    schema::{self, Stored},
     shared::Shared,
 };
 

@@ -9,9 +9,17 @@
 //! with the filling the entry is there in every lookup at once. A removal
 //! vacates the cell first, and is done everywhere at once in the same way.
 
+mod bulk_load;
+pub(crate) mod cell;
 mod coldest;
-mod filling;
+pub(crate) mod flags;
+pub(crate) mod images;
 mod meta;
+pub(crate) mod relations;
+pub(crate) mod seqlock;
+pub(crate) mod slab;
+pub(crate) mod table;
+pub(crate) mod touch;
 
 use std::{
     collections::HashMap,
@@ -25,16 +33,18 @@ use std::{
 use foldhash::quality::RandomState;
 use parking_lot::RwLock;
 
-pub(crate) use self::filling::{Filled, Filling};
+pub(crate) use self::bulk_load::{BuiltTables, BulkLoad};
 use crate::{
-    cell::Look,
     entry::{Digest, Entry, Handle, MAX_HANDLE, Meta, Oid, RowId, Snapshot, sort_handles},
-    flags::Flags,
-    images::Images,
-    relations::{Pair, Relations},
-    slab::{EntryId, FreeIds, Slab},
-    table::Table,
-    touch::Stamp,
+    index::{
+        cell::Look,
+        flags::Flags,
+        images::Images,
+        relations::{Pair, Relations},
+        slab::{EntryId, FreeIds, Slab},
+        table::Table,
+        touch::Stamp,
+    },
 };
 
 pub(crate) struct Index {

@@ -26,84 +26,53 @@
 //! | `admin.rs`, `admin/` | what an operator does with a file |
 
 pub mod admin;
-mod ages;
-mod batch;
-mod bodies;
-mod body;
-mod cell;
+mod cache;
 mod clock;
-mod command;
-mod connection;
-mod database;
 mod entry;
 mod error;
 mod event;
-mod fault;
 mod file;
-mod flags;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod gate;
-mod images;
-mod import;
 mod index;
-mod lease;
-mod list;
-mod load;
-mod mail;
-mod marks;
 #[cfg(all(test, loom))]
-mod models;
+mod loom_tests;
 mod options;
-mod pending;
 mod pool;
 mod queue;
-mod readers;
-mod reading;
-mod rebuild;
-mod relations;
-mod rows;
-mod schema;
-mod seqlock;
 mod shared;
-mod slab;
 mod state;
 mod statistics;
 mod store;
 mod sync;
 mod system;
-mod table;
-mod ticket;
-mod touch;
 mod trouble;
-mod waits;
-mod wake;
 mod wording;
 mod writer;
 
-pub use bodies::BodyKey;
-pub use body::{Body, Dictionary};
+pub use cache::BodyKey;
+pub use cache::body::{Body, Dictionary};
 pub use clock::HostClock;
-pub use command::Bodies;
 pub use entry::{
     Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, MAX_HANDLE, MAX_OIDS, Meta, Oid, Oids,
     RowId, Snapshot,
 };
 pub use error::{ChangeError, NotWritable, OpenError, ReadError};
 pub use event::{Event, Events};
-pub use import::{Imported, Unverified, Verify};
-pub use lease::{GrantError, Granted, Lease, WRITER_SLOT};
+pub use file::import::{Imported, Unverified, Verify};
+pub use file::schema::{SCHEMA_VERSION, STATEMENTS};
 pub use options::{Location, Options, Source, SourceSchema, Synchronous};
-pub use queue::{Load, Operation, Seq};
-pub use schema::{SCHEMA_VERSION, STATEMENTS};
+pub use queue::ticket::Ticket;
+pub use queue::waits::{Outcome, WaitId, Waiting};
+pub use queue::{Operation, QueueSize, Seq};
 pub use state::State;
 pub use statistics::Statistics;
+pub use store::lease::{GrantError, Granted, Lease, WRITER_SLOT};
 pub use store::{Coldest, Found, Located, NewShape, Place, Request, Store, WeakStore};
 pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};
-pub use ticket::Ticket;
 pub use trouble::Trouble;
-pub use waits::{Outcome, WaitId, Waiting};
 pub use wording::{Worded, worded};
+pub use writer::command::ReadBodies;
 pub use writer::{Machine, Next};
 
 /// Tells somebody something once. Called from any thread, with no lock held that

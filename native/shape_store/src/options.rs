@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     clock::HostClock,
-    queue::Load,
+    queue::QueueSize,
     system::{Native, System},
 };
 
@@ -71,7 +71,7 @@ pub struct Options {
     /// Whether commits wait until somebody flushes.
     pub manual_flush: bool,
     /// The bounds of the queue.
-    pub max_pending: Load,
+    pub max_pending: QueueSize,
     /// Whether checkpoints are left to another process, which replicates the file by its
     /// log: none is made here, and the log stays when the file is closed. Not with
     /// [`Options::exclusive`], which has no log.
@@ -111,7 +111,7 @@ impl Options {
             readers: 4,
             connection_idle: Duration::from_secs(30),
             manual_flush: false,
-            max_pending: Load { ops: 250_000, bytes: 256 << 20 },
+            max_pending: QueueSize { ops: 250_000, bytes: 256 << 20 },
             external_checkpoint: false,
             lease_timeout: Duration::from_secs(5),
             presence_timeout: Duration::from_secs(60),

@@ -3,6 +3,10 @@
 //! The queue is bounded in operations and in bytes. What the writer has taken
 //! but not committed still counts, and so does room promised to a waiter.
 
+pub(crate) mod pending;
+pub(crate) mod ticket;
+pub(crate) mod waits;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
@@ -10,10 +14,12 @@ use std::{
 
 use crate::{
     Notify,
-    body::Body,
+    cache::body::Body,
     entry::{Handle, RowId, Snapshot},
-    index::Index,
-    slab::{EntryId, FreeIds},
+    index::{
+        Index,
+        slab::{EntryId, FreeIds},
+    },
 };
 
 /// The number of a change. The first is 1; a change is durable when the store's
@@ -148,7 +154,7 @@ pub(crate) struct Queued {
 
 /// The bounds, and the counts of all that is not committed.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Load {
+pub struct QueueSize {
     /// Operations.
     pub ops: usize,
     /// Bytes: bodies, handles and a fixed amount an operation.
@@ -161,27 +167,27 @@ pub(crate) struct Queue {
     pub(crate) next_row: RowId,
     waiting: VecDeque<Queued>,
     last: Seq,
-    bound: Load,
+    bound: QueueSize,
     /// Of all that is not committed, promised room included.
     totals: Totals,
     /// By ticket: first come, first served.
     in_line: BTreeMap<u64, InLine>,
-    granted: HashMap<u64, Load>,
+    granted: HashMap<u64, QueueSize>,
     next_ticket: u64,
 }
 
 /// The sums over some changes.
 #[derive(Default)]
 pub(crate) struct Totals {
-    load: Load,
+    size: QueueSize,
     adds: usize,
     removes: usize,
 }
 
 impl Totals {
     pub(crate) fn count(&mut self, change: &Change) {
-        self.load.ops += 1;
-        self.load.bytes += change.bytes();
+        self.size.ops += 1;
+        self.size.bytes += change.bytes();
         match change.operation() {
             Operation::Add => self.adds += 1,
             Operation::Remove => self.removes += 1,
@@ -191,12 +197,12 @@ impl Totals {
 }
 
 struct InLine {
-    wants: Load,
+    wants: QueueSize,
     notify: Notify<()>,
 }
 
 impl Queue {
-    pub(crate) fn new(bound: Load) -> Self {
+    pub(crate) fn new(bound: QueueSize) -> Self {
         Self {
             free: FreeIds::default(),
             next_row: 1,
@@ -214,8 +220,8 @@ impl Queue {
         self.last
     }
 
-    pub(crate) fn load(&self) -> Load {
-        self.totals.load
+    pub(crate) fn size(&self) -> QueueSize {
+        self.totals.size
     }
 
     /// Queued adds less queued removes.
@@ -229,7 +235,7 @@ impl Queue {
     pub(crate) fn admits(&self, bytes: usize, ticket: Option<u64>) -> bool {
         match ticket {
             Some(ticket) if self.granted.contains_key(&ticket) => true,
-            _ => self.in_line.is_empty() && has_room(self.totals.load, self.bound, bytes),
+            _ => self.in_line.is_empty() && has_room(self.totals.size, self.bound, bytes),
         }
     }
 
@@ -258,8 +264,8 @@ impl Queue {
     /// The writer is done with as much as this, which it has summed up outside the
     /// lock.
     pub(crate) fn release(&mut self, done: &Totals) {
-        self.totals.load.ops -= done.load.ops;
-        self.totals.load.bytes -= done.load.bytes;
+        self.totals.size.ops -= done.size.ops;
+        self.totals.size.bytes -= done.size.bytes;
         self.totals.adds -= done.adds;
         self.totals.removes -= done.removes;
     }
@@ -269,12 +275,12 @@ impl Queue {
     pub(crate) fn stand_in_line(&mut self, bytes: usize, notify: Notify<()>) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.in_line.insert(ticket, InLine { wants: Load { ops: 1, bytes }, notify });
+        self.in_line.insert(ticket, InLine { wants: QueueSize { ops: 1, bytes }, notify });
         ticket
     }
 
     /// Whether anybody stands in line.
-    pub(crate) fn is_pressed(&self) -> bool {
+    pub(crate) fn has_waiters(&self) -> bool {
         !self.in_line.is_empty()
     }
 
@@ -290,12 +296,12 @@ impl Queue {
         let mut told = Vec::new();
         while let Some(first) = self.in_line.first_entry() {
             let wants = first.get().wants;
-            if !has_room(self.totals.load, self.bound, wants.bytes) {
+            if !has_room(self.totals.size, self.bound, wants.bytes) {
                 break;
             }
             let (ticket, first) = first.remove_entry();
-            self.totals.load.ops += wants.ops;
-            self.totals.load.bytes += wants.bytes;
+            self.totals.size.ops += wants.ops;
+            self.totals.size.bytes += wants.bytes;
             self.granted.insert(ticket, wants);
             told.push(first.notify);
         }
@@ -305,8 +311,8 @@ impl Queue {
     /// Ends a ticket: its promise is used up or given up, or its place in line.
     pub(crate) fn end_ticket(&mut self, ticket: u64) {
         if let Some(promised) = self.granted.remove(&ticket) {
-            self.totals.load.ops -= promised.ops;
-            self.totals.load.bytes -= promised.bytes;
+            self.totals.size.ops -= promised.ops;
+            self.totals.size.bytes -= promised.bytes;
         } else {
             self.leave_line(ticket);
         }
@@ -323,6 +329,6 @@ impl Queue {
     }
 }
 
-fn has_room(load: Load, bound: Load, bytes: usize) -> bool {
-    load.ops < bound.ops && load.bytes + bytes <= bound.bytes
+fn has_room(size: QueueSize, bound: QueueSize, bytes: usize) -> bool {
+    size.ops < bound.ops && size.bytes + bytes <= bound.bytes
 }

@@ -16,29 +16,27 @@ use parking_lot::Mutex;
 
 use crate::{
     Notify,
-    bodies::Bodies,
-    body::Dictionary,
+    cache::{BodyCache, body::Dictionary},
     clock::Clock,
-    command::Command,
-    connection::MEMORY,
     error::ReadError,
     event::{Event, Events},
-    fault::{is_damage, is_trouble},
-    file::Known,
-    gate::Gate,
+    file::{
+        Known,
+        connection::MEMORY,
+        fault::{is_damage, is_trouble},
+        schema::Identity,
+    },
     index::Index,
-    lease::{GrantError, Granted, Line},
-    mail::Mail,
     options::{Location, Options},
-    pending::Pending,
-    queue::Queue,
-    readers::Readers,
-    schema::Identity,
+    queue::{Queue, pending::Pending, waits::Waits},
     state::State,
     statistics::Counters,
+    store::{
+        lease::{GrantError, Granted, Line},
+        readers::Readers,
+    },
     system::{FileId, Holder},
-    waits::Waits,
-    wake::Wake,
+    writer::{command::Command, gate::Gate, mail::Mail, wake_up::WakeUp},
 };
 
 pub(crate) struct Shared {
@@ -46,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) clock: Clock,
     pub(crate) pending: Pending,
-    pub(crate) bodies: Bodies,
+    pub(crate) cache: BodyCache,
     /// What packs the bodies that were read.
     pub(crate) dictionary: Arc<Dictionary>,
     /// The mutation lock: who holds it may change the index.
@@ -67,7 +65,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) mail: Arc<Mail>,
     /// What the writer does.
-    pub(crate) rest: Wake,
+    pub(crate) wake_up: WakeUp,
     state: AtomicU8,
     events: Events,
     pressed_since: Mutex<Option<Instant>>,
@@ -94,7 +92,7 @@ impl Shared {
             index: Index::new(),
             clock: Clock::new(Arc::clone(&options.system), options.clock),
             pending: Pending::new(),
-            bodies: Bodies::new(options.cache_bytes),
+            cache: BodyCache::new(options.cache_bytes),
             dictionary: Arc::default(),
             queue: Mutex::new(Queue::new(options.max_pending)),
             waits: Waits::default(),
@@ -107,7 +105,7 @@ impl Shared {
             writer_line: Mutex::default(),
             counters: Counters::default(),
             mail,
-            rest: Wake::new(),
+            wake_up: WakeUp::new(),
             state: AtomicU8::new(State::Opening as u8),
             events,
             pressed_since: Mutex::new(None),
@@ -146,7 +144,7 @@ impl Shared {
         // beside the log of the one before says that it is that one. After the readers: what
         // one of the file before still reads is kept for the database of before.
         if before.is_some() {
-            self.bodies.begin_again();
+            self.cache.begin_again();
         }
     }
 
@@ -203,14 +201,14 @@ impl Shared {
     /// Has the writer look around, unless it is about to. To be called after what it
     /// is to find was left for it.
     pub(crate) fn wake(&self) {
-        if self.rest.rouse() {
+        if self.wake_up.notify() {
             self.command(Command::Wake);
         }
     }
 
     /// The same for what cannot wait until more has gathered.
     pub(crate) fn wake_now(&self) {
-        if self.rest.rouse_now() {
+        if self.wake_up.notify_now() {
             self.command(Command::Wake);
         }
     }
@@ -278,7 +276,7 @@ impl Shared {
     pub(crate) fn grant_room(&self) {
         let (told, pressed) = {
             let mut queue = self.queue.lock();
-            (queue.grant(), queue.is_pressed())
+            (queue.grant(), queue.has_waiters())
         };
         told.into_iter().for_each(|notify| notify(()));
         // A ticket may outlive the store, whose last event was told.

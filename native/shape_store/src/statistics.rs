@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-use crate::{queue::Seq, shared::Shared, trouble::Present};
+use crate::{queue::Seq, shared::Shared, trouble::CurrentTrouble};
 
 /// What is counted as it happens.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(crate) struct Counters {
     pub(crate) role_since_ms: AtomicU64,
     /// Whether the file was found closed in order.
     pub(crate) found_clean: AtomicU64,
-    pub(crate) trouble: Present,
+    pub(crate) trouble: CurrentTrouble,
 }
 
 /// A look at the numbers of a store.
@@ -103,7 +103,7 @@ impl Statistics {
     pub(crate) fn of(shared: &Shared) -> Self {
         let (load, waiting) = {
             let queue = shared.queue.lock();
-            (queue.load(), queue.in_line())
+            (queue.size(), queue.in_line())
         };
         let trouble = shared.counters.trouble.get().unwrap_or_default();
         let counters = &shared.counters;
@@ -113,9 +113,9 @@ impl Statistics {
             index_bytes: shared.index.bytes(),
             pending_ops: load.ops,
             pending_bytes: load.bytes,
-            cache_bytes: shared.bodies.bytes(),
-            cache_hits: shared.bodies.hits(),
-            cache_misses: shared.bodies.misses(),
+            cache_bytes: shared.cache.bytes(),
+            cache_hits: shared.cache.hits(),
+            cache_misses: shared.cache.misses(),
             commits: counters.commits.load(Relaxed),
             last_commit_ops: counters.last_commit_ops.load(Relaxed),
             last_commit_us: counters.last_commit_us.load(Relaxed),

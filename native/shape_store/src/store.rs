@@ -2,8 +2,11 @@
 
 mod changes;
 mod flags;
+pub(crate) mod lease;
 mod lookups;
 mod meta;
+pub(crate) mod readers;
+pub(crate) mod stored_bodies;
 mod waiting;
 
 use std::sync::{Arc, Weak};
@@ -15,16 +18,18 @@ pub use self::{
 };
 use crate::{
     Notify,
-    command::{Command, Reply},
     error::OpenError,
     event::Events,
-    import::Verify,
+    file::import::Verify,
     options::{Location, Options},
     pool::{Pool, Work},
     shared::Shared,
     state::State,
     statistics::Statistics,
-    writer::{Machine, Next},
+    writer::{
+        Machine, Next,
+        command::{Command, Reply},
+    },
 };
 
 /// An open store. Cheap to clone; all clones are the same store.

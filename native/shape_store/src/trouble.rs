@@ -15,9 +15,9 @@ pub struct Trouble {
 
 /// The trouble there is. Touched when something fails, and when it is over.
 #[derive(Default)]
-pub(crate) struct Present(Mutex<Option<Trouble>>);
+pub(crate) struct CurrentTrouble(Mutex<Option<Trouble>>);
 
-impl Present {
+impl CurrentTrouble {
     pub(crate) fn note(&self, now_ms: u64, reason: String) {
         let mut there = self.0.lock();
         let before = there.take().unwrap_or(Trouble { since_ms: now_ms, ..Trouble::default() });

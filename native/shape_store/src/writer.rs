@@ -8,15 +8,20 @@
 //! ([`Following`]). All that belongs to a role is made when it begins, and goes with it.
 
 mod ages;
+pub(crate) mod batch;
 mod closing;
+pub(crate) mod command;
 mod commit;
 mod context;
 mod following;
-mod held;
+pub(crate) mod gate;
+pub(crate) mod mail;
 mod opening;
+mod own_connection;
 mod own_file;
 mod promotion;
 mod replacement;
+pub(crate) mod wake_up;
 mod writing;
 
 use std::{
@@ -29,7 +34,8 @@ use tracing::error;
 
 use self::{context::Context, following::Following, opening::Opening, writing::Writing};
 use crate::{
-    event::Event, import::Verify, lease::GrantError, shared::Shared, state::State, waits::Outcome,
+    event::Event, file::import::Verify, queue::waits::Outcome, shared::Shared, state::State,
+    store::lease::GrantError,
 };
 
 /// How long to wait before another look at a lock that somebody has.
@@ -134,7 +140,7 @@ impl Machine {
                 }
             },
             Phase::Open(context, role) => {
-                self.shared.rest.risen();
+                self.shared.wake_up.unparked();
                 for command in self.shared.mail.take() {
                     context.obey(command, role, now);
                 }
@@ -189,7 +195,7 @@ fn end(shared: &Shared, state: State, outcome: Outcome) {
     line.into_iter().for_each(|notify| notify(Err(GrantError::Closed)));
     drop(left);
     shared.pending.clear();
-    shared.bodies.clear();
+    shared.cache.clear();
     shared.index.clear();
 }
 

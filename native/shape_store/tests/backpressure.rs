@@ -17,14 +17,14 @@ use std::thread;
 use common::{PATIENCE, Running, Shape, file_in, open, shape, tell, unsynced};
 use crossbeam_channel::{Receiver, unbounded};
 use shape_store::{
-    ChangeError, Event, Load, NotWritable, Operation, Options, Outcome, Request, Ticket,
+    ChangeError, Event, NotWritable, Operation, Options, Outcome, QueueSize, Request, Ticket,
 };
 
 const OPS: usize = 20;
 
 fn full(ops: usize, bytes: usize) -> (tempfile::TempDir, Running) {
     let folder = tempfile::tempdir().unwrap();
-    let max_pending = Load { ops, bytes };
+    let max_pending = QueueSize { ops, bytes };
     let store = open(unsynced(Options { manual_flush: true, max_pending, ..file_in(&folder) }));
     (folder, store)
 }
@@ -164,7 +164,7 @@ fn a_crowd_gets_through_a_small_queue() {
     const CALLERS: u32 = 16;
     const EACH: u32 = 200;
     let folder = tempfile::tempdir().unwrap();
-    let max_pending = Load { ops: 10, bytes: 20_000 };
+    let max_pending = QueueSize { ops: 10, bytes: 20_000 };
     let store = open(unsynced(Options { max_pending, ..file_in(&folder) }));
     let shared = &store;
     thread::scope(|scope| {

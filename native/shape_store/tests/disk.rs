@@ -18,7 +18,7 @@ use common::{PATIENCE, Running, file_in, open, shape, tell};
 use crossbeam_channel::unbounded;
 use fault_vfs::{FaultVfs, Kinds};
 use shape_store::{
-    ChangeError, Event, Found, Load, Operation, Options, Outcome, Request, Synchronous,
+    ChangeError, Event, Found, Operation, Options, Outcome, QueueSize, Request, Synchronous,
 };
 
 /// Far less than any stall, far more than a call takes on a busy machine.
@@ -40,7 +40,7 @@ fn a_stalled_sync_holds_up_nobody_until_the_queue_is_full() {
         synchronous: Synchronous::Full,
         vfs: Some(vfs.name().into()),
         cache_bytes: 0,
-        max_pending: Load { ops: OPS, bytes: 1 << 20 },
+        max_pending: QueueSize { ops: OPS, bytes: 1 << 20 },
         ..file_in(&folder)
     });
     store.add(&shape(0)).unwrap();

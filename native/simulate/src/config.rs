@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shape_store::{Load, Synchronous};
+use shape_store::{QueueSize, Synchronous};
 
 use crate::{action::Kind, chance::Chance, platform::SLOTS};
 
@@ -15,7 +15,7 @@ pub struct Config {
     pub exclusive: bool,
     pub synchronous: Synchronous,
     pub manual_flush: bool,
-    pub max_pending: Load,
+    pub max_pending: QueueSize,
     pub keep_ages: bool,
     pub ages_interval: Duration,
     pub cache_bytes: usize,
@@ -63,10 +63,10 @@ impl Config {
             ]),
             manual_flush: chance.one_in(8),
             max_pending: chance.pick(&[
-                Load { ops: 3, bytes: 1 << 20 },
-                Load { ops: 50, bytes: 20_000 },
-                Load { ops: 100_000, bytes: 64 << 20 },
-                Load { ops: 100_000, bytes: 64 << 20 },
+                QueueSize { ops: 3, bytes: 1 << 20 },
+                QueueSize { ops: 50, bytes: 20_000 },
+                QueueSize { ops: 100_000, bytes: 64 << 20 },
+                QueueSize { ops: 100_000, bytes: 64 << 20 },
             ]),
             keep_ages: !chance.one_in(4),
             ages_interval: chance.pick(&[Duration::from_millis(200), Duration::from_secs(300)]),

@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::rows::{Condition, Row, covers};
-use crate::{body::checksum, schema};
+use crate::{cache::body::checksum, file::schema};
 
 const PAGE: usize = schema::PAGE_SIZE as usize;
 const LEAF: u8 = 0x0d;

@@ -18,9 +18,7 @@ use super::{
     source::{Source, absolute},
 };
 use crate::{
-    database::quick_check,
-    file::{self, beside},
-    schema,
+    file::{self, beside, open::quick_check, schema},
     system::System,
 };
 

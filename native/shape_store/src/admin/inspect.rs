@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, types::ValueRef};
 
 use super::{AdminError, source::Source};
-use crate::{entry::Oid, schema};
+use crate::{entry::Oid, file::schema};
 
 /// What a file of ours says of itself.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -11,10 +11,9 @@ use rusqlite::{Connection, params, types::ValueRef};
 
 use super::{carve::Carving, source::Source};
 use crate::{
-    body::checksum,
+    cache::body::checksum,
     entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Snapshot},
-    fault::is_busy,
-    schema,
+    file::{fault::is_busy, schema},
 };
 
 /// How often SQLite may meet a bad page before the rest is given up. Each costs some

@@ -15,8 +15,10 @@ use super::{
     source::{Source, absolute},
 };
 use crate::{
-    file,
-    schema::{self, Insert, Position},
+    file::{
+        self,
+        schema::{self, Insert, Position},
+    },
     system::System,
 };
 

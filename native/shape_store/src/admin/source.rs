@@ -11,10 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{Access, AdminError, access::Held};
 use crate::{
-    connection::keep_log_on_close,
-    fault::is_damage,
-    file::{beside, replacement_of},
-    schema,
+    file::{beside, connection::keep_log_on_close, fault::is_damage, replacement_of, schema},
     system::System,
     wording::worded,
 };

@@ -7,9 +7,11 @@ use rusqlite::Connection;
 use thiserror::Error;
 
 use crate::{
-    connection::keep_log_on_close,
-    fault::Fault,
-    schema::{self, Identity, Position},
+    file::{
+        connection::keep_log_on_close,
+        fault::Fault,
+        schema::{self, Identity, Position},
+    },
     system::{FileId, System},
     wording::{system, worded},
 };

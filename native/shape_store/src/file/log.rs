@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::{log_of, shared_memory_of};
 use crate::{
-    schema,
+    file::schema,
     system::{FileId, System},
 };
 

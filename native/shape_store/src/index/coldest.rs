@@ -11,10 +11,12 @@ use std::ops::Range;
 
 use super::Index;
 use crate::{
-    cell::{Begins, Cell},
     entry::{Handle, RowId},
-    slab::EntryId,
-    touch::Stamp,
+    index::{
+        cell::{Begins, Cell},
+        slab::EntryId,
+        touch::Stamp,
+    },
 };
 
 /// In the order of the answer.

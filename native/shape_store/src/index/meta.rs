@@ -2,10 +2,12 @@
 
 use super::{Index, Meta, hash_digest};
 use crate::{
-    cell::{Cell, Look, Name},
     entry::{Digest, Entry, RowId},
-    slab::{EntryId, FreeIds},
-    touch::{Held, Stamp},
+    index::{
+        cell::{Cell, Look, Name},
+        slab::{EntryId, FreeIds},
+        touch::{CellHold, Stamp},
+    },
 };
 
 impl Index {
@@ -32,7 +34,7 @@ impl Index {
     pub(crate) fn touch_by_digest(&self, digest: &Digest, stamp: Stamp) -> Option<Meta> {
         self.by_digest.find(hash_digest(digest), |id| {
             let (cell, mark) = self.slab.slot(id)?;
-            // Held from before the look: it may be marked.
+            // CellHold from before the look: it may be marked.
             let held = mark.hold();
             let entry = self.whole(cell.look())?;
             let entry = (entry.digest == *digest).then_some(entry)?;
@@ -61,7 +63,7 @@ impl Index {
         &self,
         id: EntryId,
         cell: &Cell,
-        held: &Held<'_>,
+        held: &CellHold<'_>,
         to: impl Fn(Stamp) -> Stamp,
     ) -> Stamp {
         let look = self.images.look();
@@ -74,11 +76,11 @@ impl Index {
         })
     }
 
-    fn held_by_handle(&self, handle: &[u8], mark: impl Fn(EntryId, &Cell, &Held<'_>)) -> bool {
+    fn held_by_handle(&self, handle: &[u8], mark: impl Fn(EntryId, &Cell, &CellHold<'_>)) -> bool {
         let name = Name::of(handle);
         let found = self.by_handle.find(self.hash_handle(handle), |id| {
             let (cell, at) = self.slab.slot(id)?;
-            // Held from before the look: it may be marked.
+            // CellHold from before the look: it may be marked.
             let held = at.hold();
             self.hash_in(cell, handle, &name)?;
             mark(id, cell, &held);

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use super::Store;
 use crate::{
-    body::Body,
+    cache::body::Body,
     entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Oids, Snapshot, sort_handles},
     error::{ChangeError, NotWritable},
-    index::Refusal,
-    queue::{self, Change, Operation, Queue, Seq},
+    index::{Refusal, slab::EntryId},
+    queue::{self, Change, Operation, Queue, Seq, ticket::Ticket},
     shared::Shared,
-    slab::EntryId,
-    ticket::Ticket,
 };
 
 /// A shape to add.
@@ -132,7 +130,7 @@ impl Store {
                 self.shared.pending.forget(entry.row);
             }
         })?;
-        self.shared.bodies.clear();
+        self.shared.cache.clear();
         self.shared.wake();
         Ok(seq)
     }

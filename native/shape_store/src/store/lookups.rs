@@ -7,15 +7,19 @@ use rusqlite::{CachedStatement, Connection};
 use super::Store;
 use crate::{
     Notify,
-    bodies::{self, BodyKey},
-    body::{Body, Dictionary},
-    command::{Bodies, Command, Reply},
+    cache::{
+        self, BodyKey,
+        body::{Body, Dictionary},
+    },
     entry::{Digest, Entry, Handle, Oid},
     error::{OpenError, ReadError},
-    list::write_list,
-    schema::{self, Stored},
-    slab::EntryId,
+    file::{
+        handle_list::write_list,
+        schema::{self, Stored},
+    },
+    index::slab::EntryId,
     state::State,
+    writer::command::{Command, ReadBodies, Reply},
 };
 
 /// Where the body of a shape is.
@@ -70,9 +74,9 @@ impl Store {
     /// The same for an entry that is looked up here: one of the database that was read before
     /// must not get the body that its row has in the next one.
     fn locate_by(&self, entry: impl FnOnce() -> Option<Entry>) -> Option<Located> {
-        let database = self.shared.bodies.database();
+        let database = self.shared.cache.database();
         let entry = entry()?;
-        Some(Located { key: bodies::key(database, entry.row), entry })
+        Some(Located { key: cache::key(database, entry.row), entry })
     }
 
     /// Where the body of this shape is.
@@ -80,7 +84,7 @@ impl Store {
         let Located { entry, key } = located;
         // Pending first: a body goes into the cache before it leaves there.
         let pending = self.shared.pending.body(entry.row);
-        let warm = pending.or_else(|| self.shared.bodies.get_by(key));
+        let warm = pending.or_else(|| self.shared.cache.get_by(key));
         warm.map_or(Found::Cold(entry), Found::Warm)
     }
 
@@ -90,12 +94,12 @@ impl Store {
     /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
     pub fn read_body(&self, entry: &Entry) -> Result<Option<Body>, ReadError> {
         // Before a reader is had: what it reads is of this database, or of one before.
-        let database = self.shared.bodies.database();
+        let database = self.shared.cache.database();
         let stored = self.read(|conn| schema::read_body(conn, entry))?;
         let body = self.shared.take_whole(entry, stored);
         if let Some(body) = &body {
             let packed = self.shared.dictionary.pack(body);
-            self.shared.bodies.keep_wanted(bodies::key(database, entry.row), packed);
+            self.shared.cache.keep_wanted(cache::key(database, entry.row), packed);
         }
         Ok(body)
     }
@@ -178,18 +182,18 @@ impl Store {
 
     /// Leaves so many bytes of the cache to what the caller keeps of shapes.
     pub fn lend_cache(&self, bytes: usize) {
-        self.shared.bodies.resize(self.shared.options.cache_bytes.saturating_sub(bytes));
+        self.shared.cache.resize(self.shared.options.cache_bytes.saturating_sub(bytes));
     }
 
     /// How many bytes of the cache bodies do not take, those that were lent among them.
     pub fn cache_room(&self) -> usize {
-        let bytes = usize::try_from(self.shared.bodies.bytes()).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(self.shared.cache.bytes()).unwrap_or(usize::MAX);
         self.shared.options.cache_bytes.saturating_sub(bytes)
     }
 
     /// Counts as a read of this shape's body, if it is in the cache.
     pub fn want(&self, key: BodyKey) {
-        self.shared.bodies.want(key);
+        self.shared.cache.want(key);
     }
 
     /// What unpacks the bodies that this store gives.
@@ -199,7 +203,7 @@ impl Store {
 
     /// Asks the writer to read the bodies of shapes between two batches: in exclusive mode it
     /// has the only connection. It reads the first of them, up to a bound in bytes. While the file is written anew the answer waits for that.
-    pub fn ask_bodies(&self, entries: Vec<Entry>, notify: Notify<Bodies>) {
+    pub fn ask_bodies(&self, entries: Vec<Entry>, notify: Notify<ReadBodies>) {
         let reply = Reply::new(notify, || Err(ReadError::Closed));
         self.shared.command(Command::Read(entries, reply));
     }
@@ -290,7 +294,7 @@ impl Store {
 
     /// Operations queued and not committed.
     pub fn pending_ops(&self) -> usize {
-        self.shared.queue.lock().load().ops
+        self.shared.queue.lock().size().ops
     }
 
     /// Queued adds less queued removes.

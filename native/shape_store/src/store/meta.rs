@@ -4,7 +4,7 @@ use super::{Place, Store};
 use crate::{
     entry::{Digest, Handle, Meta, Snapshot},
     error::ChangeError,
-    touch::Stamp,
+    index::touch::Stamp,
 };
 
 /// The shapes that were read longest ago.

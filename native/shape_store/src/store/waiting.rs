@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::Store;
 use crate::{
     Notify,
-    lease::Granted,
-    queue::{self, Seq},
-    ticket::Ticket,
-    waits::{Outcome, WaitId, Waiting},
+    queue::{
+        self, Seq,
+        ticket::Ticket,
+        waits::{Outcome, WaitId, Waiting},
+    },
+    store::lease::Granted,
 };
 
 impl Store {
@@ -55,7 +57,7 @@ impl Store {
             if queue.admits(bytes, None) || self.shared.state().writable().is_err() {
                 return None;
             }
-            (queue.stand_in_line(bytes, notify), queue.load())
+            (queue.stand_in_line(bytes, notify), queue.size())
         };
         self.shared.wake_now();
         self.shared.pressure_began(load.ops, load.bytes);
@@ -79,7 +81,7 @@ impl Store {
 
     /// Whether the writer does nothing, so that its connection can be had at once.
     pub fn is_resting(&self) -> bool {
-        self.shared.rest.is_idle()
+        self.shared.wake_up.is_idle()
     }
 
     /// Takes back a request for a reader. False when the answer is on its way.

@@ -7,9 +7,11 @@ use tracing::warn;
 
 use super::{Next, Turn, context::Context, writing::Writing};
 use crate::{
-    ages,
-    fault::{Fault, Passing},
-    marks::note_in_use,
+    file::{
+        ages,
+        epoch::note_in_use,
+        fault::{Fault, Passing},
+    },
     shared::Shared,
 };
 
@@ -47,14 +49,14 @@ impl Writing {
         self.check_name(context)?;
         self.check_log(context)?;
         let shared = &context.shared;
-        let Some(conn) = self.held.get() else { return Err(Passing::Turn.into()) };
+        let Some(conn) = self.own.get() else { return Err(Passing::Turn.into()) };
         if !self.noted {
             note_in_use(conn, &shared.options)?;
             self.noted = true;
         }
         ages::save(conn, shared, self.label.epoch)?;
         self.check_log_after(context)?;
-        self.held.use_now(shared.now());
+        self.own.use_now(shared.now());
         Ok(())
     }
 }

@@ -7,11 +7,11 @@ use rusqlite::Connection;
 use tracing::warn;
 
 use super::{Turn, ages::save_last, context::Context, writing::Writing};
-use crate::{
+use crate::file::{
     connection::open_to_write,
+    epoch::{note_clean, note_clean_in_log},
     fault::{Fault, Passing},
-    file::{log_of, open_labelled},
-    marks::{note_clean, note_clean_in_log},
+    log_of, open_labelled,
 };
 
 /// How long a log may be in bytes that is left beside a file.
@@ -30,8 +30,8 @@ impl Writing {
             false => Err(Passing::Turn.into()),
         };
         match noted.is_ok() {
-            true if untouched => self.held.close(),
-            true => self.held.close_with_log(),
+            true if untouched => self.own.close(),
+            true => self.own.close_with_log(),
             false => {}
         }
         context.locks.end();
@@ -41,7 +41,7 @@ impl Writing {
             Err(fault @ Fault::NotOurs(_)) => self.fault(context, fault, now),
             Err(fault) => {
                 warn!(reason = %fault, "the shape database will be checked at the next start");
-                self.held.close();
+                self.own.close();
                 Turn::Done
             }
         }
@@ -64,7 +64,7 @@ impl Writing {
     }
 
     fn note_clean(&mut self, context: &mut Context, untouched: bool) -> Result<(), Fault> {
-        if !self.held.is_lent() {
+        if !self.own.is_lent() {
             self.reopen(context)?;
         }
         self.check_name(context)?;
@@ -79,7 +79,7 @@ impl Writing {
                 false => note_clean(conn, epoch, options, before),
             }
         };
-        match self.held.get() {
+        match self.own.get() {
             Some(conn) => leave(conn),
             None => {
                 let open = || open_to_write(path, options);
@@ -94,7 +94,7 @@ impl Writing {
         let shared = &context.shared;
         let idle = shared.options.connection_idle;
         let readers = now.checked_sub(idle).and_then(|before| shared.readers.close_idle(before));
-        let own = self.held.idle_since().map(|since| since + idle);
+        let own = self.own.idle_since().map(|since| since + idle);
         // The one connection of exclusive mode stays, and one that another process counts on.
         let stays = shared.options.exclusive || shared.options.external_checkpoint;
         match own {
@@ -112,8 +112,8 @@ impl Writing {
     pub(super) fn close_with_log(&mut self, context: &mut Context) {
         let ours = context.locks.try_batch() && self.check_name(context).is_ok();
         match ours && self.damage.is_none() && !self.is_untouched(context) {
-            true => self.held.close_with_log(),
-            false => self.held.close(),
+            true => self.own.close_with_log(),
+            false => self.own.close(),
         }
         context.locks.end();
         if let Some(file) = &mut self.file {

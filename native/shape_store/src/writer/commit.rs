@@ -10,11 +10,13 @@ use tracing::{error, info, warn};
 
 use super::{Next, Turn, context::Context, writing::Writing};
 use crate::{
-    batch::{Batch, Refused, Written},
     event::Event,
-    fault::{Fault, Passing},
-    marks::note_in_use,
+    file::{
+        epoch::note_in_use,
+        fault::{Fault, Passing},
+    },
     queue::{Change, Seq, Totals},
+    writer::batch::{Batch, Refused, Written},
 };
 
 /// The pause after a batch failed once; each further failure doubles it.
@@ -66,7 +68,7 @@ impl Writing {
         self.check_name(context)?;
         self.check_log(context)?;
         let shared = &context.shared;
-        let Some(conn) = self.held.get() else { return Err(Passing::Turn.into()) };
+        let Some(conn) = self.own.get() else { return Err(Passing::Turn.into()) };
         if !self.noted {
             note_in_use(conn, &shared.options)?;
             self.noted = true;
@@ -83,7 +85,7 @@ impl Writing {
             self.unsure = Some(written);
             return Err(fault);
         }
-        self.held.use_now(shared.now());
+        self.own.use_now(shared.now());
         Ok(written)
     }
 
@@ -109,14 +111,14 @@ impl Writing {
                 Change::Add { row, body, .. } => {
                     // In the cache before it leaves the pending map, so that a
                     // reader finds it in one or the other.
-                    shared.bodies.keep(row, body);
+                    shared.cache.keep(row, body);
                     if !shared.pending.add_committed(row) {
-                        shared.bodies.forget(row);
+                        shared.cache.forget(row);
                     }
                 }
                 Change::Remove { row, .. } => {
                     shared.pending.forget(row);
-                    shared.bodies.forget(row);
+                    shared.cache.forget(row);
                 }
                 Change::Unknown { operation, handle } => unknown.push((operation, handle)),
                 Change::Snapshot { .. }
@@ -188,7 +190,7 @@ impl Writing {
         // A connection that failed may be stuck in its failure. What is in memory is gone
         // with its connection.
         if shared.has_file() {
-            self.held.close();
+            self.own.close();
         }
         self.not_before = Some(ended + pause);
     }

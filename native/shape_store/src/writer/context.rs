@@ -12,14 +12,13 @@ use tracing::{error, warn};
 
 use super::Role;
 use crate::{
-    command::{Bodies, Command, Reply, Tenure},
     entry::Entry,
     event::Event,
-    file::Locks,
-    list::write_list,
+    file::{Locks, handle_list::write_list},
     queue::{Change, Queue, Queued, Totals},
     shared::Shared,
     state::State,
+    writer::command::{Command, ReadBodies, Reply, Tenure},
 };
 
 /// How long becoming the writer contends with the one there is.
@@ -43,7 +42,7 @@ pub(super) struct Context {
 /// Bodies that somebody wants read.
 pub(super) struct Read {
     pub(super) entries: Vec<Entry>,
-    pub(super) reply: Reply<Bodies>,
+    pub(super) reply: Reply<ReadBodies>,
     /// Whether it failed once, and the file was looked into.
     pub(super) again: bool,
 }
@@ -83,9 +82,9 @@ impl Context {
         match command {
             Command::Wake => {}
             Command::Return(conn, tenure, condition) => match role {
-                Role::Writing(writing) => writing.held.take_back(conn, tenure, condition, now),
+                Role::Writing(writing) => writing.own.take_back(conn, tenure, condition, now),
                 Role::Following(following) => {
-                    following.held.take_back(conn, tenure, condition, now);
+                    following.own.take_back(conn, tenure, condition, now);
                 }
             },
             Command::Promote(reply) => {

@@ -8,19 +8,22 @@ use std::{
 use rusqlite::{Connection, params};
 use tracing::{info, warn};
 
-use super::{Next, Turn, commit::LONGEST_PAUSE, context::Context, held::Held};
+use super::{Next, Turn, commit::LONGEST_PAUSE, context::Context, own_connection::OwnConnection};
 use crate::{
-    connection::open_to_write,
-    fault::{Fault, Passing},
-    file::{Label, Opened, open_labelled},
-    load::{Followed, Loader},
-    schema::Identity,
+    file::{
+        Label, Opened,
+        connection::open_to_write,
+        fault::{Fault, Passing},
+        load::{Followed, Loader},
+        open_labelled,
+        schema::Identity,
+    },
     shared::Shared,
     system::Anchor,
 };
 
 pub(super) struct Following {
-    pub(super) held: Held,
+    pub(super) own: OwnConnection,
     /// None until the file was read, after a fencing.
     pub(super) seen: Option<Seen>,
     /// Of the database that was written last, by this store or the one it follows.
@@ -59,7 +62,7 @@ impl Following {
         let nothing = Label {
             identity: Identity::default(),
             epoch: 0,
-            position: crate::schema::Position { batch: 0, next_row: 1 },
+            position: crate::file::schema::Position { batch: 0, next_row: 1 },
         };
         let mut following = Self::new(context, nothing, None);
         following.look(context)?;
@@ -79,7 +82,7 @@ impl Following {
         let tenure = context.next_tenure();
         let shared = &context.shared;
         Self {
-            held: Held::closed(shared, tenure),
+            own: OwnConnection::closed(shared, tenure),
             seen: None,
             label,
             next: shared.now(),
@@ -93,10 +96,10 @@ impl Following {
     pub(super) fn step(&mut self, context: &mut Context, now: Instant) -> Turn {
         if context.closing {
             context.promoted(&Err("the store is closed".into()));
-            self.held.close();
+            self.own.close();
             return Turn::Done;
         }
-        if self.held.is_lent() {
+        if self.own.is_lent() {
             return Turn::Next(Next::Wait(None));
         }
         if std::mem::take(&mut context.doubted) {
@@ -114,7 +117,7 @@ impl Following {
             self.look_when_due(context);
         }
         self.serve(context);
-        self.rest(context, now)
+        self.park(context, now)
     }
 
     fn look_when_due(&mut self, context: &mut Context) {
@@ -138,7 +141,7 @@ impl Following {
                     warn!(reason = %fault, "the writer of the shape database cannot be followed for now");
                 }
                 self.failures = self.failures.saturating_add(1);
-                self.held.close();
+                self.own.close();
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             }
         }
@@ -153,7 +156,7 @@ impl Following {
         let (options, path) = (&shared.options, shared.path());
         let id = options.system.stat(path)?.map(|there| there.id);
         let loader = Loader::of(shared);
-        if let (Some(seen), Some(conn)) = (&mut self.seen, self.held.get())
+        if let (Some(seen), Some(conn)) = (&mut self.seen, self.own.get())
             && id == Some(seen.anchor.id())
         {
             let version = data_version(conn)?;
@@ -183,7 +186,7 @@ impl Following {
         self.label = Label { position: followed.position(), ..opened.label };
         let identity = opened.label.identity;
         self.seen = Some(Seen { anchor, identity, version, followed });
-        self.held.put(opened.conn);
+        self.own.put(opened.conn);
         self.before = None;
         self.leave_log(shared)
     }
@@ -191,8 +194,8 @@ impl Following {
     /// Leaves a file with a write-ahead log that somebody has put there, in exclusive mode:
     /// who is to write it has to take the log out of it, and cannot while others have it open.
     fn leave_log(&mut self, shared: &Shared) -> Result<(), Fault> {
-        if shared.options.exclusive && self.held.get().map_or(Ok(false), has_log)? {
-            self.held.close();
+        if shared.options.exclusive && self.own.get().map_or(Ok(false), has_log)? {
+            self.own.close();
         }
         Ok(())
     }
@@ -200,23 +203,23 @@ impl Following {
     /// Lends the connection to whoever wants it, and reads what was asked for.
     fn serve(&mut self, context: &mut Context) {
         for asked in context.reads.drain(..) {
-            asked.reply.send(context.shared.read_bodies(self.held.get(), &asked.entries));
+            asked.reply.send(context.shared.read_bodies(self.own.get(), &asked.entries));
         }
         let next = context.shared.writer_line.lock().pop();
         let Some(notify) = next else { return };
-        if self.held.get().is_none() {
+        if self.own.get().is_none() {
             let reason = "the file cannot be followed for now".into();
-            return notify(Err(crate::lease::GrantError::NotOurs(reason)));
+            return notify(Err(crate::store::lease::GrantError::NotOurs(reason)));
         }
-        self.held.lend(notify);
+        self.own.lend(notify);
     }
 
-    fn rest(&mut self, context: &Context, now: Instant) -> Turn {
+    fn park(&mut self, context: &Context, now: Instant) -> Turn {
         let shared = Arc::clone(&context.shared);
-        if self.held.is_lent() {
+        if self.own.is_lent() {
             return Turn::Next(Next::Again);
         }
-        shared.rest.about_to_rest();
+        shared.wake_up.prepare_to_park();
         // Whoever asked before that has told nobody.
         if !shared.writer_line.lock().is_empty() {
             return Turn::Next(Next::Again);

@@ -9,12 +9,9 @@ use std::{
 
 use super::{LOCK_PAUSE, Role, context::Context, following::Following, writing::Writing};
 use crate::{
-    connection, database,
     error::OpenError,
     event::Event,
-    file::{Locks, Presence},
-    import::Verify,
-    marks::take_over_file,
+    file::{Locks, Presence, connection, epoch::take_over_file, import::Verify, open},
     options::{Location, Options},
     shared::Shared,
     state::State,
@@ -157,7 +154,7 @@ impl Opening {
         shared.is_at(path.to_path_buf());
         let options = &shared.options;
         let presence = locks.announce(&says(options))?;
-        database::may_open(options, path)?;
+        open::may_open(options, path)?;
         let mut context = Box::new(Context::new(Arc::clone(shared), locks, Some(claim)));
         match presence {
             Presence::Alone => {
@@ -208,7 +205,7 @@ fn check_mode(options: &Options, path: &Path, holder: &str) -> Result<(), OpenEr
     }
 }
 
-fn unfollowed(shared: &Shared, error: crate::fault::Fault, holder: String) -> OpenError {
+fn unfollowed(shared: &Shared, error: crate::file::fault::Fault, holder: String) -> OpenError {
     let (path, holder) = (shared.path().into(), name_of(&holder));
     OpenError::Unfollowed { path, holder, reason: error.to_string() }
 }
@@ -231,7 +228,7 @@ fn follow(shared: &Shared, context: Box<Context>, following: Following) -> Progr
 fn open_memory(shared: &Arc<Shared>) -> Result<Progress, OpenError> {
     let options = &shared.options;
     let named = |source| OpenError::Sqlite { path: connection::MEMORY.into(), source };
-    let conn = database::prepare_memory(options).map_err(named)?;
+    let conn = open::prepare_memory(options).map_err(named)?;
     let label = take_over_file(&conn, options, 0).map_err(named)?;
     let mut context = Box::new(Context::new(Arc::clone(shared), Locks::none(), None));
     let writing = Box::new(Writing::new(&mut context, conn, None, label));

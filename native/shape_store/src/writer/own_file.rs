@@ -5,9 +5,12 @@ use std::{io, path::Path};
 
 use super::{context::Context, writing::Writing};
 use crate::{
-    connection::{open_to_read, open_to_write, prepare_to_write},
-    fault::{Fault, Passing},
-    file::{Label, Log, LogError, Unopened, open_labelled},
+    file::{
+        Label, Log, LogError, Unopened,
+        connection::{open_to_read, open_to_write, prepare_to_write},
+        fault::{Fault, Passing},
+        open_labelled,
+    },
     system::{Anchor, System},
 };
 
@@ -35,7 +38,7 @@ impl Writing {
     /// Opens the connection, if it is closed, and makes sure that it leads to the file this
     /// writer left.
     pub(super) fn reopen(&mut self, context: &Context) -> Result<(), Fault> {
-        if self.held.get().is_some() {
+        if self.own.get().is_some() {
             return Ok(());
         }
         let shared = &context.shared;
@@ -54,7 +57,7 @@ impl Writing {
         }
         prepare_to_write(&opened.conn, options)?;
         file.log = None;
-        self.held.put(opened.conn);
+        self.own.put(opened.conn);
         Ok(())
     }
 
@@ -80,7 +83,7 @@ impl Writing {
 
     /// Whether the log is the one that was written.
     pub(super) fn check_log(&mut self, context: &Context) -> Result<(), Fault> {
-        let (Some(file), Some(conn)) = (&mut self.file, self.held.get()) else { return Ok(()) };
+        let (Some(file), Some(conn)) = (&mut self.file, self.own.get()) else { return Ok(()) };
         let shared = &context.shared;
         if shared.options.exclusive {
             return Ok(());
@@ -95,7 +98,7 @@ impl Writing {
 
     /// The same after a commit, which is not known to be on the disk otherwise.
     pub(super) fn check_log_after(&mut self, context: &Context) -> Result<(), Fault> {
-        let (Some(file), Some(conn)) = (&mut self.file, self.held.get()) else { return Ok(()) };
+        let (Some(file), Some(conn)) = (&mut self.file, self.own.get()) else { return Ok(()) };
         let shared = &context.shared;
         if shared.options.exclusive {
             return Ok(());

@@ -14,15 +14,18 @@ use super::{
     writing::Writing,
 };
 use crate::{
-    connection::{open_to_write, prepare_to_write, synchronous},
     entry::RowId,
     event::Event,
-    fault::{Fault, Passing, is_busy},
-    file::{self, Label, Locks, Opened, open_labelled},
-    load::Loader,
-    marks::take_over_file,
+    file::{
+        self, Label, Locks, Opened,
+        connection::{open_to_write, prepare_to_write, synchronous},
+        draft::BodySource,
+        epoch::take_over_file,
+        fault::{Fault, Passing, is_busy},
+        load::Loader,
+        open_labelled,
+    },
     options::Synchronous,
-    rebuild::Source,
     shared::Shared,
     state::State,
 };
@@ -120,7 +123,7 @@ impl Following {
         let label = take_over_file(&opened.conn, options, beyond)?;
         if options.exclusive {
             // Another mode takes the file alone.
-            self.held.close();
+            self.own.close();
         }
         prepare_to_write(&opened.conn, options)?;
         let loader = Loader::of(shared);
@@ -159,8 +162,8 @@ impl Following {
         // The writer before may have written and given more than was seen of it.
         label.position.batch += 1;
         label.position.next_row += UNSEEN_ROWS;
-        let conn = self.held.get().or(self.before.as_ref().and_then(Option::as_ref));
-        let source = Source { conn, patient: false };
+        let conn = self.own.get().or(self.before.as_ref().and_then(Option::as_ref));
+        let source = BodySource { conn, patient: false };
         let (replaced, opened) = put_anew(&shared, label, &source)?;
         Loader::of(&shared).start_rows_at(label.position.next_row);
         Ok((self.begin_writing(context, opened, label)?, replaced))
@@ -178,7 +181,7 @@ impl Following {
             return Err(Fault::from(Passing::Turn).into());
         }
         // Before the writer's own is opened: there is one connection at a time.
-        self.held.close();
+        self.own.close();
         Ok(Writing::new(context, opened.conn, Some(file), label))
     }
 }

@@ -23,12 +23,15 @@ use super::{
     writing::Writing,
 };
 use crate::{
-    connection::{self, keep_log_on_close},
-    database::quick_check,
     event::Event,
-    fault::{Fault, Passing, is_damage},
-    file::{self, Locks, Opened, Presence, open_labelled},
-    rebuild::{self, Draft, Source},
+    file::{
+        self, Locks, Opened, Presence,
+        connection::{self, keep_log_on_close},
+        draft::{self, BodySource, Draft},
+        fault::{Fault, Passing, is_damage},
+        open::quick_check,
+        open_labelled,
+    },
     shared::Shared,
     wording::system,
 };
@@ -151,8 +154,8 @@ impl Writing {
     /// nothing in it of what is in memory here: that is written beside it.
     fn keep_memory(&self, shared: &Shared, holder: &str) {
         let path = shared.path();
-        let source = Source { conn: self.held.get(), patient: false };
-        let kept = rebuild::write_draft(shared, path, self.label, &source).and_then(|draft| {
+        let source = BodySource { conn: self.own.get(), patient: false };
+        let kept = draft::write_draft(shared, path, self.label, &source).and_then(|draft| {
             let system = &*shared.options.system;
             let to = file::aside(system, path, "orphan")?;
             file::rename_database(system, &file::draft_of(path), &to)?;
@@ -189,7 +192,7 @@ impl Writing {
         if file.anchor.id() != id || label != self.label {
             return Err(Fault::from(Passing::Turn).into());
         }
-        self.held.put(conn);
+        self.own.put(conn);
         self.file = Some(file);
         self.unsure = None;
         // It was synced as one that is in use.
@@ -220,8 +223,8 @@ impl Writing {
     ) -> Result<(Replaced, Opened), ReplaceError> {
         let system = &*shared.options.system;
         let salvaged = self.salvage(shared, patient)?;
-        let source = Source { conn: self.held.get().or(salvaged.as_ref()), patient };
-        let draft = rebuild::write_draft(shared, shared.path(), self.label, &source)?;
+        let source = BodySource { conn: self.own.get().or(salvaged.as_ref()), patient };
+        let draft = draft::write_draft(shared, shared.path(), self.label, &source)?;
         drop(salvaged);
         file::remove_database(system, &salvage_of(shared.path()))?;
         if let Some(damage) = &mut self.damage {
@@ -238,7 +241,7 @@ impl Writing {
         patient: bool,
     ) -> Result<Option<rusqlite::Connection>, ReplaceError> {
         let Some(file) = &self.file else { return Ok(None) };
-        if self.held.get().is_some() {
+        if self.own.get().is_some() {
             return Ok(None);
         }
         let (options, path) = (&shared.options, shared.path());
@@ -274,7 +277,7 @@ impl Writing {
         context.give_up(self.label.epoch, std::mem::take(&mut self.backlog));
         context.shared.counters.rebuilding.store(0, Relaxed);
         context.shared.counters.trouble.is_over();
-        let conn = self.held.release();
+        let conn = self.own.release();
         let following = Following::after_fencing(context, self.label, conn);
         Turn::Become(Role::Following(Box::new(following)))
     }

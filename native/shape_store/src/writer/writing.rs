@@ -9,18 +9,16 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    Next, Turn, commit::Failing, context::Context, held::Held, opening::says, own_file::OwnFile,
-    replacement::Damage,
+    Next, Turn, commit::Failing, context::Context, opening::says, own_connection::OwnConnection,
+    own_file::OwnFile, replacement::Damage,
 };
 use crate::{
-    ages::latest_read,
-    batch::{MAX_BYTES, MAX_OPS, Written},
     entry::RowId,
     error::ReadError,
-    fault::Fault,
-    file::Label,
+    file::{Label, ages::latest_read, fault::Fault},
+    index::touch::Stamp,
     queue::{Queue, Queued, Seq},
-    touch::Stamp,
+    writer::batch::{MAX_BYTES, MAX_OPS, Written},
 };
 
 /// How often a writer that does nothing looks whether its file is there, and its own; and
@@ -29,7 +27,7 @@ const WATCH: Duration = Duration::from_secs(2);
 const WATCH_IDLE: Duration = Duration::from_secs(10);
 
 pub(super) struct Writing {
-    pub(super) held: Held,
+    pub(super) own: OwnConnection,
     /// None in memory.
     pub(super) file: Option<OwnFile>,
     /// What the file says of itself while it is where this writer left it.
@@ -75,7 +73,7 @@ impl Writing {
             shared.reads_from(file.anchor.id(), label.identity);
         }
         Self {
-            held: Held::new(shared, tenure, conn),
+            own: OwnConnection::new(shared, tenure, conn),
             file,
             label,
             backlog: VecDeque::new(),
@@ -96,7 +94,7 @@ impl Writing {
 
     pub(super) fn step(&mut self, context: &mut Context, now: Instant) -> Turn {
         context.promoted(&Ok(()));
-        if self.held.is_lent() {
+        if self.own.is_lent() {
             return match context.closing && !self.has_work(context) {
                 true => self.leave(context, now),
                 // Its return is a command.
@@ -107,16 +105,16 @@ impl Writing {
             return self.fault(context, fault, now);
         }
         self.serve(context, now);
-        if self.held.is_lent() || context.doubted {
+        if self.own.is_lent() || context.doubted {
             return Turn::Next(Next::Again);
         }
         if let Some(until) = self.gather_until {
-            context.shared.rest.about_to_gather();
+            context.shared.wake_up.prepare_to_delay();
             // Whoever was in a hurry before that has told nobody.
-            if now < until && !self.is_pressed(context) {
+            if now < until && !self.is_urgent(context) {
                 return Turn::Next(Next::Wait(Some(until)));
             }
-            context.shared.rest.risen();
+            context.shared.wake_up.unparked();
             self.gather_until = None;
         }
         if self.ages_due(context).is_some_and(|at| at <= now) {
@@ -130,7 +128,7 @@ impl Writing {
         if context.closing && ops == 0 && self.damage.is_none() {
             return self.leave(context, now);
         }
-        self.rest(context, now)
+        self.park(context, now)
     }
 
     /// What a fault of the file itself leads to.
@@ -182,15 +180,15 @@ impl Writing {
     }
 
     /// Whether what is queued should be committed without delay.
-    fn is_pressed(&self, context: &Context) -> bool {
+    fn is_urgent(&self, context: &Context) -> bool {
         let shared = &context.shared;
-        let full = |queue: &Queue| queue.load().ops >= MAX_OPS || queue.load().bytes >= MAX_BYTES;
-        let pressed = |queue: &Queue| queue.is_pressed() || full(queue);
+        let full = |queue: &Queue| queue.size().ops >= MAX_OPS || queue.size().bytes >= MAX_BYTES;
+        let urgent = |queue: &Queue| queue.has_waiters() || full(queue);
         context.closing
             || self.failing.is_some()
             || shared.gate.wanted() > shared.waits.durable()
             || !shared.writer_line.lock().is_empty()
-            || pressed(&shared.queue.lock())
+            || urgent(&shared.queue.lock())
     }
 
     /// Looks after the file: what is doubted is checked, what is damaged replaced, and what
@@ -209,12 +207,12 @@ impl Writing {
             checked?;
         }
         if self.damage.is_none() && self.watch_at <= now {
-            let idle = self.held.get().is_none();
+            let idle = self.own.get().is_none();
             self.watch_at = now + if idle { WATCH_IDLE } else { WATCH };
             self.check_name(context)?;
             if context.locks.told_epoch().is_some_and(|told| told > self.label.epoch) {
                 // The file says whether that is so.
-                self.held.close();
+                self.own.close();
                 self.reopen(context)?;
             }
         }
@@ -225,8 +223,8 @@ impl Writing {
     fn serve(&mut self, context: &mut Context, now: Instant) {
         while let Some(mut asked) = context.reads.pop_front() {
             let read = self.reopen(context).map_err(ReadError::from).and_then(|()| {
-                self.held.use_now(now);
-                context.shared.read_bodies(self.held.get(), &asked.entries)
+                self.own.use_now(now);
+                context.shared.read_bodies(self.own.get(), &asked.entries)
             });
             // What cannot be read for the file's sake is read again when that was looked
             // into, and replaced if it has to be.
@@ -247,7 +245,7 @@ impl Writing {
             Ok(()) => {
                 // Whatever is done with it.
                 self.found_clean = false;
-                self.held.lend(notify);
+                self.own.lend(notify);
             }
             Err(fault) => {
                 context.doubted = true;
@@ -257,15 +255,15 @@ impl Writing {
     }
 
     /// Waits for something to do, and closes what has no use meanwhile.
-    fn rest(&mut self, context: &mut Context, now: Instant) -> Turn {
+    fn park(&mut self, context: &mut Context, now: Instant) -> Turn {
         let shared = Arc::clone(&context.shared);
         let retry_at = self.damage.as_ref().map(|damage| damage.retry_at);
         let not_before = self.not_before.filter(|at| *at > now);
         if retry_at.is_some() || not_before.is_some() {
             // Those who wait for a commit have nothing to send for.
-            shared.rest.about_to_gather();
+            shared.wake_up.prepare_to_delay();
         } else {
-            shared.rest.about_to_rest();
+            shared.wake_up.prepare_to_park();
             // Whatever was asked for before that has told nobody.
             if !shared.queue.lock().is_empty() || self.next_batch(context) > 0 {
                 return Turn::Next(Next::Again);

@@ -23,7 +23,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Application do
     # The other half is left for the host's own files.
     _ = ShapeDb.Native.limit_permits(div(:erlang.system_info(:dirty_io_schedulers), 2))
     # The table is this process's, which lives as long as the application.
-    :ok = ShapeDb.Registry.create()
+    :ok = ShapeDb.Names.create()
 
     Supervisor.start_link([ShapeDb.Stores], strategy: :one_for_one, name: __MODULE__)
   end

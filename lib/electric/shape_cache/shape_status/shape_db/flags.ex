@@ -9,10 +9,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Flags do
 
   require Logger
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Cold
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.ColdReads
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Names
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
@@ -87,12 +87,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Flags do
   defp renew_once(stack_id, store, version, fun) do
     name = {stack_id, __MODULE__}
 
-    case Registry.register_name(name, self()) do
+    case Names.register_name(name, self()) do
       :yes ->
         if due?(store, version), do: renew_all(stack_id, store, version, fun)
 
       :no ->
-        other = Registry.whereis_name(name)
+        other = Names.whereis_name(name)
         monitor = if is_pid(other), do: Process.monitor(other)
         if monitor, do: receive(do: ({:DOWN, ^monitor, :process, ^other, _reason} -> :ok))
     end
@@ -191,7 +191,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Flags do
         {^ref, other} -> other
       end
     else
-      Cold.read(&Native.next_shapes(store, cursor, @shapes_at_once, &1), :infinity)
+      ColdReads.read(&Native.next_shapes(store, cursor, @shapes_at_once, &1), :infinity)
     end
   end
 

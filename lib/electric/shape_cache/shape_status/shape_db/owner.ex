@@ -10,7 +10,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Flags
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Names
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Reporter
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
@@ -40,7 +40,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
     # Opening reads the whole file, however long that takes.
     opts = [name: WriteBuffer.name(stack_id), timeout: :infinity]
 
-    with :ok <- Registry.check_started(),
+    with :ok <- Names.check_started(),
          {:error, {:already_started, owner}} <-
            GenServer.start_link(__MODULE__, {stack_id, options, self()}, opts) do
       # The owner before us, whose supervisor was killed, may be about to end.
@@ -188,7 +188,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Owner do
   def terminate(reason, state) do
     close(reason, state)
     # What comes from now on is told that the stack is not running.
-    Registry.forget({:store, state.stack_id}, self())
+    Names.forget({:store, state.stack_id}, self())
   end
 
   # A poisoned store has nobody who would close it.

@@ -13,7 +13,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Error
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Names
 
   # So many bytes of stores that have ended may stay: of their indexes, and what each has
   # besides. Erasing many terms at once costs less than one by one, but no less than a look
@@ -37,7 +37,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   def put(stack_id, store, options, about) do
     entry = {store, options, about}
     # First noted, then to be found: whatever is killed in between, it is taken out.
-    :ok = Registry.note({:store, stack_id}, self(), entry)
+    :ok = Names.note({:store, stack_id}, self(), entry)
     :persistent_term.put({__MODULE__, stack_id}, entry)
   end
 
@@ -51,7 +51,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   @doc "As `get/1`, but nil for a stack that has ended."
   @spec running(stack_id()) :: entry() | nil
   def running(stack_id) do
-    case Registry.noted({:store, stack_id}) do
+    case Names.noted({:store, stack_id}) do
       {:ok, entry} -> entry
       :error -> nil
     end
@@ -80,14 +80,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
 
   @spec not_running(stack_id()) :: String.t()
   def not_running(stack_id) do
-    case Registry.check_started() do
+    case Names.check_started() do
       :ok -> "the stack #{inspect(stack_id)} is not running"
       {:error, why} -> "the stack #{inspect(stack_id)} is not running: #{why}"
     end
   end
 
   @doc "Has what is noted of a process under this key taken out when it ends."
-  @spec watch(pid(), Registry.key()) :: :ok
+  @spec watch(pid(), Names.key()) :: :ok
   # Without this process nothing is lost: the next one reads the table.
   def watch(pid, key), do: GenServer.cast(__MODULE__, {:watch, pid, key})
 
@@ -98,7 +98,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   @impl true
   # It has its name already. So whoever is noted from now on tells it.
   def init(nil) do
-    watched = Enum.reduce(Registry.notes(), %{}, fn {pid, key}, all -> watch(all, pid, key) end)
+    watched = Enum.reduce(Names.notes(), %{}, fn {pid, key}, all -> watch(all, pid, key) end)
     ids = for {{__MODULE__, stack_id}, _entry} <- :persistent_term.get(), do: stack_id
     {:ok, Enum.reduce(ids, %{watched: watched, ended: %{}}, &note_ended/2)}
   end
@@ -114,7 +114,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Stores do
   @impl true
   def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
     {keys, watched} = Map.pop(state.watched, pid, [])
-    Enum.each(keys, &Registry.forget(&1, pid))
+    Enum.each(keys, &Names.forget(&1, pid))
     ids = for {:store, stack_id} <- keys, do: stack_id
     {:noreply, Enum.reduce(ids, %{state | watched: watched}, &note_ended/2)}
   end

@@ -17,7 +17,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Supervisor do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Names
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer
 
   @doc """
@@ -27,7 +27,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Supervisor do
       true
   """
   @spec name(String.t() | keyword()) :: GenServer.name()
-  def name(stack_ref), do: Registry.name(stack_ref, __MODULE__)
+  def name(stack_ref), do: Names.name(stack_ref, __MODULE__)
 
   @doc """
   Starts the store of a stack.
@@ -41,7 +41,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Supervisor do
   """
   @spec start_link(keyword()) :: Supervisor.on_start()
   def start_link(args) do
-    with :ok <- Registry.check_started(),
+    with :ok <- Names.check_started(),
          {:ok, stack_id} <- stack_id(args),
          {:ok, options} <- Options.new(Keyword.get(args, :shape_db_opts) || []),
          {:ok, _path} <- Files.database(options) do

@@ -21,7 +21,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Owner
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Names
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Storable
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
@@ -43,7 +43,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
       nil
   """
   @spec name(stack_id() | keyword()) :: GenServer.name()
-  def name(stack_ref), do: Registry.name(stack_ref, __MODULE__)
+  def name(stack_ref), do: Names.name(stack_ref, __MODULE__)
 
   @doc false
   def child_spec(args) do

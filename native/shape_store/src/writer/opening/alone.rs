@@ -9,17 +9,18 @@ use rusqlite::Connection;
 use tracing::warn;
 
 use crate::{
-    connection,
-    database::{self, Made, Ready},
     error::OpenError,
     event::Event,
-    fault::is_damage,
-    file::{Label, Unopened, open_labelled},
-    import::Verify,
-    load::Loader,
-    marks::{note_in_use, take_over_file},
+    file::{
+        Label, Unopened, connection,
+        epoch::{note_in_use, take_over_file},
+        fault::is_damage,
+        import::Verify,
+        load::Loader,
+        open::{self, Made, Ready},
+        open_labelled, schema,
+    },
     options::Options,
-    schema,
     shared::Shared,
     wording::worded,
     writer::{Role, context::Context, own_file::OwnFile, writing::Writing},
@@ -35,14 +36,14 @@ pub(super) fn open_alone(
     let shared = Arc::clone(&context.shared);
     let options = &shared.options;
     let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
-    let Ready { mut made, imported, mut quarantined } = database::prepare(options, path, verify)?;
+    let Ready { mut made, imported, mut quarantined } = open::prepare(options, path, verify)?;
     warn_of_another_stack(&made.conn, options, path);
     let label = match load(&shared, &made.conn) {
         Ok(label) => label,
         Err(error) if is_damage(&error) => {
             drop(made);
             Loader::of(&shared).clear();
-            let (empty, aside) = database::start_empty(options, path, &worded(&error).to_string())?;
+            let (empty, aside) = open::start_empty(options, path, &worded(&error).to_string())?;
             made = empty;
             quarantined = quarantined.or(Some(aside));
             load(&shared, &made.conn).map_err(named)?

@@ -5,16 +5,19 @@ use std::{path::PathBuf, sync::atomic::Ordering::Relaxed};
 use tracing::{error, info, warn};
 
 use crate::{
-    connection::{self, prepare_to_write},
     entry::{Entry, Handle},
     error::OpenError,
     event::Event,
-    fault::Fault,
-    file::{self, Label, Opened, open_labelled},
-    list::write_list,
-    rebuild::{self, Draft, Source},
+    file::{
+        self, Label, Opened,
+        connection::{self, prepare_to_write},
+        draft::{self, BodySource, Draft},
+        fault::Fault,
+        handle_list::write_list,
+        open_labelled,
+    },
+    index::slab::EntryId,
     shared::Shared,
-    slab::EntryId,
 };
 
 /// What another file in place of the one before has and lacks.
@@ -28,9 +31,9 @@ pub(in crate::writer) struct Replaced {
 pub(in crate::writer) fn put_anew(
     shared: &Shared,
     label: Label,
-    source: &Source<'_>,
+    source: &BodySource<'_>,
 ) -> Result<(Replaced, Opened), ReplaceError> {
-    put_in_place(shared, rebuild::write_draft(shared, shared.path(), label, source)?)
+    put_in_place(shared, draft::write_draft(shared, shared.path(), label, source)?)
 }
 
 pub(super) fn put_in_place(

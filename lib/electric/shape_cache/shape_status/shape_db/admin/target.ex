@@ -5,7 +5,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Target do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Registry
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Names
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
 
   @enforce_keys [:path]
@@ -23,7 +23,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Target do
   @spec stack_ids() :: [String.t()]
   def stack_ids do
     # One row a stack; this is for people, not for requests.
-    Enum.sort(Registry.stack_ids())
+    Enum.sort(Names.stack_ids())
   end
 
   @spec find(String.t()) :: {:ok, t()} | {:error, String.t()}

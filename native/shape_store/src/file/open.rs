@@ -1,0 +1,380 @@
+//! Getting the file ready at a start: found, checked, made, taken over or moved aside.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tracing::{info, warn};
+
+use crate::{
+    error::OpenError,
+    file::{
+        self, connection,
+        fault::is_damage,
+        import::{self, Imported, Verify},
+        schema,
+    },
+    options::{Options, Source, Synchronous},
+    system::Anchor,
+    wording::worded,
+};
+
+/// A connection to a database of ours, and which file that is.
+pub(crate) struct Made {
+    pub(crate) conn: Connection,
+    pub(crate) anchor: Box<dyn Anchor>,
+}
+
+/// A database that is ready, and how it came to be so.
+pub(crate) struct Ready {
+    pub(crate) made: Made,
+    pub(crate) imported: Option<(PathBuf, Imported)>,
+    pub(crate) quarantined: Option<PathBuf>,
+}
+
+/// Opens the database, making it or taking an older one over when it is not there. A bad
+/// one is moved aside. No other process has it, and none begins to.
+pub(crate) fn prepare(
+    options: &Options,
+    path: &Path,
+    verify: &mut Verify,
+) -> Result<Ready, OpenError> {
+    let system = &*options.system;
+    let replaced = file::finish_replacement(system, path)?;
+    let found = match inspect(options, path) {
+        Err(OpenError::Sqlite { source, .. }) if options.exclusive && has_no_maps(&source) => {
+            leave_log(options, path)?;
+            inspect(options, path)?
+        }
+        found => found?,
+    };
+    let quarantined = match &found {
+        Inspected::Bad(problem) => Some(move_aside(options, path, problem)?),
+        Inspected::Nothing | Inspected::Sound => replaced,
+    };
+    if matches!(found, Inspected::Nothing)
+        && let Some(source) = import::first_present(&options.sources)
+    {
+        let (made, imported) = take_over(options, path, source, verify)?;
+        return Ok(Ready { made, imported: Some((source.path.clone(), imported)), quarantined });
+    }
+    let (made, aside) = match create_if_missing(options, path) {
+        Ok(made) => (made, None),
+        // It passed for one without tables.
+        Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
+            let (made, aside) = start_empty(options, path, &worded(&source).to_string())?;
+            (made, Some(aside))
+        }
+        Err(error) => return Err(error),
+    };
+    import::finish_import(options, &made.conn)?;
+    Ok(Ready { made, imported: None, quarantined: quarantined.or(aside) })
+}
+
+/// Makes the database of a store in memory.
+pub(crate) fn prepare_memory(options: &Options) -> rusqlite::Result<Connection> {
+    let conn = connection::open_to_write(Path::new(connection::MEMORY), options)?;
+    connection::prepare_new(&conn, options)?;
+    create_tables(&conn, options)?;
+    Ok(conn)
+}
+
+/// What is in our file's place.
+enum Inspected {
+    /// No file, or one without tables.
+    Nothing,
+    Sound,
+    /// Something else, or ours no more, for this reason.
+    Bad(String),
+}
+
+/// Whether a file with a write-ahead log is where nothing can be mapped into memory.
+fn has_no_maps(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_IOERR_SHMMAP)
+}
+
+/// Has a file that was written elsewhere with a write-ahead log, or whose store was to have
+/// one, journalled as exclusive mode does. Alone, SQLite needs no memory in common for that.
+fn leave_log(options: &Options, path: &Path) -> Result<(), OpenError> {
+    let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
+    let conn = connection::open_to_write(path, options).map_err(named)?;
+    conn.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(named)?;
+    let (version, known) = (schema::read_version(&conn).map_err(named)?, schema::SCHEMA_VERSION);
+    if version > known {
+        return Err(OpenError::Newer { path: path.to_path_buf(), version, known });
+    }
+    connection::prepare_to_write(&conn, options).map_err(named)
+}
+
+/// An error is one of the surroundings: no permission, no disk.
+fn inspect(options: &Options, path: &Path) -> Result<Inspected, OpenError> {
+    let failed = |source| OpenError::Io { what: "look at", path: path.to_path_buf(), source };
+    match options.system.stat(path).map_err(failed)? {
+        None => return Ok(Inspected::Nothing),
+        Some(there) if there.folder => return Ok(Inspected::Bad("it is a directory".into())),
+        Some(there) if there.len == 0 => {
+            warn!(path = %path.display(), "an empty file is in the place of the shape database");
+        }
+        Some(_) => {}
+    }
+    let checked = connection::open_to_write(path, options)
+        .and_then(|conn| check(&conn, options, path))
+        .or_else(|error| match is_damage(&error) {
+            true => Ok(Inspected::Bad(worded(&error).to_string())),
+            false => Err(OpenError::Sqlite { path: path.to_path_buf(), source: error }),
+        })?;
+    Ok(checked)
+}
+
+fn check(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<Inspected> {
+    let version = schema::read_version(conn)?;
+    if version == 0 {
+        let sql = "SELECT count(*) FROM main.sqlite_schema";
+        let tables: i64 = conn.query_row(sql, [], |row| row.get(0))?;
+        return Ok(match tables {
+            0 => Inspected::Nothing,
+            _ => Inspected::Bad("its tables are not ours".into()),
+        });
+    }
+    if version != schema::SCHEMA_VERSION {
+        return Ok(Inspected::Bad(format!("its schema version is {version}")));
+    }
+    let unprepared = schema::STATEMENTS.iter().find_map(|(_, sql)| conn.prepare(sql).err());
+    if let Some(error) = unprepared {
+        return match is_damage(&error) {
+            true => Ok(Inspected::Bad(worded(&error).to_string())),
+            false => Err(error),
+        };
+    }
+    schema::read_label(conn)?;
+    if schema::read_meta_number(conn, "clean")? == 1 && is_whole(conn, options, path)? {
+        // Its log is as good where it is, and to put it into the file waits for the disk.
+        connection::keep_log_on_close(conn, true)?;
+        return Ok(Inspected::Sound);
+    }
+    info!("checking a shape database that was not closed");
+    let answer = quick_check(conn)?;
+    if answer != "ok" {
+        return Ok(Inspected::Bad(answer));
+    }
+    // Trees that are each sound need not belong to one moment.
+    let halves = conn.execute(schema::DELETE_BODILESS, [])?;
+    if halves > 0 {
+        warn!(shapes = halves, "left out shapes whose bodies were lost");
+    }
+    Ok(Inspected::Sound)
+}
+
+/// What SQLite says to the whole file: `ok`, or what is wrong. A page that the disk does not
+/// give for now is an error, and not what is wrong with the file.
+pub(crate) fn quick_check(conn: &Connection) -> rusqlite::Result<String> {
+    let answer: String = conn.query_row("PRAGMA main.quick_check(1)", [], |row| row.get(0))?;
+    match passing_code(&answer) {
+        Some(code) => {
+            let error = rusqlite::ffi::Error::new(code);
+            Err(rusqlite::Error::SqliteFailure(error, Some(answer)))
+        }
+        None => Ok(answer),
+    }
+}
+
+/// The code in an answer that tells of a page which could not be read, if that may pass.
+fn passing_code(answer: &str) -> Option<i32> {
+    use rusqlite::ffi::{SQLITE_IOERR, SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ, SQLITE_NOMEM};
+    // Of a page in a chain it tells no code. That the page is one of the file was seen before,
+    // so it is the disk that does not give it.
+    if answer.contains("failed to get page") {
+        return Some(SQLITE_IOERR_READ);
+    }
+    let (_, code) = answer.split_once("error code=")?;
+    let digits = code.find(|c: char| !c.is_ascii_digit()).unwrap_or(code.len());
+    let code: i32 = code.get(..digits)?.parse().ok()?;
+    let passes = matches!(code & 0xff, SQLITE_IOERR | SQLITE_NOMEM);
+    (passes && code != SQLITE_IOERR_SHORT_READ).then_some(code)
+}
+
+/// Whether nobody has written to a database since it was made.
+fn is_new(conn: &Connection) -> rusqlite::Result<bool> {
+    let label = schema::read_label(conn)?;
+    Ok((label.epoch, label.position) == (0, schema::Position { batch: 0, next_row: 1 }))
+}
+
+/// Whether the file is as long as it says: one that was cut off within its last
+/// page looks sound to SQLite until that page is read. Where the log is another's to write
+/// back, the last pages may be there alone.
+fn is_whole(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<bool> {
+    let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let page = number("PRAGMA main.page_size")?;
+    let said = number("PRAGMA main.page_count")? * page;
+    let len = |path| {
+        let found = options.system.stat(path).ok().flatten();
+        found.and_then(|found| i64::try_from(found.len).ok())
+    };
+    Ok(match len(path) {
+        Some(found) if found < said && options.external_checkpoint => {
+            found % page == 0 && len(&file::log_of(path)).is_some_and(|log| log > 0)
+        }
+        found => found == Some(said),
+    })
+}
+
+/// An error for a file that nothing is to be done to, not even what opening it for writing
+/// would do: a later version of this library wrote it, or this process may not write to it.
+/// An empty one is of no version, and to open it would cost the log beside it.
+pub(crate) fn may_open(options: &Options, path: &Path) -> Result<(), OpenError> {
+    let known = schema::SCHEMA_VERSION;
+    match options.system.stat(path) {
+        Ok(Some(there)) if there.len == 0 => return Ok(()),
+        // SQLite would make a log that cannot be written either, and leave that behind.
+        Ok(Some(_)) => options.system.may_write(path).map_err(|source| OpenError::Io {
+            what: "write to",
+            path: path.to_path_buf(),
+            source,
+        })?,
+        _ => {}
+    }
+    match connection::open_to_read(path, options).and_then(|conn| schema::read_version(&conn)) {
+        Ok(version) if version > known => {
+            Err(OpenError::Newer { path: path.to_path_buf(), version, known })
+        }
+        // Not there, not a database, or not to be read: that is looked into next.
+        _ => Ok(()),
+    }
+}
+
+/// Moves aside a database that passed for sound and turned out to be damaged, and
+/// makes an empty one.
+pub(crate) fn start_empty(
+    options: &Options,
+    path: &Path,
+    problem: &str,
+) -> Result<(Made, PathBuf), OpenError> {
+    let quarantined = move_aside(options, path, problem)?;
+    Ok((create_if_missing(options, path)?, quarantined))
+}
+
+fn move_aside(options: &Options, path: &Path, problem: &str) -> Result<PathBuf, OpenError> {
+    let to = file::quarantine(&*options.system, path)?;
+    warn!(
+        from = %path.display(), to = %to.display(), %problem,
+        "moved a shape database aside that cannot be used, starting empty"
+    );
+    Ok(to)
+}
+
+/// Opens a database that is sound or not there, and makes its tables if it has
+/// none.
+fn create_if_missing(options: &Options, path: &Path) -> Result<Made, OpenError> {
+    let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
+    let made = create(options, path)?;
+    create_tables(&made.conn, options).map_err(named)?;
+    Ok(made)
+}
+
+/// Opens a database that may not be there yet. Which file that is has to be known: the name
+/// may be another's at any time, and a log that is written under it then be taken for that
+/// one's. So the file is there before SQLite opens it, and is compared after.
+fn create(options: &Options, path: &Path) -> Result<Made, OpenError> {
+    let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
+    let failed = |source| OpenError::Io { what: "make", path: path.to_path_buf(), source };
+    let system = &*options.system;
+    if system.stat(path).map_err(failed)?.is_none() {
+        match options.external_checkpoint {
+            true => put_whole(options, path)?,
+            false => system.append(path, &[]).map_err(failed)?,
+        }
+    }
+    let anchor = system.anchor(path).map_err(failed)?;
+    let conn = connection::open_to_write(path, options).map_err(named)?;
+    connection::keep_log_on_close(&conn, true).map_err(named)?;
+    if system.stat(path).map_err(failed)?.map(|there| there.id) != Some(anchor.id()) {
+        return Err(OpenError::Exchanged { path: path.to_path_buf() });
+    }
+    connection::prepare_new(&conn, options).map_err(named)?;
+    Ok(Made { conn, anchor })
+}
+
+/// Puts an empty database in place, with its tables and its way of journalling. Who
+/// replicates whatever has the name would otherwise make tables of its own in an empty file,
+/// with pages of another size, or replicate one that is no shape database yet.
+fn put_whole(options: &Options, path: &Path) -> Result<(), OpenError> {
+    let draft = file::draft_of(path);
+    let named = |source| OpenError::Sqlite { path: draft.clone(), source };
+    file::remove_database(&*options.system, &draft)?;
+    let conn = connection::create_beside(&draft, options).map_err(named)?;
+    create_tables(&conn, options).map_err(named)?;
+    connection::end_with_log(conn, options).map_err(named)?;
+    file::begin_replacement(&*options.system, path)?;
+    file::finish_replacement(&*options.system, path).map(drop)
+}
+
+fn create_tables(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
+    if schema::read_version(conn)? != 0 {
+        return Ok(());
+    }
+    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    // Another instance, which cannot be seen where the file system cannot lock, may have made
+    // them while this one waited.
+    if schema::read_version(&tx)? != 0 {
+        return Ok(());
+    }
+    schema::create(&tx, options.system.random().to_le_bytes())?;
+    schema::write_meta(&tx, "stack", &options.stack)?;
+    tx.commit()
+}
+
+/// Makes ours out of an older file, in one transaction, then renames the older
+/// one. When that fails nothing of ours stays behind.
+fn take_over(
+    options: &Options,
+    path: &Path,
+    source: &Source,
+    verify: &mut Verify,
+) -> Result<(Made, Imported), OpenError> {
+    info!(from = %source.path.display(), to = %path.display(), "taking over an older shape database");
+    match copy(options, path, source, verify) {
+        Ok((made, imported)) => {
+            import::finish_import(options, &made.conn)?;
+            info!(
+                from = %source.path.display(), shapes = imported.shapes,
+                left_out = imported.left_out, "took over an older shape database"
+            );
+            Ok((made, imported))
+        }
+        // What is there is another's.
+        Err(error @ OpenError::Exchanged { .. }) => Err(error),
+        Err(error) => {
+            // What cannot be removed is an empty database of ours: its transaction
+            // did not commit.
+            let _ = file::remove_database(&*options.system, path);
+            Err(error)
+        }
+    }
+}
+
+fn copy(
+    options: &Options,
+    path: &Path,
+    source: &Source,
+    verify: &mut Verify,
+) -> Result<(Made, Imported), OpenError> {
+    let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
+    let Made { conn, anchor } = create(options, path)?;
+    // Ours has to be on the disk before the older one is renamed, whatever the
+    // store is content with afterwards.
+    conn.pragma_update(None, "synchronous", connection::synchronous(options, Synchronous::Full))
+        .map_err(named)?;
+    let tx = Transaction::new_unchecked(&conn, TransactionBehavior::Immediate).map_err(named)?;
+    match schema::read_version(&tx).map_err(named)? {
+        0 => schema::create(&tx, options.system.random().to_le_bytes()).map_err(named)?,
+        _ if options.external_checkpoint && is_new(&tx).map_err(named)? => {}
+        _ => return Err(OpenError::Exchanged { path: path.to_path_buf() }),
+    }
+    schema::write_meta(&tx, "stack", &options.stack).map_err(named)?;
+    let imported = import::import(&tx, source, verify)?;
+    schema::write_meta(&tx, import::IMPORTED_FROM, import::noted(&source.path)).map_err(named)?;
+    tx.commit().map_err(named)?;
+    let usual = connection::synchronous(options, options.synchronous);
+    conn.pragma_update(None, "synchronous", usual).map_err(named)?;
+    Ok((Made { conn, anchor }, imported))
+}

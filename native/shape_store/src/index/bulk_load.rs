@@ -1,0 +1,90 @@
+//! BulkLoad an empty index that nobody asks yet: the cells one after the other, and
+//! in the end the tables and the relations, each in one go. An insertion of each
+//! entry would look at a place in each table that is not in the processor's cache.
+
+use std::{
+    collections::BTreeSet,
+    panic::resume_unwind,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+};
+
+use super::{Index, hash_digest};
+use crate::{
+    entry::Entry,
+    index::{
+        relations::{self, Pair},
+        slab::FreeIds,
+        table::{Arrays, TableBuilder},
+        touch::Stamp,
+    },
+};
+
+pub(crate) struct BulkLoad<'a> {
+    index: &'a Index,
+    by_handle: TableBuilder,
+    by_digest: TableBuilder,
+    pairs: Vec<Pair>,
+}
+
+/// The tables and relations of an index whose cells are filled.
+pub(crate) struct BuiltTables {
+    by_handle: Arrays,
+    by_digest: Arrays,
+    pairs: BTreeSet<Pair>,
+}
+
+impl<'a> BulkLoad<'a> {
+    pub(crate) fn new(index: &'a Index) -> Self {
+        let (by_handle, by_digest) = (TableBuilder::new(), TableBuilder::new());
+        Self { index, by_handle, by_digest, pairs: Vec::new() }
+    }
+
+    /// Fills a cell, if there is one, with an entry that was last read at this time. No lookup finds the entry before
+    /// [`Index::install`].
+    pub(crate) fn push(&mut self, free: &mut FreeIds, entry: &Entry, read: Stamp) -> Option<()> {
+        let (id, cell, mark) = self.index.slab.allocate(free)?;
+        if !entry.fits_inline() {
+            self.index.overflow.write().insert(entry.row, Arc::new(entry.clone()));
+        }
+        cell.fill(entry, mark, read);
+        self.index.count.fetch_add(1, Relaxed);
+        self.index.flags.came(entry.flags);
+        self.by_handle.push(self.index.hash_handle(&entry.handle), id);
+        self.by_digest.push(hash_digest(&entry.digest), id);
+        self.pairs.extend(relations::pairs(&entry.oids, id));
+        Some(())
+    }
+
+    /// Makes the tables and the relations. `None` when two entries have one handle
+    /// or one digest.
+    pub(crate) fn finish(self) -> Option<BuiltTables> {
+        let Self { index, by_handle, by_digest, pairs } = self;
+        let get = |id| index.get(id);
+        thread::scope(|scope| {
+            let sort = || pairs.iter().copied().collect();
+            let sorting = thread::Builder::new().spawn_scoped(scope, sort);
+            let handles = |one, other| get(one).map(|e| e.handle) == get(other).map(|e| e.handle);
+            let digests = |one, other| get(one).map(|e| e.digest) == get(other).map(|e| e.digest);
+            Some(BuiltTables {
+                by_handle: by_handle.arrays(handles)?,
+                by_digest: by_digest.arrays(digests)?,
+                pairs: match sorting {
+                    Ok(sorting) => sorting.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                    // No thread is to be had.
+                    Err(_) => sort(),
+                },
+            })
+        })
+    }
+}
+
+impl Index {
+    /// Puts in the tables and relations of what was filled: all of it is found from
+    /// here on.
+    pub(crate) fn install(&self, _free: &mut FreeIds, filled: BuiltTables) {
+        self.relations.install(filled.pairs);
+        self.by_handle.install(filled.by_handle);
+        self.by_digest.install(filled.by_digest);
+    }
+}

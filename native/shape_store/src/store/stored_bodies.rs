@@ -1,0 +1,87 @@
+//! Bodies from the file, each made sure to be the one that was written for its shape; and
+//! what becomes of a shape whose body is not.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use rusqlite::Connection;
+use tracing::{error, warn};
+
+use crate::{
+    cache::{self, body::Body},
+    entry::Entry,
+    error::ReadError,
+    event::Event,
+    file::schema::{self, Stored},
+    queue::Change,
+    shared::Shared,
+    writer::command::ReadBodies,
+};
+
+/// What a list is to hold at a time: the body that brings it to so many bytes is its last.
+const LIST_BYTES: usize = 2 << 20;
+
+impl Shared {
+    /// Reads the bodies of the first of these shapes on the writer's own connection, if it has
+    /// one, up to a bound in bytes and of one at least. One that is asked for alone is kept
+    /// warm; many at once are a list.
+    pub(crate) fn read_bodies(&self, conn: Option<&Connection>, entries: &[Entry]) -> ReadBodies {
+        let Some(conn) = conn else {
+            return Err(ReadError::NotOurs("it is not open".into()));
+        };
+        let mut bytes = 0;
+        let mut bodies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let body = self.take_whole(entry, schema::read_body(conn, entry)?);
+            bytes += body.as_ref().map_or(0, Body::size);
+            bodies.push(body);
+            if bytes >= LIST_BYTES {
+                break;
+            }
+        }
+        if let ([entry], [Some(body)]) = (entries, bodies.as_slice()) {
+            let key = cache::key(self.cache.database(), entry.row);
+            self.cache.keep_wanted(key, self.dictionary.pack(body));
+        }
+        Ok(bodies)
+    }
+
+    /// The body, if it is whole; a shape whose body is damaged is lost.
+    pub(crate) fn take_whole(&self, entry: &Entry, stored: Stored<Body>) -> Option<Body> {
+        if matches!(stored, Stored::Damaged) {
+            self.lose(entry, "its definition is damaged in the file");
+        }
+        stored.whole()
+    }
+
+    /// Takes a shape out whose definition is of no use, in memory and in the file. A follower
+    /// leaves that to the writer, and serves the shape no more than the writer does.
+    pub(crate) fn lose(&self, entry: &Entry, reason: &str) {
+        let name = String::from_utf8_lossy(&entry.handle);
+        let lost = {
+            let mut queue = self.queue.lock();
+            let there = self.index.by_handle(&entry.handle).filter(|(_, now)| now.row == entry.row);
+            match there {
+                Some((id, there)) if self.state().writable().is_ok() => {
+                    let handle: Arc<[u8]> = Arc::from(there.handle.as_slice());
+                    self.pending.removed(there.row, Arc::clone(&handle));
+                    self.index.remove(&mut queue.free, id, &there);
+                    queue.push(Change::Remove { row: there.row, handle }, false);
+                    true
+                }
+                Some(_) => {
+                    drop(queue);
+                    warn!(handle = %name, %reason, "a shape is not served");
+                    return;
+                }
+                // Somebody else has seen to it, or it was removed.
+                None => false,
+            }
+        };
+        if lost {
+            error!(handle = %name, %reason, "a shape is lost");
+            self.counters.lost.fetch_add(1, Relaxed);
+            self.emit(Event::Lost { handle: entry.handle.clone(), reason: reason.into() });
+            self.wake();
+        }
+    }
+}
