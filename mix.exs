@@ -73,7 +73,7 @@ defmodule ElectricShapeDb.MixProject do
   # `:telemetry` is called where the host has it and is no dependency of ours.
   def application do
     [
-      mod: {Electric.ShapeCache.ShapeStatus.ShapeDb.Application, []},
+      mod: {Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Application, []},
       extra_applications: [:logger, :crypto]
     ]
   end

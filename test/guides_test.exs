@@ -14,7 +14,8 @@ defmodule ElectricShapeDb.GuidesTest do
   @roots ~w(
     . native native/shape_store/src native/shape_store native/shape_store/tests native/shape_db_nif/src
     native/simulate/src native/fault_vfs/src lib/electric/shape_cache/shape_status
-    lib/electric/shape_cache/shape_status/shape_db lib/mix/tasks mix test test/shape_db
+    lib/electric/shape_cache/shape_status/shape_db
+    lib/electric/shape_cache/shape_status/shape_db/internal lib/mix/tasks mix test test/shape_db
     test/support bench guides scripts demo
   )
 

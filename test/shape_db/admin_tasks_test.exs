@@ -5,7 +5,7 @@ defmodule ElectricShapeDb.AdminTasksTest do
 
   import ExUnit.CaptureIO
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Cli
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Cli
   alias ElectricShapeDb.Fixtures
 
   @names [:stacks, :info, :health, :inspect, :check, :repair] ++

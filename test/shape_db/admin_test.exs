@@ -4,8 +4,8 @@ defmodule ElectricShapeDb.AdminTest do
   use ElectricShapeDb.StoreCase, async: true
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Health
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Json
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Health
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Json
   alias ElectricShapeDb.Fixtures
   alias ElectricShapeDb.PeerVM
 

@@ -7,7 +7,7 @@ defmodule ElectricShapeDb.BackPressureTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Waits
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Waits
   alias ElectricShapeDb.Tap
 
   @started [:electric, :shape_db, :pressure, :start]

@@ -3,7 +3,7 @@ defmodule ElectricShapeDb.BadInputTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
-  import Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments, only: [shown: 1]
+  import Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments, only: [shown: 1]
 
   test "a stack that is not running is named in the error", %{stack_id: stack_id} do
     calls = [

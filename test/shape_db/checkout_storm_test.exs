@@ -52,7 +52,7 @@ defmodule ElectricShapeDb.CheckoutStormTest do
     receive do
       {:monitor, _pid, :long_schedule, info} ->
         places = for key <- [:in, :out], {module, _, _} <- [info[key]], do: inspect(module)
-        ours? = Enum.any?(places, &String.contains?(&1, "ShapeDb.Native"))
+        ours? = Enum.any?(places, &String.contains?(&1, "ShapeDb.Internal.Native"))
         long_schedules_of_ours(if(ours?, do: [info | found], else: found))
     after
       0 -> found

@@ -5,8 +5,8 @@ defmodule ElectricShapeDb.ColdReadsTest do
 
   use ElectricShapeDb.StoreCase, async: false
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.ColdReads
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
 
   @tag store: [cache_size: 0]
   setup context do
@@ -53,7 +53,10 @@ defmodule ElectricShapeDb.ColdReadsTest do
 
   test "who dies gives it back, having it, in line, or with it on the way" do
     holders = for _ <- 1..2, do: hold_permit()
-    waiting = for _ <- 1..3, do: spawn(fn -> ColdReads.read(fn _ -> Process.sleep(:infinity) end) end)
+
+    waiting =
+      for _ <- 1..3, do: spawn(fn -> ColdReads.read(fn _ -> Process.sleep(:infinity) end) end)
+
     eventually(fn -> Native.permits() == {2, 3} end)
     kill(hd(waiting))
     for holder <- holders, do: kill(holder)

@@ -3,7 +3,7 @@ defmodule ElectricShapeDb.HostCodeTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Reporter
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Reporter
   alias ElectricShapeDb.Tap
 
   @stop [:electric, :shape_db, :write_buffer, :flush, :stop]

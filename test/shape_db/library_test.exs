@@ -3,7 +3,7 @@ defmodule ElectricShapeDb.LibraryTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.NativeLibrary
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.NativeLibrary
 
   @project Path.expand("../..", __DIR__)
 

@@ -8,7 +8,7 @@ defmodule ElectricShapeDb.ListingTest do
 
   import ElectricShapeDb.Property
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
   alias ElectricShapeDb.Tap
 
   @runs String.to_integer(System.get_env("LISTING_RUNS", "100"))

@@ -3,7 +3,7 @@ defmodule ElectricShapeDb.MetricsTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Metrics
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Metrics
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
   alias ElectricShapeDb.Tap
 

@@ -6,8 +6,8 @@ defmodule ElectricShapeDb.SharedProcessesTest do
 
   use ElectricShapeDb.StoreCase, async: false
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Names
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Names
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias ElectricShapeDb.PeerVM
 
   test "a stack that stops after the shared process was killed leaves nothing behind", context do

@@ -3,7 +3,7 @@ defmodule ElectricShapeDb.StacksTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
 
   test "stacks know nothing of each other", context do
     stacks = for _ <- 1..5, do: another(context)
@@ -84,7 +84,7 @@ defmodule ElectricShapeDb.StacksTest do
       assert ShapeDb.pending_buffer_size(id) == 0
       assert_raise ShapeDb.Error, ~r/is not running/, fn -> ShapeDb.list_shapes!(id) end
       assert_raise ShapeDb.Error, ~r/is not running/, fn -> ShapeDb.shape_for_handle(id, "1") end
-      refute id in ShapeDb.Admin.Target.stack_ids()
+      refute id in ShapeDb.Internal.Admin.Target.stack_ids()
 
       {:ok, supervisor} = ShapeDb.Supervisor.start_link(stack_id: id, shape_db_opts: memory)
       assert ShapeDb.count_shapes(id) == {:ok, 0}

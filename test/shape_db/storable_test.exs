@@ -3,8 +3,8 @@ defmodule ElectricShapeDb.StorableTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias ElectricShapeDb.HostApp
   alias ElectricShapeDb.PeerVM
 

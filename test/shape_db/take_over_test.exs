@@ -3,7 +3,7 @@ defmodule ElectricShapeDb.TakeOverTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Host
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Host
   alias ElectricShapeDb.Fixtures
   alias ElectricShapeDb.Tap
 

@@ -6,8 +6,8 @@ defmodule ElectricShapeDb.TermsTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias ElectricShapeDb.Fixtures
 
   # The first read of a shape from memory is noted, the second makes the term.

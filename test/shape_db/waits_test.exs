@@ -6,10 +6,10 @@ defmodule ElectricShapeDb.WaitsTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Waits
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Writes
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Waits
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes
   alias ElectricShapeDb.Holder
 
   # While somebody has the connection that writes, each of these waits. `{what, options,

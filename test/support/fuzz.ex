@@ -7,9 +7,9 @@ defmodule ElectricShapeDb.Fuzz do
 
   import ElectricShapeDb.Samples
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Storable
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Storable
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias ElectricShapeDb.Fixtures
   alias ElectricShapeDb.PeerVM
 

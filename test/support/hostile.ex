@@ -9,8 +9,8 @@ defmodule ElectricShapeDb.Hostile do
   import ElectricShapeDb.Samples
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias ElectricShapeDb.Hostile.Arguments
   alias ElectricShapeDb.PeerVM
 

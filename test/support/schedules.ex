@@ -7,8 +7,8 @@ defmodule ElectricShapeDb.Schedules do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Connection
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer
   alias ElectricShapeDb.Samples
 

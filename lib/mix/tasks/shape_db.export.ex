@@ -21,7 +21,7 @@ defmodule Mix.Tasks.ShapeDb.Export do
 
   use Mix.Task
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Cli
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Cli
 
   @impl Mix.Task
   def run(args) do

@@ -42,4 +42,4 @@ fn load(_env: Env<'_>, expected: Term<'_>) -> bool {
         && functions == inventory::iter::<Nif>().count()
 }
 
-rustler::init!("Elixir.Electric.ShapeCache.ShapeStatus.ShapeDb.Native", load = load);
+rustler::init!("Elixir.Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native", load = load);

@@ -6,7 +6,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
 
   import ElectricShapeDb.Samples
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
 
   @kinds %{
     open: [:options],

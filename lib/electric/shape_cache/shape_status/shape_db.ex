@@ -21,22 +21,22 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   them is run by the tests.
   """
 
-  import __MODULE__.Arguments, only: [is_timeout: 1]
-  import __MODULE__.Shapes, only: [is_shape: 1]
+  import __MODULE__.Internal.Arguments, only: [is_timeout: 1]
+  import __MODULE__.Internal.Shapes, only: [is_shape: 1]
 
-  alias __MODULE__.Arguments
-  alias __MODULE__.Borrowed
-  alias __MODULE__.Cold
+  alias __MODULE__.Internal.Arguments
+  alias __MODULE__.Internal.Borrowed
+  alias __MODULE__.Internal.ColdReads
   alias __MODULE__.Connection
   alias __MODULE__.Error
-  alias __MODULE__.Native
+  alias __MODULE__.Internal.Native
   alias __MODULE__.Options
-  alias __MODULE__.Shapes
+  alias __MODULE__.Internal.Shapes
   alias __MODULE__.Statistics
-  alias __MODULE__.Stores
-  alias __MODULE__.Waits
+  alias __MODULE__.Internal.Stores
+  alias __MODULE__.Internal.Waits
   alias __MODULE__.WriteBuffer
-  alias __MODULE__.Writes
+  alias __MODULE__.Internal.Writes
 
   @type stack_id :: String.t()
   @type handle :: String.t()
@@ -934,7 +934,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   # What cannot be read is asked of the writer, which sees to the file first if it has to.
   defp next_shapes(store, cursor, len) do
-    with {:error, _reason} = read <- Cold.read(&Native.next_shapes(store, cursor, len, &1)),
+    with {:error, _reason} = read <- ColdReads.read(&Native.next_shapes(store, cursor, len, &1)),
          {:error, _reason} <- ask_shapes(store, cursor, len),
          do: read
   end
@@ -1028,7 +1028,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     read =
       if Native.is_exclusive(store),
         do: ask_body(store, handle),
-        else: Cold.read(&Native.read_body(store, handle, &1))
+        else: ColdReads.read(&Native.read_body(store, handle, &1))
 
     # What cannot be read is asked of the writer, which sees to the file first if it has to.
     read =

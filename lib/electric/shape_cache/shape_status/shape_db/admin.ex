@@ -30,14 +30,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   of something that is there, and what is replaced is kept under another name.
   """
 
-  alias __MODULE__.Copies
-  alias __MODULE__.Examine
-  alias __MODULE__.Health
-  alias __MODULE__.Salvage
-  alias __MODULE__.Target
-  alias __MODULE__.Text
-  alias __MODULE__.Watch
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Copies
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Examine
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Health
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Salvage
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Target
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Text
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Watch
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments
 
   @typedoc "A stack's id, a file, or a storage_dir."
   @type target :: String.t()

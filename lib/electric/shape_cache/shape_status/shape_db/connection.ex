@@ -15,16 +15,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   that says so. In exclusive mode there is one connection for everything.
   """
 
-  import Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments, only: [is_timeout: 1]
+  import Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments, only: [is_timeout: 1]
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Borrowed
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Borrowed
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Files
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Waits
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Waits
 
   @enforce_keys [:conn, :mode]
   defstruct [:conn, :mode]

@@ -14,8 +14,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.LiveDashboardPage do
   LiveDashboard and may be compiled before it.
   """
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Numbers
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Target
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Numbers
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Target
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics
 
   @verdicts %{0 => :ok, 1 => :degraded, 2 => :failing}

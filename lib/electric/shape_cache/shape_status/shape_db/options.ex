@@ -1,6 +1,6 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
   # What `receive` can wait for, some 49 days, and a size that no machine has.
-  @longest Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments.longest()
+  @longest Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments.longest()
   @largest 0x10000000000
 
   @default_synchronous "OFF"
@@ -76,7 +76,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
   end}
   """
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Error
 
   defstruct Keyword.keys(@schema)

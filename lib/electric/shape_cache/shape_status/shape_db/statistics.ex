@@ -34,11 +34,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
   | `total_memory` | `index_bytes`, `pending_bytes` and `cache_bytes` together |
   """
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Beside
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Health
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin.Numbers
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Beside
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Health
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Numbers
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
 
   @doc """
   The numbers now; all of them are numbers, as telemetry wants its measurements.

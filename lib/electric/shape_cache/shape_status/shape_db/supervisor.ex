@@ -14,10 +14,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Supervisor do
 
   use Supervisor
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Files
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Names
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Names
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer
 
   @doc """

@@ -43,7 +43,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry do
   The last is sent by `measure/0` only, which a poller calls.
   """
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Metrics
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Metrics
 
   @prefix [:electric, :shape_db]
 

@@ -11,21 +11,21 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   that answer for everything.
   """
 
-  import Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments, only: [is_timeout: 1]
-  import Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes, only: [is_shape: 1]
+  import Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments, only: [is_timeout: 1]
+  import Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Shapes, only: [is_shape: 1]
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Arguments
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Borrowed
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Flags
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Borrowed
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Owner
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Names
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Shapes
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Storable
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Stores
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Writes
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Names
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Shapes
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Storable
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes
 
   @type stack_id :: String.t()
   @type handle :: String.t()

@@ -1,0 +1,30 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Application do
+  @moduledoc false
+  # What all stacks of a VM share: the names of their processes, and the table of
+  # their stores.
+
+  use Application
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb
+
+  @impl true
+  def start(_type, _args) do
+    # Asked for by `function_exported?/3` later on, which loads nothing.
+    _ = Code.ensure_loaded(:telemetry)
+
+    # Here, and in words: a module that was not loaded is only said to be undefined.
+    case Code.ensure_loaded(ShapeDb.Internal.Native) do
+      {:module, _native} -> start_children()
+      {:error, _reason} -> {:error, ShapeDb.Internal.NativeLibrary.error()}
+    end
+  end
+
+  defp start_children do
+    # The other half is left for the host's own files.
+    _ = ShapeDb.Internal.Native.limit_permits(div(:erlang.system_info(:dirty_io_schedulers), 2))
+    # The table is this process's, which lives as long as the application.
+    :ok = ShapeDb.Internal.Names.create()
+
+    Supervisor.start_link([ShapeDb.Internal.Stores], strategy: :one_for_one, name: __MODULE__)
+  end
+end

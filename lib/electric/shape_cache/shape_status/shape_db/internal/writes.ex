@@ -1,0 +1,177 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
+  @moduledoc false
+  # How a change is made: tried at once, after a wait for room or for the store to
+  # become the writer when it must, and acknowledged as the durability asks.
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Borrowed
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Waits
+
+  # How long becoming the writer may take: it reads all that another one wrote.
+  @promote_timeout 60_000
+
+  @type ticket :: reference() | nil
+
+  @doc """
+  Makes the change that `try` makes, which is given a ticket for room or `nil`.
+
+  `bytes` is the size of the body it brings. Gives `:ok`, or `{:error, reason}`
+  with nothing changed.
+  """
+  @spec run(
+          String.t(),
+          non_neg_integer(),
+          keyword(),
+          (Native.store(), ticket() -> Native.changed())
+        ) ::
+          :ok | {:error, term()}
+  def run(stack_id, bytes, opts, try) do
+    durability = durability!(opts)
+
+    case Stores.get(stack_id) do
+      {store, options, _about} ->
+        durability = durability || options.durability
+
+        with :ok <- may_wait(store, durability),
+             {:ok, seq} <- attempt({stack_id, store, options}, bytes, try, nil) do
+          acknowledge(store, stack_id, seq, durability)
+        else
+          {:error, :closed} -> {:error, Stores.closed(stack_id)}
+          refused -> refused
+        end
+
+      nil ->
+        {:error, Stores.not_running(stack_id)}
+    end
+  end
+
+  # Before anything is done. The others wait for a time at most.
+  defp may_wait(store, :sync), do: Borrowed.check(store, "a change that is to be durable")
+  defp may_wait(_store, _durability), do: :ok
+
+  @doc "Whether commits are to be told by name: `Logger` is at debug."
+  @spec log?() :: boolean()
+  def log?, do: :logger.allow(:debug, __MODULE__)
+
+  # An ill-typed argument is the caller's mistake, not an outcome.
+  defp durability!([]), do: nil
+  # `nil` is the stack's own.
+  defp durability!(durability: mode), do: checked!(Options.check(:durability, mode), mode)
+
+  defp durability!(other) do
+    raise ArgumentError, "the one option is :durability, not #{Arguments.shown(other)}"
+  end
+
+  defp checked!(:ok, mode), do: mode
+  defp checked!({:error, reason}, _mode), do: raise(ArgumentError, reason)
+
+  defp attempt({stack_id, store, options} = stack, bytes, try, ticket) do
+    case try.(store, ticket) do
+      {:ok, _seq} = done ->
+        done
+
+      {:error, :full} ->
+        wait_for_room(stack, bytes, try)
+
+      {:error, :standby} ->
+        with :ok <- promote(stack_id, store, options), do: attempt(stack, bytes, try, ticket)
+
+      {:error, reason} ->
+        {:error, reason}
+    end
+  end
+
+  defp wait_for_room({_stack_id, store, options} = stack, bytes, try) do
+    ref = make_ref()
+
+    with :ok <- Borrowed.check(store, "room in the full queue") do
+      case Native.wait_for_room(store, bytes, ref) do
+        :room -> attempt(stack, bytes, try, nil)
+        {:wait, ticket} -> await_room(stack, options, bytes, try, {ref, ticket})
+      end
+    end
+  end
+
+  defp await_room(stack, options, bytes, try, {ref, ticket}) do
+    case Waits.await(ref, options.pending_timeout, fn -> Native.give_up(ticket) end) do
+      {:ok, :room} ->
+        result = attempt(stack, bytes, try, ticket)
+        # A change that was refused did not use it: it goes to the next.
+        Native.give_up(ticket)
+        result
+
+      :timeout ->
+        {:error, :overloaded}
+    end
+  end
+
+  @doc """
+  Makes the store the writer of its file, with all that another one wrote, and its
+  flags what the options say.
+  """
+  @spec promote(String.t(), Native.store(), Options.t(), timeout()) :: :ok | {:error, term()}
+  def promote(stack_id, store, options, timeout \\ @promote_timeout) do
+    ref = make_ref()
+
+    with :ok <- Borrowed.check(store, "becoming the writer of the file") do
+      owed = Native.promote(store, ref)
+
+      case Waits.await(ref, timeout, fn -> Native.take_back(owed) end) do
+        {:ok, :ok} -> Flags.renew(stack_id, store, options)
+        {:ok, result} -> result
+        :timeout -> {:error, :timeout}
+      end
+    end
+  end
+
+  defp acknowledge(_store, _stack_id, _seq, :buffered), do: :ok
+
+  defp acknowledge(store, _stack_id, seq, :sync) do
+    case await_commit(store, seq, :infinity) do
+      :durable -> :ok
+      reason -> {:error, {:not_durable, reason}}
+    end
+  end
+
+  defp acknowledge(store, stack_id, seq, {:sync, timeout}) do
+    case await_commit(store, seq, timeout) do
+      :durable ->
+        :ok
+
+      :timeout ->
+        Telemetry.execute([:durability, :degraded], %{waited_ms: timeout}, %{stack_id: stack_id})
+
+      reason ->
+        {:error, {:not_durable, reason}}
+    end
+  end
+
+  @doc """
+  Has everything up to this number committed, also while flushing is paused or
+  manual: `:durable`, `:timeout`, or why it never will be.
+  """
+  @spec await_commit(Native.store(), Native.seq(), timeout()) :: atom()
+  def await_commit(store, seq, timeout) do
+    :ok = Native.flush_to(store, seq)
+    await(store, seq, timeout)
+  end
+
+  defp await(store, seq, timeout) do
+    ref = make_ref()
+
+    case Native.wait(store, seq, ref) do
+      {:wait, wait} ->
+        with {:ok, outcome} <-
+               Waits.await(ref, timeout, fn -> Native.cancel_wait(store, wait) end),
+             do: outcome
+
+      outcome ->
+        outcome
+    end
+  end
+end
