@@ -140,7 +140,9 @@ defmodule Bench.Stacks do
     {took, _} =
       timed(fn ->
         parts
-        |> Enum.map(fn {_, mine} -> Task.async(fn -> for {_, n, i} <- mine, do: add(n, i) end) end)
+        |> Enum.map(fn {_, mine} ->
+          Task.async(fn -> for {_, n, i} <- mine, do: add(n, i) end)
+        end)
         |> Task.await_many(:infinity)
 
         for n <- numbers, do: ShapeDb.WriteBuffer.flush_sync(id(n), :infinity)

@@ -324,7 +324,7 @@ defmodule ElectricShapeDb.BadInputTest do
     assert_unharmed(stack_id)
   end
 
-  for timeout <- [:infinity, 0xFFFFFFFF] do
+  for {timeout, durable} <- [{:infinity, []}, {0xFFFFFFFF, [[durability: {:sync, 0xFFFFFFFF}]]}] do
     test "a time of #{timeout} is one", %{stack_id: stack_id} = context do
       start_store!(context)
       timeout = unquote(timeout)
@@ -334,9 +334,8 @@ defmodule ElectricShapeDb.BadInputTest do
       assert Connection.checkout_write!(stack_id, :test, fn _ -> :ok end, timeout) == :ok
       assert {:ok, _} = ShapeDb.handle_for_shape_critical(stack_id, shape(1), timeout)
 
-      if is_integer(timeout) do
-        durable = [durability: {:sync, timeout}]
-        assert ShapeDb.mark_snapshot_complete(stack_id, handle(1), durable) == :ok
+      for opts <- unquote(durable) do
+        assert ShapeDb.mark_snapshot_complete(stack_id, handle(1), opts) == :ok
       end
     end
   end

@@ -158,7 +158,8 @@ defmodule ElectricShapeDb.TakeOverTest do
     assert {:error, "did not return within 10 ms"} = Host.run(hang, 10)
     assert {:error, how} = Host.run(fn -> Process.exit(self(), :kill) end, 1_000)
     assert how =~ "killed"
-    assert Host.run(fn -> spawn_link(fn -> :ok end) && :done end, 1_000) == {:ok, :done}
+    linked = fn -> {spawn_link(fn -> :ok end), :done} end
+    assert {:ok, {_pid, :done}} = Host.run(linked, 1_000)
     assert Process.info(self(), :messages) == {:messages, []}
   end
 

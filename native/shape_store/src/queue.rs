@@ -240,6 +240,12 @@ impl Queue {
         self.last
     }
 
+    /// Gives a number to nothing.
+    pub(crate) fn skip(&mut self) -> Seq {
+        self.last += 1;
+        self.last
+    }
+
     /// Everything that waits, at once; the counts stay until [`Self::release`].
     pub(crate) fn take(&mut self) -> VecDeque<Queued> {
         std::mem::take(&mut self.waiting)

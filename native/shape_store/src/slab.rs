@@ -75,16 +75,17 @@ impl Slab {
         self.segments.get(segment)?.get()?.slot(offset)
     }
 
-    /// The stamps of these ids, in pieces, each with its first id.
-    pub(crate) fn stamps(
+    /// The stamps and the cells of these ids, in pieces, each with its first id.
+    pub(crate) fn pieces(
         &self,
         ids: std::ops::Range<EntryId>,
-    ) -> impl Iterator<Item = (EntryId, &[AtomicU64])> {
+    ) -> impl Iterator<Item = (EntryId, &[AtomicU64], &[Cell])> {
         let segments = self.segments.iter().map_while(OnceLock::get).enumerate();
         segments.map_while(move |(segment, there)| {
             let start = start_of(segment);
             let wanted = (ids.end as usize).checked_sub(start).filter(|left| *left > 0)?;
-            Some((start as EntryId, there.stamps.get(..wanted).unwrap_or(&there.stamps)))
+            let wanted = wanted.min(there.stamps.len());
+            Some((start as EntryId, there.stamps.get(..wanted)?, there.cells.get(..wanted)?))
         })
     }
 
@@ -151,9 +152,18 @@ fn start_of(segment: usize) -> usize {
     if segment == 0 { 0 } else { segment_len(segment) }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    /// What the host keeps of a shape: its flags have room in the cell.
+    #[test]
+    fn a_mark_takes_twelve_bytes_beside_a_cell() {
+        let (slab, mut free) = (Slab::new(), FreeIds::default());
+        assert_eq!(slab.bytes(), 0);
+        assert!((0..1_000).all(|_| slab.allocate(&mut free).is_some()));
+        assert_eq!(slab.bytes(), 1_024 * (size_of::<Cell>() + 12));
+    }
 
     #[test]
     fn ids_fill_the_segments_without_gap_or_overlap() {

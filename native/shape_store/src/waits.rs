@@ -120,6 +120,11 @@ impl Waits {
         }
     }
 
+    /// Whether this number never will be durable.
+    pub(crate) fn gave_up(&self, seq: Seq) -> bool {
+        self.state.lock().is_given_up(seq)
+    }
+
     /// All numbers up to this one that are not durable never will be, however far the
     /// durable number gets.
     pub(crate) fn give_up(&self, last: Seq) {
@@ -142,9 +147,13 @@ impl Waits {
 }
 
 impl State {
+    fn is_given_up(&self, seq: Seq) -> bool {
+        self.given_up.iter().any(|numbers| numbers.contains(&seq))
+    }
+
     /// How a wait for this number is over, if it is.
     fn outcome(&self, seq: Seq, durable: Seq) -> Option<Outcome> {
-        if self.given_up.iter().any(|numbers| numbers.contains(&seq)) {
+        if self.is_given_up(seq) {
             return Some(Outcome::Fenced);
         }
         if seq > durable {

@@ -37,7 +37,7 @@ use shape_store::{
     admin::{self, Access},
 };
 
-const SHAPES: u32 = 300;
+const SHAPES: u32 = 200;
 
 /// Somebody who makes a checkpoint whenever he is told to, and writes to a table of his own
 /// now and then, as a replicator does.
@@ -53,6 +53,8 @@ impl Replicator {
         let thread = thread::spawn(move || {
             let db = Connection::open(path).unwrap();
             db.busy_timeout(PATIENCE).unwrap();
+            // No power is lost here.
+            db.pragma_update(None, "synchronous", "OFF").unwrap();
             let table =
                 "CREATE TABLE IF NOT EXISTS _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)";
             db.execute_batch(table).unwrap();

@@ -58,7 +58,8 @@ impl Source {
             Ok((conn, scratch, version))
         });
         let (conn, scratch, version) = match tried {
-            Err(AdminError::Damaged { .. } | AdminError::Unusable { .. }) => {
+            // What can be read and says that it is something else is not made ours.
+            Err(AdminError::Damaged { .. }) => {
                 let scratch = Scratch::of(system, &path)?;
                 scratch.make_first_page()?;
                 let conn = open(&scratch.file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

@@ -88,7 +88,7 @@ impl Index {
 
     fn walk(&self, ids: Range<EntryId>, keep: usize) -> Candidates {
         let mut lowest = Lowest::new(keep);
-        for (_, stamps) in self.slab.stamps(ids.clone()) {
+        for (_, stamps, _) in self.slab.pieces(ids.clone()) {
             let stamps = stamps.iter().map(Stamp::load);
             stamps.filter(|stamp| *stamp != Stamp::NEVER).for_each(|stamp| lowest.push(stamp));
         }
@@ -96,11 +96,11 @@ impl Index {
         // Only now the handles, of which one is a look at a cell.
         let mut candidates = Lowest::new(keep);
         let mut beyond = None;
-        for (start, stamps) in self.slab.stamps(ids) {
-            for (id, stamp) in (start..).zip(stamps.iter().map(Stamp::load)) {
+        for (start, stamps, cells) in self.slab.pieces(ids) {
+            for ((id, stamp), cell) in (start..).zip(stamps.iter().map(Stamp::load)).zip(cells) {
                 let wanted =
                     stamp != Stamp::NEVER && highest.is_none_or(|highest| stamp <= highest);
-                if !wanted || self.is_beyond(id, stamp, beyond.as_ref()) {
+                if !wanted || is_beyond(cell, stamp, beyond.as_ref()) {
                     continue;
                 }
                 // One that has gone, or was read since, is not among them any more.
@@ -115,15 +115,6 @@ impl Index {
         Candidates { them: candidates.kept, highest, last }
     }
 
-    /// Whether a cell with this stamp is sure to come after another, by the beginnings of
-    /// their handles: when very many have one stamp, to look at no more of each. The words
-    /// are those of the entry that has the stamp, if it was there when the look began.
-    fn is_beyond(&self, id: EntryId, stamp: Stamp, bound: Option<&(Stamp, Begins)>) -> bool {
-        let Some((at, begins)) = bound else { return false };
-        stamp > *at
-            || stamp == *at && self.slab.get(id).is_some_and(|cell| Cell::is_after(cell, begins))
-    }
-
     /// What is in a cell now.
     fn candidate(&self, id: EntryId) -> Option<Candidate> {
         let (cell, mark) = self.slab.slot(id)?;
@@ -132,6 +123,13 @@ impl Index {
         let (handle, row) = (entry.handle, entry.row);
         Some(Candidate { stamp, handle, row, id })
     }
+}
+
+/// Whether a cell with this stamp is sure to come after another, by the beginnings of their
+/// handles: when very many have one stamp, to look at no more of each. The words are those
+/// of the entry that has the stamp, if it was there when the look began.
+fn is_beyond(cell: &Cell, stamp: Stamp, bound: Option<&(Stamp, Begins)>) -> bool {
+    bound.is_some_and(|(at, begins)| stamp > *at || stamp == *at && cell.is_after(begins))
 }
 
 /// The lowest of what is pushed: as many as are to be kept, and for a while some more, so

@@ -44,6 +44,7 @@ impl Following {
             Ok((writing, replaced)) => {
                 let shared = Arc::clone(&context.shared);
                 let epoch = writing.label.epoch;
+                renumber(&shared);
                 // Refused to one that began to close meanwhile, which sees to its file next.
                 shared.enter(State::Active);
                 info!(epoch, "became the writer of the shape database");
@@ -179,6 +180,17 @@ impl Following {
         // Before the writer's own is opened: there is one connection at a time.
         self.held.close();
         Ok(Writing::new(context, opened.conn, Some(file), label))
+    }
+}
+
+/// Who waits for all changes so far names the last number, and that may be one that was given
+/// up, by which this writer has nothing to commit. No change is taken yet.
+fn renumber(shared: &Shared) {
+    let mut queue = shared.queue.lock();
+    if shared.waits.gave_up(queue.last()) {
+        let nobodys = queue.skip();
+        drop(queue);
+        shared.waits.publish(nobodys, &[]);
     }
 }
 
