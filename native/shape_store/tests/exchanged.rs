@@ -21,7 +21,9 @@ use std::{
 };
 
 use common::{
-    PATIENCE, Running, file_in, instance::elsewhere, open, path_of, shape, sql, try_open, unsynced,
+    PATIENCE, Running, file_in,
+    instance::{Breaking, elsewhere},
+    open, path_of, shape, sql, try_open, unsynced,
 };
 use fault_vfs::{Fault, FaultVfs, Kinds, Plan};
 use shape_store::{Event, Options, Outcome, State};
@@ -344,7 +346,7 @@ fn a_replacement_that_is_broken_off_anywhere_is_finished_by_the_next_start() {
     let mut broken = 0;
     for nth in 0.. {
         let folder = tempfile::tempdir().unwrap();
-        let system = std::sync::Arc::new(common::instance::Breaking::new(nth));
+        let system = std::sync::Arc::new(Breaking::new(nth, folder.path()));
         let options = unsynced(Options { system: system.clone(), ..file_in(&folder) });
         let store = filled(When::Open, &options);
         let seq = store.add(&shape(SHAPES)).unwrap();
@@ -352,33 +354,28 @@ fn a_replacement_that_is_broken_off_anywhere_is_finished_by_the_next_start() {
         fs::write(path_of(&options), "not a database").unwrap();
         system.begin();
         store.complete(&shape(1).handle).unwrap();
-        let whole = store.event(|event| match event {
-            Event::Rebuilt { .. } => Some(true),
-            Event::RebuildFailed { .. } => Some(false),
+        store.event(|event| match event {
+            Event::Rebuilt { .. } | Event::RebuildFailed { .. } => Some(()),
             _ => None,
         });
-        // What a process that was killed leaves, in a folder of its own: this one goes on.
-        let left = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(&folder).unwrap() {
-            let entry = entry.unwrap();
-            fs::copy(entry.path(), left.path().join(entry.file_name())).unwrap();
+        let left = system.left();
+        if let Some((left, decided)) = &left {
+            let found = open(unsynced(file_in(left)));
+            if *decided {
+                assert_eq!(found.count(), SHAPES as usize + 1, "broken off at {nth}");
+                (0..=SHAPES).for_each(|n| assert!(has(&found, n), "{n}, broken off at {nth}"));
+            } else {
+                // What was put there is moved aside; the store that goes on has the rest.
+                assert!(found.opening.quarantined.is_some(), "broken off at {nth}");
+            }
+            found.close();
+            broken += 1;
         }
-        let after = unsynced(file_in(&left));
-        let found = open(after.clone());
-        if whole || system.decided() {
-            assert_eq!(found.count(), SHAPES as usize + 1, "broken off at {nth}");
-            (0..=SHAPES).for_each(|n| assert!(has(&found, n), "{n}, broken off at {nth}"));
-        } else {
-            // What was put there is moved aside; the store that goes on has the rest.
-            assert!(found.opening.quarantined.is_some(), "broken off at {nth}");
-        }
-        found.close();
         store.close();
         everything_is_there(&options, &format!("went on after {nth}"));
-        if whole {
+        if left.is_none() {
             break;
         }
-        broken += 1;
     }
     assert!(broken >= 6, "{broken} points");
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use shape_store::{Anchor, Holder, LockFile, Native, Options, Stat, System};
+use tempfile::TempDir;
 
 #[derive(Debug)]
 pub struct Instance;
@@ -127,10 +128,12 @@ impl System for Breaking {
 }
 
 /// A system in which one step of a replacement does not happen, and none after it until
-/// that is over: as if the process had ended there.
+/// that is over: as if the process had ended there. What the folder holds at that moment is
+/// kept, taken on the thread that takes the steps, which goes on only afterwards.
 #[derive(Debug)]
 pub struct Breaking {
     nth: usize,
+    folder: PathBuf,
     state: parking_lot::Mutex<Steps>,
 }
 
@@ -138,13 +141,13 @@ pub struct Breaking {
 struct Steps {
     begun: bool,
     done: usize,
-    broken: bool,
     decided: bool,
+    left: Option<TempDir>,
 }
 
 impl Breaking {
-    pub fn new(nth: usize) -> Self {
-        Self { nth, state: parking_lot::Mutex::default() }
+    pub fn new(nth: usize, folder: &Path) -> Self {
+        Self { nth, folder: folder.to_path_buf(), state: parking_lot::Mutex::default() }
     }
 
     /// From here on steps count.
@@ -152,24 +155,36 @@ impl Breaking {
         self.state.lock().begun = true;
     }
 
-    /// Whether the new file had been made the database by then.
-    pub fn decided(&self) -> bool {
-        self.state.lock().decided
+    /// What a process that was killed there leaves, once it was broken off; and whether the
+    /// new file had been made the database by then.
+    pub fn left(&self) -> Option<(TempDir, bool)> {
+        let mut state = self.state.lock();
+        state.begun = false;
+        state.left.take().map(|left| (left, state.decided))
     }
 
     fn step(&self, decides: bool) -> io::Result<()> {
         let mut state = self.state.lock();
-        if !state.begun || state.broken {
+        if !state.begun || state.left.is_some() {
             return Ok(());
         }
         if state.done == self.nth {
-            state.broken = true;
+            state.left = Some(copy_of(&self.folder)?);
             return Err(io::Error::other("broken off"));
         }
         state.done += 1;
         state.decided |= decides;
         Ok(())
     }
+}
+
+fn copy_of(folder: &Path) -> io::Result<TempDir> {
+    let copy = tempfile::tempdir()?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name()))?;
+    }
+    Ok(copy)
 }
 
 /// A system in which somebody acts just before each look at a log, or at any file: between
