@@ -8,6 +8,8 @@ defmodule Mix.Tasks.ShapeDb.Export do
 
   TO is a new file, or a storage_dir. For the way back to the replaced design.
 
+  Exit code 1 when shapes are not in it, as they are damaged or cannot be read; they are counted.
+
   A target is a database file, a storage_dir or, with `--node`, the id of a stack that runs
   there.
 

@@ -8,6 +8,8 @@ defmodule Mix.Tasks.ShapeDb.Repair do
 
   The damaged file is kept as `FILE.before-repair-<microseconds>`.
 
+  Exit code 1 when something could not be read.
+
   A target is a database file, a storage_dir or, with `--node`, the id of a stack that runs
   there.
 

@@ -8,6 +8,8 @@ defmodule Mix.Tasks.ShapeDb.Salvage do
 
   TO is a new file or, with `--node`, a running stack.
 
+  Exit code 1 when something could not be read, or was not taken.
+
   A target is a database file, a storage_dir or, with `--node`, the id of a stack that runs
   there.
 

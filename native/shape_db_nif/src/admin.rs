@@ -347,7 +347,7 @@ fn admin_repair<'a>(
 }
 
 /// Without the rows of these ids, and with other digests for some: `{id, digest}`.
-/// `{:ok, {shapes, left_out}}`
+/// `{:ok, {shapes, left_out, unreadable_ids}}`
 #[rustler::nif(schedule = "DirtyIo")]
 fn admin_export<'a>(
     env: Env<'a>,
@@ -365,5 +365,5 @@ fn admin_export<'a>(
     let (from, to) = (path(&from), path(&to));
     let mut teller = teller(teller_to);
     let done = admin::export(&Native, &from, &to, access(live), &exceptions, &mut teller);
-    answer(env, done.map(|done| (done.shapes, done.left_out)))
+    answer(env, done.map(|done| (done.shapes, done.left_out, done.unreadable_ids)))
 }

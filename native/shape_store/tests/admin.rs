@@ -267,7 +267,8 @@ fn an_exported_file_is_taken_over_again() {
     let none = admin::Exceptions::default();
     let exported =
         admin::export(&Native, path_of(&options), &old, Access::Live, &none, &mut quiet());
-    assert_eq!(exported.unwrap(), admin::Exported { shapes: SHAPES.into(), left_out: 0 });
+    let all = admin::Exported { shapes: SHAPES.into(), ..admin::Exported::default() };
+    assert_eq!(exported.unwrap(), all);
     store.close();
     let checked = admin::check(&Native, &old, Access::Alone, &mut quiet()).unwrap();
     assert!(checked.is_sound() && checked.version == 4, "{checked:?}");
@@ -280,6 +281,41 @@ fn an_exported_file_is_taken_over_again() {
         entry.snapshot == shape_store::Snapshot::Complete
     };
     assert_eq!((0..SHAPES).filter(complete).count() as u32, SHAPES / 3);
+}
+
+/// Whichever page is gone, or all but the first ones: each shape is in the new file, or counted,
+/// or the file is refused.
+#[test]
+fn an_export_of_a_damaged_file_accounts_for_every_shape() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = closed(folder.path());
+    let whole = fs::read(&path).unwrap();
+    let size = 16_384;
+    let pages = whole.len() / size;
+    let single = (1..pages).map(|page| page..page + 1);
+    let (mut refused, mut counted) = (0, 0);
+    for gone in single.chain([4..pages - 2, 4..pages]) {
+        let mut bytes = whole.clone();
+        bytes[gone.start * size..gone.end * size].fill(0xA5);
+        fs::write(&path, bytes).unwrap();
+        let to = folder.path().join(format!("{}-{}", gone.start, gone.end));
+        let none = admin::Exceptions::default();
+        match admin::export(&Native, &path, &to, Access::Alone, &none, &mut quiet()) {
+            Ok(done) => {
+                let told = done.shapes + done.left_out + done.unreadable_ids;
+                assert!(told >= u64::from(SHAPES) && done.shapes > 0, "{gone:?}: {done:?}");
+                counted += u32::from(done.shapes < u64::from(SHAPES));
+                let checked = admin::check(&Native, &to, Access::Alone, &mut quiet()).unwrap();
+                assert!(checked.is_sound() && checked.shapes == done.shapes, "{gone:?}");
+            }
+            Err(AdminError::Damaged { .. }) => {
+                refused += 1;
+                assert!(!to.exists());
+            }
+            Err(error) => panic!("{gone:?}: {error}"),
+        }
+    }
+    assert!(refused > 0 && counted > 0, "{refused} refused, {counted} counted");
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub struct Exported {
     pub shapes: u64,
     /// Shapes that are damaged, or were to be left out.
     pub left_out: u64,
+    /// Ids at which nothing could be read: whether there was a shape is not known.
+    pub unreadable_ids: u64,
 }
 
 /// Rows, by id, that are not written as they are.
@@ -66,7 +68,8 @@ pub struct Exceptions {
     pub digests: HashMap<i64, Digest>,
 }
 
-/// Writes the shapes of a file into a new one of schema 4, but for these rows.
+/// Writes the shapes of a file into a new one of schema 4, but for these rows. A file of
+/// which none can be written is refused: an empty one would be taken for all there was.
 pub fn export(
     system: &dyn System,
     from: &Path,
@@ -126,6 +129,11 @@ fn write(
             progress(done.shapes, done.shapes);
         }
         drop((shape, relation));
+        done.unreadable_ids = rows.unreadable_ids;
+        if done.shapes == 0 && done.left_out + done.unreadable_ids > 0 {
+            let reason = "none of its shapes can be read and is whole: salvage it".into();
+            return Err(AdminError::Damaged { path: source.path.clone(), reason });
+        }
         tx.execute_batch(INDICES).map_err(&failed)?;
         tx.commit().map_err(&failed)?;
         Ok(done)

@@ -99,7 +99,10 @@ pub(crate) fn absolute(system: &dyn System, path: &Path) -> Result<PathBuf, Admi
         Some(there) if there.folder => system.resolve(&path).map_err(AdminError::io("find", &path)),
         Some(_) => Err(AdminError::unusable(&path, "what it is to lie in is no folder")),
         // To resolve it would make the folder.
-        None => Err(AdminError::Absent { path: folder.to_path_buf() }),
+        None => {
+            let reason = format!("there is no folder {}", folder.display());
+            Err(AdminError::unusable(&path, reason))
+        }
     }
 }
 

@@ -215,14 +215,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Admin do
   is a file, or a `storage_dir`, in which the design looks for it under its own name.
 
   A snapshot that is begun and not complete counts as not begun there. What is damaged
-  is left out and counted.
+  is left out and counted: as `left_out`, and as `unreadable_ids` where not even a row could
+  be read, so that it is not known whether there was one. A file of which nothing could be
+  written is refused.
 
       Admin.export("my-stack", "/var/lib/electric")
 
       iex> {:ok, _hash} = ShapeDb.add_shape("my-stack", shape(1), "1-1")
       iex> {:ok, done} = Admin.export("my-stack", tmp("old.sqlite"), print: false)
-      iex> {done.version, done.shapes, done.left_out}
-      {4, 1, 0}
+      iex> {done.version, done.shapes, done.left_out, done.unreadable_ids}
+      {4, 1, 0, 0}
   """
   @spec export(target(), Path.t(), options()) :: answer()
   def export(target, to, opts \\ []) do

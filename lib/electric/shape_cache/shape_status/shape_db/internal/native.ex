@@ -320,7 +320,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
           [{integer(), binary()}],
           pid() | nil
         ) ::
-          {:ok, {non_neg_integer(), non_neg_integer()}} | refused()
+          {:ok, {non_neg_integer(), non_neg_integer(), non_neg_integer()}} | refused()
   def admin_export(_from, _path, _live, _leave_out, _digests, _to), do: unloaded()
 
   defp unloaded, do: :erlang.nif_error(:nif_not_loaded)

@@ -1,7 +1,7 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Cli do
   @moduledoc false
-  # The functions of `Admin` at a shell. Exit codes: 0 well, 1 not well (a verdict, a check),
-  # 2 it could not be done, 3 called in a wrong way.
+  # The functions of `Admin` at a shell. Exit codes: 0 well, 1 not well (a verdict, a check,
+  # shapes that are not in what was made), 2 it could not be done, 3 called in a wrong way.
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Json
@@ -118,5 +118,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Cli do
 
   defp code(:health, %{verdict: verdict}) when verdict != :ok, do: 1
   defp code(:check, %{sound: false}), do: 1
+
+  defp code(name, done) when name in [:export, :salvage, :repair] do
+    missing = [:left_out, :damaged, :unreadable, :bodiless, :unreadable_ids, :wrong, :refused]
+    if Enum.any?(missing, &(Map.get(done, &1, 0) > 0)), do: 1, else: 0
+  end
+
   defp code(_name, _data), do: 0
 end

@@ -50,9 +50,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Copies do
          live = Target.live?(target),
          {:ok, leave_out} <- wrong(path, live: live),
          {:ok, digests} <- old_digests(path, leave_out, live: live),
-         {:ok, {shapes, left_out}} <-
+         {:ok, {shapes, left_out, unreadable_ids}} <-
            Job.run("shapes", opts, &Native.admin_export(path, to, live, leave_out, digests, &1)) do
-      {:ok, %{from: path, to: to, version: 4, shapes: shapes, left_out: left_out}}
+      done = %{from: path, to: to, version: 4, shapes: shapes}
+      {:ok, Map.merge(done, %{left_out: left_out, unreadable_ids: unreadable_ids})}
     end
   end
 

@@ -100,16 +100,18 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Text do
   end
 
   defp lines(done, :export) do
-    left = if done.left_out > 0, do: [colour(:yellow, "  left out: #{done.left_out}")], else: []
-
     ["#{number(done.shapes)} shapes, in schema 4", "  from #{done.from}", "  to   #{done.to}"] ++
-      left
+      missing(done.left_out, "left out, as they are damaged") ++
+      missing(done.unreadable_ids, "row ids that cannot be read, each of a shape or of none")
   end
 
   defp lines(done, name) when name in [:salvage, :repair] do
     counts = Map.drop(done, [:from, :to, :kept])
     ["from #{done.from}", "to   #{done.to}"] ++ pairs(Enum.sort(counts)) ++ kept(done)
   end
+
+  defp missing(0, _what), do: []
+  defp missing(count, what), do: [colour(:yellow, "  #{number(count)} #{what}")]
 
   defp kept(%{kept: kept}) when is_binary(kept), do: ["  what was there is #{kept}"]
   defp kept(_done), do: []
