@@ -9,6 +9,7 @@ defmodule ElectricShapeDb.AdminStatesTest do
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Admin
   alias ElectricShapeDb.Fixtures
+  alias ElectricShapeDb.Nobody
   alias ElectricShapeDb.PeerVM
 
   @quiet [print: false]
@@ -234,7 +235,6 @@ defmodule ElectricShapeDb.AdminStatesTest do
     before = content(dir)
 
     code = """
-    {:ok, _} = Application.ensure_all_started(:electric_shape_db)
     alias #{inspect(Admin)}
     quiet = [print: false]
     IO.inspect(inspect: Admin.inspect("#{dir}/closed", quiet))
@@ -246,22 +246,8 @@ defmodule ElectricShapeDb.AdminStatesTest do
     IO.inspect(sound: elem(Admin.check("#{dir}/open", quiet), 0))
     """
 
-    paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
-    nobody = ~w(--reuid=65534 --regid=65534 --clear-groups)
-    erl = System.find_executable("erl")
-    eval = "'Elixir.Code':eval_string(<<#{inspect(code)}/utf8>>), halt()."
-
-    args =
-      nobody ++ [erl, "-noinput", "-eval", "application:ensure_all_started(elixir), " <> eval]
-
-    {said, _} =
-      System.cmd("setpriv", args ++ Enum.map(paths, &to_string/1),
-        stderr_to_stdout: true,
-        env: [{"HOME", "/tmp"}]
-      )
-
     # Where the code itself is not everybody's to read there is nothing to try.
-    if said =~ "inspect:" do
+    if said = Nobody.run(code) do
       for name <- ~w(inspect check salvage repair backup move),
           do: assert(said =~ ~r/#{name}: \{:error,\s+"[^"]*this user may/, said)
 
