@@ -62,6 +62,7 @@ pub use event::{Event, Events};
 pub use file::import::{Imported, Unverified, Verify};
 pub use file::schema::{SCHEMA_VERSION, STATEMENTS};
 pub use options::{Location, Options, Source, SourceSchema, Synchronous};
+pub use pool::Next;
 pub use queue::ticket::Ticket;
 pub use queue::waits::{Outcome, WaitId, Waiting};
 pub use queue::{Operation, QueueSize, Seq};
@@ -72,8 +73,8 @@ pub use store::{Coldest, Found, Located, NewShape, Place, Request, Store, WeakSt
 pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};
 pub use trouble::Trouble;
 pub use wording::{Worded, worded};
+pub use writer::Machine;
 pub use writer::command::ReadBodies;
-pub use writer::{Machine, Next};
 
 /// Tells somebody something once. Called from any thread, with no lock held that
 /// a caller can see; it must not block.

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use crate::{
     error::OpenError,
     file::{
-        self, connection,
+        self, Label, connection,
         fault::is_damage,
         import::{self, Imported, Verify},
         schema,
@@ -146,7 +146,7 @@ fn check(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<
             false => Err(error),
         };
     }
-    schema::read_label(conn)?;
+    Label::read(conn)?;
     if schema::read_meta_number(conn, "clean")? == 1 && is_whole(conn, options, path)? {
         // Its log is as good where it is, and to put it into the file waits for the disk.
         connection::keep_log_on_close(conn, true)?;
@@ -195,7 +195,7 @@ fn passing_code(answer: &str) -> Option<i32> {
 
 /// Whether nobody has written to a database since it was made.
 fn is_new(conn: &Connection) -> rusqlite::Result<bool> {
-    let label = schema::read_label(conn)?;
+    let label = Label::read(conn)?;
     Ok((label.epoch, label.position) == (0, schema::Position { batch: 0, next_row: 1 }))
 }
 
