@@ -156,7 +156,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // A connection that comes back goes with it.
+        // A connection that is returned now is closed with it.
         self.shared.mail.close();
         // Of one that was not run to its end.
         if !matches!(self.phase, Phase::Over) {
