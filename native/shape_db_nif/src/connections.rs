@@ -20,7 +20,7 @@ use crate::{
     resource::{StoreArg, StoreResource, binary},
 };
 
-/// A lent connection. It goes home when this is given back or its process ends.
+/// A borrowed connection. It is returned when this is given back or its process ends.
 struct LeaseResource {
     lease: Mutex<Option<Arc<Lease>>>,
 }
@@ -29,7 +29,7 @@ struct LeaseResource {
 impl Resource for LeaseResource {
     fn down<'a>(&'a self, _env: Env<'a>, _borrower: LocalPid, _monitor: Monitor) {
         // A statement that still runs for a dead process has no reader. The
-        // connection itself goes home with the resource.
+        // connection itself is returned with the resource.
         if let Some(lease) = &*self.lease.lock() {
             lease.interrupt();
         }

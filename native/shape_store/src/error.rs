@@ -7,7 +7,6 @@ use thiserror::Error;
 
 use crate::{
     entry::Handle,
-    file::Unopened,
     wording::{system, worded, worded_opening},
 };
 
@@ -198,13 +197,4 @@ pub enum ReadError {
     /// The store is closed, or was never open.
     #[error("the store is closed")]
     Closed,
-}
-
-impl From<Unopened> for ReadError {
-    fn from(unopened: Unopened) -> Self {
-        match unopened {
-            Unopened::Sqlite(error) => Self::Sqlite(error),
-            other => Self::NotOurs(other.to_string()),
-        }
-    }
 }

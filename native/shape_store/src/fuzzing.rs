@@ -5,6 +5,7 @@ use rusqlite::{Connection, types::Value};
 pub use crate::admin::carve_pages as carve;
 use crate::{
     file::{
+        Label,
         load::Loader,
         schema::{self, Stored},
     },
@@ -54,7 +55,7 @@ fn load(conn: &Connection, input: &mut Input<'_>) -> rusqlite::Result<()> {
     let options = Options { cache_bytes: 0, ..Options::new(Location::Memory) };
     let shared = Shared::new(options, Box::new(|_| ()));
     let loader = Loader::of(&shared);
-    let _ = schema::read_label(conn);
+    let _ = Label::read(conn);
     let mut followed = loader.load_to_follow(conn)?;
     check(conn, &shared)?;
     insert(conn, input)?;

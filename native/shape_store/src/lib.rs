@@ -14,15 +14,17 @@
 //! reading SQLite, so there is no moment at which memory and file can disagree
 //! in an answer.
 //!
-//! | file | noun |
+//! | where | what |
 //! |---|---|
-//! | `store.rs`, `ticket.rs`, `options.rs`, `event.rs`, `error.rs`, `statistics.rs` | the public face |
-//! | `index.rs`, `cell.rs`, `seqlock.rs`, `slab.rs`, `table.rs`, `relations.rs`, `entry.rs` | the truth |
-//! | `touch.rs`, `images.rs`, `index/`, `flags.rs`, `clock.rs` | what the host keeps of each shape: when it was read, which it is in eight bits |
-//! | `queue.rs`, `waits.rs`, `pending.rs`, `body.rs`, `bodies.rs` | what is on its way, who waits for it, what bodies are and where |
-//! | `writer.rs`, `writer/`, `batch.rs`, `shared.rs`, `mail.rs` | the writer, its transaction, and what it shares with callers |
+//! | `store.rs`, `store/` | the public face: changes, lookups, lists, waits, borrowed connections |
+//! | `index.rs`, `index/`, `entry.rs` | the truth: which shapes there are, when each was read, the host's flags |
+//! | `queue.rs`, `queue/` | changes on their way to SQLite, who waits for room or for a number |
+//! | `cache.rs`, `cache/` | bodies in memory |
+//! | `writer.rs`, `writer/` | the writer: its roles, its transaction, its file replaced |
+//! | `file.rs`, `file/` | the database: opened, checked, read, taken over from another schema |
 //! | `pool.rs`, `pool/` | the threads that run the writers of all stores |
-//! | `database.rs`, `schema.rs`, `load.rs`, `rows.rs`, `import.rs`, `ages.rs`, `rebuild.rs`, `file.rs`, `connection.rs` | the file |
+//! | `shared.rs` | what callers and the writer share |
+//! | `system.rs`, `system/` | the operating system, which a simulator stands in for |
 //! | `admin.rs`, `admin/` | what an operator does with a file |
 
 pub mod admin;
@@ -62,6 +64,7 @@ pub use event::{Event, Events};
 pub use file::import::{Imported, Unverified, Verify};
 pub use file::schema::{SCHEMA_VERSION, STATEMENTS};
 pub use options::{Location, Options, Source, SourceSchema, Synchronous};
+pub use pool::Next;
 pub use queue::ticket::Ticket;
 pub use queue::waits::{Outcome, WaitId, Waiting};
 pub use queue::{Operation, QueueSize, Seq};
@@ -72,8 +75,8 @@ pub use store::{Coldest, Found, Located, NewShape, Place, Request, Store, WeakSt
 pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};
 pub use trouble::Trouble;
 pub use wording::{Worded, worded};
+pub use writer::Machine;
 pub use writer::command::ReadBodies;
-pub use writer::{Machine, Next};
 
 /// Tells somebody something once. Called from any thread, with no lock held that
 /// a caller can see; it must not block.

@@ -10,6 +10,7 @@
 //! Who is to do what when is decided in [`Schedule`], behind one lock that is never held
 //! during a turn.
 
+mod next;
 mod schedule;
 
 use std::{
@@ -22,9 +23,9 @@ use std::{
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+pub use self::next::Next;
 use self::schedule::{Do, Help, Schedule};
 pub(crate) use self::schedule::{Limits, TaskId};
-use crate::writer::Next;
 
 /// What takes turns.
 pub(crate) trait Work: Send {

@@ -1,8 +1,8 @@
 //! The numbers of a store.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
-use crate::{queue::Seq, shared::Shared, trouble::CurrentTrouble};
+use crate::{queue::Seq, trouble::CurrentTrouble};
 
 /// What is counted as it happens.
 #[derive(Default)]
@@ -97,48 +97,4 @@ pub struct Statistics {
     pub max_pending_ops: usize,
     /// See `max_pending_ops`.
     pub max_pending_bytes: usize,
-}
-
-impl Statistics {
-    pub(crate) fn of(shared: &Shared) -> Self {
-        let (load, waiting) = {
-            let queue = shared.queue.lock();
-            (queue.size(), queue.in_line())
-        };
-        let trouble = shared.counters.trouble.get().unwrap_or_default();
-        let counters = &shared.counters;
-        Self {
-            connections: shared.open.load(Relaxed),
-            shapes: shared.index.count(),
-            index_bytes: shared.index.bytes(),
-            pending_ops: load.ops,
-            pending_bytes: load.bytes,
-            cache_bytes: shared.cache.bytes(),
-            cache_hits: shared.cache.hits(),
-            cache_misses: shared.cache.misses(),
-            commits: counters.commits.load(Relaxed),
-            last_commit_ops: counters.last_commit_ops.load(Relaxed),
-            last_commit_us: counters.last_commit_us.load(Relaxed),
-            durable: shared.waits.durable(),
-            faults: counters.faults.load(Relaxed),
-            set_aside: counters.set_aside.load(Relaxed),
-            epoch: counters.epoch.load(Relaxed),
-            lost: counters.lost.load(Relaxed),
-            rebuilds: counters.rebuilds.load(Relaxed),
-            quarantined: counters.quarantined.load(Relaxed),
-            rebuilding: counters.rebuilding.load(Relaxed),
-            given_up: counters.given_up.load(Relaxed),
-            commit_us: counters.commit_us.load(Relaxed),
-            commit_ops: counters.commit_ops.load(Relaxed),
-            role: shared.state() as u64,
-            role_since_ms: counters.role_since_ms.load(Relaxed),
-            found_clean: counters.found_clean.load(Relaxed),
-            failing_since_ms: trouble.since_ms,
-            committing_since_ms: counters.committing_since_ms.load(Relaxed),
-            failures: trouble.failures,
-            waiting,
-            max_pending_ops: shared.options.max_pending.ops,
-            max_pending_bytes: shared.options.max_pending.bytes,
-        }
-    }
 }

@@ -6,6 +6,7 @@ pub(crate) mod lease;
 mod lookups;
 mod meta;
 pub(crate) mod readers;
+mod statistics;
 pub(crate) mod stored_bodies;
 mod waiting;
 
@@ -22,12 +23,11 @@ use crate::{
     event::Events,
     file::import::Verify,
     options::{Location, Options},
-    pool::{Pool, Work},
+    pool::{Next, Pool, Work},
     shared::Shared,
     state::State,
-    statistics::Statistics,
     writer::{
-        Machine, Next,
+        Machine,
         command::{Command, Reply},
     },
 };
@@ -161,10 +161,5 @@ impl Store {
     /// What does not succeed at present.
     pub fn trouble(&self) -> Option<crate::Trouble> {
         self.shared.counters.trouble.get()
-    }
-
-    /// A look at its numbers.
-    pub fn statistics(&self) -> Statistics {
-        Statistics::of(&self.shared)
     }
 }

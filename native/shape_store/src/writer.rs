@@ -34,8 +34,8 @@ use tracing::error;
 
 use self::{context::Context, following::Following, opening::Opening, writing::Writing};
 use crate::{
-    event::Event, file::import::Verify, queue::waits::Outcome, shared::Shared, state::State,
-    store::lease::GrantError,
+    event::Event, file::import::Verify, pool::Next, queue::waits::Outcome, shared::Shared,
+    state::State, store::lease::GrantError,
 };
 
 /// How long to wait before another look at a lock that somebody has.
@@ -65,24 +65,6 @@ enum Turn {
     Become(Role),
     /// It has seen to the file, and the store may end.
     Done,
-}
-
-/// What a writer waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Next {
-    /// For nothing: there is more to do.
-    Again,
-    /// For something to arrive; if there is a time, no longer than that.
-    Wait(Option<Instant>),
-    /// It has ended.
-    Over,
-}
-
-impl Next {
-    /// Waits until the first of some times.
-    fn first(times: impl IntoIterator<Item = Option<Instant>>) -> Self {
-        Self::Wait(times.into_iter().flatten().min())
-    }
 }
 
 impl Machine {
@@ -174,7 +156,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // A connection that comes back goes with it.
+        // A connection that is returned now is closed with it.
         self.shared.mail.close();
         // Of one that was not run to its end.
         if !matches!(self.phase, Phase::Over) {

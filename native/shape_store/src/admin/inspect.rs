@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use rusqlite::{Connection, types::ValueRef};
 
 use super::{AdminError, source::Source};
-use crate::{entry::Oid, file::schema};
+use crate::{
+    entry::Oid,
+    file::{self, schema},
+};
 
 /// What a file of ours says of itself.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -109,7 +112,7 @@ fn read(source: &Source) -> rusqlite::Result<Summary> {
 }
 
 fn label(conn: &Connection) -> rusqlite::Result<Label> {
-    let label = schema::read_label(conn)?;
+    let label = file::Label::read(conn)?;
     Ok(Label {
         stack: text(schema::read_meta_bytes(conn, "stack")?),
         epoch: label.epoch,

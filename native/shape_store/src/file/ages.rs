@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::{
     clock::Clock,
     entry::RowId,
-    file::{fault::Fault, schema},
+    file::{Label, fault::Fault, schema},
     index::touch::Stamp,
     shared::Shared,
     wording::worded,
@@ -101,7 +101,7 @@ pub(crate) fn latest_read(shared: &Shared) -> Stamp {
 pub(crate) fn save(conn: &Connection, shared: &Shared, epoch: i64) -> Result<(), Fault> {
     let ages = Ages::of(shared);
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-    if schema::read_label(&tx)?.epoch != epoch {
+    if Label::read(&tx)?.epoch != epoch {
         return Err(Fault::Fenced);
     }
     ages.write(&tx)?;

@@ -18,7 +18,7 @@ pub(crate) fn take_over_file(
     beyond: i64,
 ) -> rusqlite::Result<Label> {
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-    let mut label = schema::read_label(&tx)?;
+    let mut label = Label::read(&tx)?;
     label.epoch = label.epoch.max(beyond) + 1;
     if schema::read_meta_number(&tx, "clean")? != 1 {
         let unsettled = schema::read_meta_number(&tx, "unsettled")?;
@@ -82,7 +82,7 @@ pub(crate) fn note_clean_in_log(
 
 fn write_clean(conn: &Connection, epoch: i64, clean: i64) -> Result<(), Fault> {
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-    if schema::read_label(&tx)?.epoch != epoch {
+    if Label::read(&tx)?.epoch != epoch {
         return Err(Fault::Fenced);
     }
     schema::write_meta(&tx, "clean", clean)?;

@@ -7,10 +7,11 @@ use rusqlite::Connection;
 use thiserror::Error;
 
 use crate::{
+    error::ReadError,
     file::{
         connection::keep_log_on_close,
         fault::Fault,
-        schema::{self, Identity, Position},
+        schema::{self, Identity, Position, unsigned},
     },
     system::{FileId, System},
     wording::{system, worded},
@@ -28,6 +29,16 @@ pub(crate) struct Label {
 }
 
 impl Label {
+    /// What a file of ours says of itself; [`rusqlite::Error::InvalidColumnType`] for one
+    /// that says nothing.
+    pub(crate) fn read(conn: &Connection) -> rusqlite::Result<Self> {
+        conn.prepare_cached(schema::READ_LABEL)?.query_row([], |row| {
+            let (batch, next_row) = (unsigned(row, 2)?, unsigned(row, 3)?.max(1));
+            let position = Position { batch, next_row };
+            Ok(Self { identity: row.get(0)?, epoch: row.get(1)?, position })
+        })
+    }
+
     /// Whether a file that says `there` of itself is still this writer's to write.
     pub(crate) fn check_writer(&self, there: &Self) -> Result<(), Fault> {
         if there.identity != self.identity {
@@ -78,6 +89,15 @@ pub(crate) enum Unopened {
     Sqlite(#[from] rusqlite::Error),
 }
 
+impl From<Unopened> for ReadError {
+    fn from(unopened: Unopened) -> Self {
+        match unopened {
+            Unopened::Sqlite(error) => Self::Sqlite(error),
+            other => Self::NotOurs(other.to_string()),
+        }
+    }
+}
+
 /// Opens the file at a path, and makes sure of which file that is: the same before and
 /// after SQLite has opened it and its log, which it does with the first look. It leaves the
 /// log where it is when it closes, unless it is told otherwise.
@@ -97,7 +117,7 @@ pub(crate) fn open_labelled(
     let conn = open()?;
     // Whoever closes it knows whether its log still has its own name.
     keep_log_on_close(&conn, true)?;
-    let label = schema::read_label(&conn)?;
+    let label = Label::read(&conn)?;
     match system.stat(path)? {
         Some(there) if there.id == id => Ok(Opened { conn, id, label }),
         _ => Err(Unopened::Exchanged),

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use crate::{
     error::OpenError,
     file::{
-        self, connection,
+        self, Label, connection,
         fault::is_damage,
         import::{self, Imported, Verify},
         schema,
@@ -146,7 +146,7 @@ fn check(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<
             false => Err(error),
         };
     }
-    schema::read_label(conn)?;
+    Label::read(conn)?;
     if schema::read_meta_number(conn, "clean")? == 1 && is_whole(conn, options, path)? {
         // Its log is as good where it is, and to put it into the file waits for the disk.
         connection::keep_log_on_close(conn, true)?;
@@ -195,14 +195,18 @@ fn passing_code(answer: &str) -> Option<i32> {
 
 /// Whether nobody has written to a database since it was made.
 fn is_new(conn: &Connection) -> rusqlite::Result<bool> {
-    let label = schema::read_label(conn)?;
+    let label = Label::read(conn)?;
     Ok((label.epoch, label.position) == (0, schema::Position { batch: 0, next_row: 1 }))
 }
 
 /// Whether the file is as long as it says: one that was cut off within its last
 /// page looks sound to SQLite until that page is read. Where the log is another's to write
 /// back, the last pages may be there alone.
-fn is_whole(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<bool> {
+pub(crate) fn is_whole(
+    conn: &Connection,
+    options: &Options,
+    path: &Path,
+) -> rusqlite::Result<bool> {
     let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
     let page = number("PRAGMA main.page_size")?;
     let said = number("PRAGMA main.page_count")? * page;

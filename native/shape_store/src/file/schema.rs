@@ -9,7 +9,6 @@ use smallvec::SmallVec;
 use crate::{
     cache::body::{Body, checksum},
     entry::{Digest, Entry, Handle, Oid, Oids, RowId, Snapshot},
-    file::Label,
 };
 
 /// In `PRAGMA user_version` and in the file's name.
@@ -166,18 +165,6 @@ pub(crate) fn read_position(conn: &Connection) -> rusqlite::Result<Position> {
     })
 }
 
-/// What a file of ours says of itself; [`rusqlite::Error::InvalidColumnType`] for one that
-/// says nothing.
-pub(crate) fn read_label(conn: &Connection) -> rusqlite::Result<Label> {
-    conn.prepare_cached(READ_LABEL)?.query_row([], |row| {
-        Ok(Label {
-            identity: row.get(0)?,
-            epoch: row.get(1)?,
-            position: Position { batch: unsigned(row, 2)?, next_row: unsigned(row, 3)?.max(1) },
-        })
-    })
-}
-
 pub(crate) fn read_meta_number(conn: &Connection, key: &str) -> rusqlite::Result<i64> {
     conn.prepare_cached(READ_META)?.query_row([key], |row| row.get(0))
 }
@@ -295,7 +282,7 @@ pub(crate) fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     })
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(|n| u64::try_from(n).unwrap_or(0))
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::writer::Next;
+use super::next::Next;
 
 /// Names a piece of work.
 pub(crate) type TaskId = u64;

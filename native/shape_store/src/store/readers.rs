@@ -137,7 +137,7 @@ impl Readers {
     }
 
     /// The file was replaced: no connection to the one before is used again, neither an
-    /// idle one nor one that is lent and comes back later.
+    /// idle one nor one that is returned later.
     pub(crate) fn renew(&self) {
         let idle = {
             let mut state = self.state.lock();

@@ -5,13 +5,14 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tracing::warn;
 
-use super::{Next, Turn, context::Context, writing::Writing};
+use super::{Turn, context::Context, writing::Writing};
 use crate::{
     file::{
         ages,
         epoch::note_in_use,
         fault::{Fault, Passing},
     },
+    pool::Next,
     shared::Shared,
 };
 

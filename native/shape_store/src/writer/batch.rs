@@ -68,7 +68,7 @@ impl Batch<'_> {
         let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
         // In the same transaction as the rows: who took the writing over did so
         // before this one began, and shows, or will wait until it has ended.
-        let there = schema::read_label(&tx)?;
+        let there = Label::read(&tx)?;
         // Kept until a try succeeds: it may turn up later than the next try.
         let done = |written: &mut Written| written.position == Some(there.position);
         self.label.check_writer(&there)?;

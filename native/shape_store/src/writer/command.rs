@@ -7,7 +7,7 @@ use crate::{Notify, cache::body::Body, entry::Entry, error::ReadError, store::le
 pub(crate) enum Command {
     /// Look around.
     Wake,
-    /// A lent connection comes back: of the tenure it was lent in, and how.
+    /// A borrowed connection is returned: of the tenure it was lent in, and how.
     Return(Connection, Tenure, ReturnedAs),
     /// Become the writer of the file.
     Promote(Reply<Result<(), String>>),

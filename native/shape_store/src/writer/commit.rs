@@ -8,13 +8,14 @@ use std::{
 
 use tracing::{error, info, warn};
 
-use super::{Next, Turn, context::Context, writing::Writing};
+use super::{Turn, context::Context, writing::Writing};
 use crate::{
     event::Event,
     file::{
         epoch::note_in_use,
         fault::{Fault, Passing},
     },
+    pool::Next,
     queue::{Change, Seq, Totals},
     writer::batch::{Batch, Refused, Written},
 };

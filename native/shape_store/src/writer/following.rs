@@ -8,7 +8,7 @@ use std::{
 use rusqlite::{Connection, params};
 use tracing::{info, warn};
 
-use super::{Next, Turn, commit::LONGEST_PAUSE, context::Context, own_connection::OwnConnection};
+use super::{Turn, commit::LONGEST_PAUSE, context::Context, own_connection::OwnConnection};
 use crate::{
     file::{
         Label, Opened,
@@ -18,6 +18,7 @@ use crate::{
         open_labelled,
         schema::Identity,
     },
+    pool::Next,
     shared::Shared,
     system::Anchor,
 };

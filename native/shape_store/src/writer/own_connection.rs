@@ -14,7 +14,7 @@ use crate::{
 pub(super) struct OwnConnection {
     what: What,
     used: Instant,
-    /// The role it belongs to: what comes back later belongs to none.
+    /// The role it belongs to: what is returned later belongs to none.
     tenure: Tenure,
     shared: Arc<Shared>,
 }

@@ -9,7 +9,7 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    Next, Turn, commit::Failing, context::Context, opening::says, own_connection::OwnConnection,
+    Turn, commit::Failing, context::Context, opening::says, own_connection::OwnConnection,
     own_file::OwnFile, replacement::Damage,
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     error::ReadError,
     file::{Label, ages::latest_read, fault::Fault},
     index::touch::Stamp,
+    pool::Next,
     queue::{Queue, Queued, Seq},
     writer::batch::{MAX_BYTES, MAX_OPS, Written},
 };
