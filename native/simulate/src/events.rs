@@ -76,10 +76,11 @@ impl World {
                 let (reign, tampers) = self.of(number, |it| (it.reign, it.tampers));
                 match reign {
                     Some(reign) => {
-                        self.model.borrow_mut().rebuilt(reign, tampers);
                         for handle in lost {
                             self.lost(reign, &handle);
                         }
+                        self.model.borrow_mut().rebuilt(reign, tampers);
+                        self.renewed.set(true);
                     }
                     None => self.model.borrow_mut().replaced(tampers),
                 }
@@ -99,6 +100,11 @@ impl World {
             }
             Event::Closed { durable } => {
                 self.count("closed");
+                let (reign, tampers, fenced) =
+                    self.of(number, |it| (it.reign, it.tampers, it.fenced));
+                if let Some(reign) = reign.filter(|_| !fenced) {
+                    self.model.borrow_mut().closed(reign, tampers);
+                }
                 self.of(number, |instance| {
                     instance.ended = Some(name);
                     instance.closed_at = Some(durable);

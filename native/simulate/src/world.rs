@@ -156,6 +156,8 @@ pub struct World {
     depth: Cell<usize>,
     /// Whether somebody began to replace the file and did not finish.
     pub(crate) replacing: Cell<bool>,
+    /// Whether a writer has just put another file in the place of its own.
+    pub(crate) renewed: Cell<bool>,
     /// Whether nothing fails and nobody runs within an operation.
     pub(crate) calm: Cell<bool>,
     verbose: bool,
@@ -187,6 +189,7 @@ impl World {
             fired: RefCell::default(),
             depth: Cell::new(0),
             replacing: Cell::new(false),
+            renewed: Cell::new(false),
             calm: Cell::new(false),
             verbose,
             log: RefCell::default(),
@@ -259,6 +262,9 @@ impl World {
         self.step_seed.set(seed);
         self.decisions.set(0);
         let mut chance = Chance::new(seed);
+        if self.renewed.take() && chance.one_in(2) {
+            self.promote_follower(&mut chance);
+        }
         let kind = action::Kind::draw(&mut chance, &self.config.weights);
         self.perform(kind, &mut chance);
         self.reap();
