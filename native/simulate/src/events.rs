@@ -30,7 +30,7 @@ impl World {
         match event {
             Event::Opened { quarantined, standby, .. } => {
                 self.count(if standby { "followers opened" } else { "writers opened" });
-                self.of(number, |instance| instance.opened = true);
+                self.of(number, |instance| (instance.opened, instance.alone) = (true, !standby));
                 if quarantined.is_some() {
                     self.count("files moved aside at a start");
                     let mut model = self.model.borrow_mut();

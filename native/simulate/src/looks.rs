@@ -25,8 +25,13 @@ impl World {
                 self.begin_reign(number, &store, store.statistics().epoch);
             }
             State::Closing => {
-                if let Some(reign) = reign {
-                    self.model.borrow_mut().closing(reign);
+                // One that was to close while it opened has no reign, and may have been alone.
+                let alone = self.of(number, |instance| instance.alone);
+                let mut model = self.model.borrow_mut();
+                match reign {
+                    Some(reign) => model.closing(reign),
+                    None if alone => model.heir_closing(),
+                    None => {}
                 }
             }
             State::Active => {}

@@ -282,6 +282,13 @@ impl Model {
         self.reigns[reign].closing = true;
     }
 
+    /// A store that took the file over without a reign closes in order.
+    pub fn heir_closing(&mut self) {
+        if let Some(heir) = self.reigns.get_mut(self.heir) {
+            heir.closing = true;
+        }
+    }
+
     /// Whether the file has to say that it was not closed.
     pub fn is_in_use(&self) -> bool {
         let heir = self.reigns.get(self.heir);

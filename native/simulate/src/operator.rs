@@ -167,7 +167,10 @@ impl World {
             }
         };
         // A page that is changed where it is, is noticed when it is read.
-        let noticed = !matches!(deed, Deed::FlipByte | Deed::FlipBody | Deed::PutBackInPlace);
+        let in_place = matches!(deed, Deed::FlipByte | Deed::FlipBody | Deed::PutBackInPlace);
+        // A file that is cut within a batch may be as long as it was after the checkpoint.
+        let regrown = deed == Deed::CutDatabase && !self.which(|it| it.stepping).is_empty();
+        let noticed = !in_place && !regrown;
         Some(Effect::Replaced { damaged, noticed })
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Instance {
     pub(crate) ended: Option<String>,
     pub(crate) open_failed: bool,
     pub(crate) opened: bool,
+    /// Whether it opened as the writer.
+    pub(crate) alone: bool,
     /// The durable number that it closed with.
     pub(crate) closed_at: Option<u64>,
     pub(crate) fenced: bool,
@@ -104,6 +106,7 @@ impl Instance {
             ended: None,
             open_failed: false,
             opened: false,
+            alone: false,
             closed_at: None,
             fenced: false,
             promoted: false,

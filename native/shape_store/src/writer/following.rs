@@ -12,7 +12,7 @@ use super::{Next, Turn, commit::LONGEST_PAUSE, context::Context, held::Held};
 use crate::{
     connection::open_to_write,
     fault::{Fault, Passing},
-    file::{Label, Opened, open_labelled},
+    file::{Label, Log, Opened, open_labelled},
     load::{Followed, Loader},
     schema::Identity,
     shared::Shared,
@@ -43,6 +43,8 @@ pub(super) struct Seen {
     pub(super) identity: Identity,
     /// What `PRAGMA data_version` gave then.
     version: i64,
+    /// The log of the connection it was read by.
+    log: Option<Log>,
     pub(super) followed: Followed,
 }
 
@@ -153,6 +155,7 @@ impl Following {
         let (options, path) = (&shared.options, shared.path());
         let id = options.system.stat(path)?.map(|there| there.id);
         let loader = Loader::of(shared);
+        self.leave_lost_log(shared)?;
         if let (Some(seen), Some(conn)) = (&mut self.seen, self.held.get())
             && id == Some(seen.anchor.id())
         {
@@ -167,6 +170,10 @@ impl Following {
         let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
         // Before the load: a change during it counts as unseen.
         let version = data_version(&opened.conn)?;
+        let log = match options.exclusive {
+            true => None,
+            false => Log::look(&*options.system, path, &opened.conn)?,
+        };
         let anchor = options.system.anchor(path)?;
         if anchor.id() != opened.id {
             return Err(Passing::Turn.into());
@@ -182,10 +189,23 @@ impl Following {
         };
         self.label = Label { position: followed.position(), ..opened.label };
         let identity = opened.label.identity;
-        self.seen = Some(Seen { anchor, identity, version, followed });
+        self.seen = Some(Seen { anchor, identity, version, log, followed });
         self.held.put(opened.conn);
         self.before = None;
         self.leave_log(shared)
+    }
+
+    /// Closes all connections to a log, or to shared memory, that has no name any more: what
+    /// the writer commits is not to be seen there, and what is written by it would go over
+    /// that. The connections of a process share it, so that none may stay.
+    pub(super) fn leave_lost_log(&mut self, shared: &Shared) -> Result<(), Fault> {
+        let log = self.seen.as_ref().and_then(|seen| seen.log.as_ref());
+        let there = log.map(|log| log.is_there(&*shared.options.system, shared.path()));
+        if self.held.get().is_some() && !there.transpose()?.unwrap_or(true) {
+            self.held.close();
+            shared.readers.renew();
+        }
+        Ok(())
     }
 
     /// Leaves a file with a write-ahead log that somebody has put there, in exclusive mode:
