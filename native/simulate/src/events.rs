@@ -31,6 +31,10 @@ impl World {
             Event::Opened { quarantined, standby, .. } => {
                 self.count(if standby { "followers opened" } else { "writers opened" });
                 self.of(number, |instance| (instance.opened, instance.alone) = (true, !standby));
+                if !standby && self.of(number, |instance| instance.store.is_none()) {
+                    // Nobody is there to see that it closes.
+                    self.model.borrow_mut().heir_closing();
+                }
                 if quarantined.is_some() {
                     self.count("files moved aside at a start");
                     let mut model = self.model.borrow_mut();
