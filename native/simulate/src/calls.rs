@@ -136,7 +136,23 @@ impl World {
         }
     }
 
+    /// A follower is to become the writer, if there is one.
+    pub(crate) fn promote_follower(&self, chance: &mut Chance) {
+        let follows = |number: &usize| {
+            self.of(*number, |it| it.store.as_ref().map(Store::state)) == Some(State::Standby)
+        };
+        let followers: Vec<usize> = self.callable().into_iter().filter(follows).collect();
+        if !followers.is_empty() {
+            let number = chance.pick(&followers);
+            self.promote(number);
+            self.step_machine(number, chance.pick(&[1, 5, 30]));
+        }
+    }
+
     fn drop_store(&self, number: usize) {
+        if let Some(reign) = self.of(number, |instance| instance.reign) {
+            self.model.borrow_mut().closing(reign);
+        }
         // What is lent and promised keeps nobody from closing.
         self.say(|| format!("nobody holds store {number} any more"));
         let (store, process) = self.of(number, |it| (it.store.take(), it.process));

@@ -30,7 +30,11 @@ impl World {
         match event {
             Event::Opened { quarantined, standby, .. } => {
                 self.count(if standby { "followers opened" } else { "writers opened" });
-                self.of(number, |instance| instance.opened = true);
+                self.of(number, |instance| (instance.opened, instance.alone) = (true, !standby));
+                if !standby && self.of(number, |instance| instance.store.is_none()) {
+                    // Nobody is there to see that it closes.
+                    self.model.borrow_mut().heir_closing();
+                }
                 if quarantined.is_some() {
                     self.count("files moved aside at a start");
                     let mut model = self.model.borrow_mut();
@@ -76,10 +80,11 @@ impl World {
                 let (reign, tampers) = self.of(number, |it| (it.reign, it.tampers));
                 match reign {
                     Some(reign) => {
-                        self.model.borrow_mut().rebuilt(reign, tampers);
                         for handle in lost {
                             self.lost(reign, &handle);
                         }
+                        self.model.borrow_mut().rebuilt(reign, tampers);
+                        self.renewed.set(true);
                     }
                     None => self.model.borrow_mut().replaced(tampers),
                 }
@@ -99,6 +104,11 @@ impl World {
             }
             Event::Closed { durable } => {
                 self.count("closed");
+                let (reign, tampers, fenced) =
+                    self.of(number, |it| (it.reign, it.tampers, it.fenced));
+                if let Some(reign) = reign.filter(|_| !fenced) {
+                    self.model.borrow_mut().closed(reign, tampers);
+                }
                 self.of(number, |instance| {
                     instance.ended = Some(name);
                     instance.closed_at = Some(durable);

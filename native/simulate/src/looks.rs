@@ -24,7 +24,17 @@ impl World {
                 }
                 self.begin_reign(number, &store, store.statistics().epoch);
             }
-            State::Active | State::Closing => {}
+            State::Closing => {
+                // One that was to close while it opened has no reign, and may have been alone.
+                let alone = self.of(number, |instance| instance.alone);
+                let mut model = self.model.borrow_mut();
+                match reign {
+                    Some(reign) => model.closing(reign),
+                    None if alone => model.heir_closing(),
+                    None => {}
+                }
+            }
+            State::Active => {}
             _ => {
                 if let Some(reign) = reign {
                     self.model.borrow_mut().end(reign);
@@ -45,6 +55,13 @@ impl World {
 
     pub(crate) fn begin_reign(&self, number: usize, store: &Store, epoch: i64) {
         let (tampers, begun) = self.of(number, |instance| (instance.tampers, instance.begun));
+        let first = self.of(number, |instance| instance.reigns.is_empty());
+        if first && store.statistics().found_clean == 1 && self.model.borrow().is_in_use() {
+            self.wrong(
+                "a file that was not closed says that it is clean",
+                format!("found by store {number}"),
+            );
+        }
         let (view, version) = (self.view_of(number, store, true), store.flags_version());
         self.say(|| format!("store {number} writes under epoch {epoch}, with {view:?}"));
         let found = Found { epoch, view, version, base: store.last() };

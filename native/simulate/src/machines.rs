@@ -23,6 +23,9 @@ impl World {
         if self.which(|instance| self.lives(instance)).is_empty() {
             self.model.borrow_mut().set_unseen(false);
         }
+        let alone = self.which(|instance| self.lives(instance)).is_empty();
+        let last = self.last_numbers();
+        self.model.borrow_mut().comes(alone, last);
         self.count("starts");
         self.say(|| format!("store {number} starts in process {} (slot {slot})", process.0));
         let config = &self.config;

@@ -34,7 +34,7 @@ use crate::{
 mod found;
 mod start;
 
-pub use self::found::{Found, Held, STRANGER, Shape, ShapeId, Trust, View};
+pub use self::found::{Found, Harm, Held, STRANGER, Shape, ShapeId, Trust, View};
 
 /// What must hold.
 #[derive(Debug)]
@@ -47,6 +47,12 @@ pub struct Model {
     trust: Trust,
     /// Whether the file may be damaged where nobody has looked yet.
     damaged: bool,
+    /// Whether all that was done to it is of the kinds that its writer has to notice with its
+    /// next batch, and was done while there was one.
+    mendable: bool,
+    /// Whether the log's memory was removed from under the one store there is, which does no
+    /// harm as long as nobody else comes.
+    memory_gone: bool,
     /// Whether it was ever anything but sound.
     ever_shaken: bool,
     /// Whether somebody removed the lock files from under those who live, so that who comes
@@ -67,6 +73,8 @@ impl Default for Model {
             heir: 0,
             trust: Trust::Sound,
             damaged: false,
+            mendable: false,
+            memory_gone: false,
             ever_shaken: false,
             unseen: false,
             tampers: 0,
@@ -115,16 +123,48 @@ impl Model {
 
     /// Somebody replaced the file, or damaged it where that may not be seen at once.
     /// `last` are the numbers of the stores there are.
-    pub fn tampered(&mut self, damaged: bool, last: BTreeMap<usize, u64>) {
+    pub fn tampered(&mut self, harm: Harm, last: BTreeMap<usize, u64>) {
+        let written = self.reigns.get(self.heir).is_some_and(|heir| heir.open);
+        let known = self.trust == Trust::Sound || self.mendable;
+        self.mendable = harm.noticed && written && known;
         self.trust = Trust::Wild;
         self.tampers += 1;
-        self.damaged |= damaged;
+        self.damaged |= harm.damaged;
         self.ever_shaken = true;
         self.seen_at_tamper = last;
         for reign in self.reigns.iter_mut().filter(|reign| reign.open) {
             reign.shaken = true;
             // What tells it of the next writer may be gone.
             reign.handed_over = None;
+        }
+    }
+
+    /// Somebody removed the log's memory from under the one store there is.
+    pub fn memory_removed(&mut self) {
+        self.memory_gone = true;
+    }
+
+    /// A store starts; `alone` says that nobody else is there, `last` are the numbers of
+    /// those who are.
+    pub fn comes(&mut self, alone: bool, last: BTreeMap<usize, u64>) {
+        if std::mem::take(&mut self.memory_gone) && !alone {
+            self.tampered(Harm { damaged: true, noticed: true }, last);
+        }
+    }
+
+    /// What was done to the file is undone, or was none.
+    fn mended(&mut self) {
+        self.trust = Trust::Sound;
+        self.damaged = false;
+        self.mendable = false;
+        self.reigns[self.heir].shaken = false;
+    }
+
+    /// A store closed in order, with the file looked at since it was last tampered with.
+    pub fn closed(&mut self, reign: usize, tampers: u64) {
+        let looked = self.tampers == tampers && reign == self.heir && !self.is_contested(reign);
+        if looked && self.trust == Trust::Wild && (self.mendable || !self.damaged) {
+            self.mended();
         }
     }
 
@@ -165,11 +205,12 @@ impl Model {
         // Whoever began another in the meantime has none any more.
         self.heir = reign;
         self.reigns[reign].handed_over = None;
+        self.memory_gone = false;
         // What was done to the file meanwhile may have been done to the new one.
         if self.tampers == tampers {
             self.damaged = false;
             if !self.is_contested(reign) {
-                self.trust = Trust::Sound;
+                self.mended();
             }
         }
     }
@@ -196,13 +237,14 @@ impl Model {
         let it = &mut self.reigns[reign];
         it.durable = it.durable.max(number);
         if latest
-            && !self.damaged
+            && (!self.damaged || self.mendable)
             && self.trust == Trust::Wild
             && tampered.is_some_and(|at| number > at)
         {
             // Its batch looked at the file after that happened.
-            self.trust = Trust::Sound;
+            self.mended();
         }
+        let it = &mut self.reigns[reign];
         if let Some(at) = it.handed_over
             && number > at
         {
@@ -233,6 +275,25 @@ impl Model {
     pub fn reaches(&mut self, reign: usize, number: u64) {
         let reign = &mut self.reigns[reign];
         reign.last = reign.last.max(number);
+    }
+
+    /// The store of a reign closes in order.
+    pub fn closing(&mut self, reign: usize) {
+        self.reigns[reign].closing = true;
+    }
+
+    /// A store that took the file over without a reign closes in order.
+    pub fn heir_closing(&mut self) {
+        if let Some(heir) = self.reigns.get_mut(self.heir) {
+            heir.closing = true;
+        }
+    }
+
+    /// Whether the file has to say that it was not closed.
+    pub fn is_in_use(&self) -> bool {
+        let heir = self.reigns.get(self.heir);
+        self.trust < Trust::Wild
+            && heir.is_some_and(|heir| !heir.closing && heir.durable > heir.base)
     }
 
     /// Nothing more of a reign will be committed.

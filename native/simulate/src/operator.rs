@@ -6,6 +6,7 @@ use crate::{
     chance::Chance,
     disk::parent,
     foreign,
+    model::Harm,
     platform::ProcessId,
     world::{DATABASE, World},
 };
@@ -36,12 +37,10 @@ impl World {
         let name = deed.name();
         self.count(name);
         self.say(|| format!("an operator: {name}"));
-        if let Effect::Replaced { damaged } = effect {
-            let instances = self.instances.borrow();
-            let last: BTreeMap<usize, u64> =
-                instances.iter().enumerate().map(|(n, it)| (n, it.last)).collect();
-            drop(instances);
-            self.model.borrow_mut().tampered(damaged, last);
+        if let Effect::Replaced { damaged, noticed } = effect {
+            let harm = Harm { damaged, noticed };
+            let last = self.last_numbers();
+            self.model.borrow_mut().tampered(harm, last);
         }
         if deed == Deed::FlipBody {
             // Most damage is met by who reads everything.
@@ -49,12 +48,19 @@ impl World {
         }
     }
 
+    /// The highest number of each store.
+    pub(crate) fn last_numbers(&self) -> BTreeMap<usize, u64> {
+        let instances = self.instances.borrow();
+        instances.iter().enumerate().map(|(number, it)| (number, it.last)).collect()
+    }
+
     /// None when there was nothing to do it to.
     fn do_deed(&self, deed: Deed, chance: &mut Chance) -> Option<Effect> {
         let log = log();
         let shared = format!("{DATABASE}-shm");
         let logged = !self.content(&log).unwrap_or_default().is_empty();
-        let anybody = !self.which(|instance| self.lives(instance)).is_empty();
+        let living = self.which(|instance| self.lives(instance)).len();
+        let anybody = living > 0;
         let without_log = || {
             let _ = self.remove(&log);
             let _ = self.remove(&shared);
@@ -93,7 +99,7 @@ impl World {
                     return None;
                 }
                 let mut flip = |_| self.flip(path, chance.pick(&bodies), chance);
-                (0..3).map(&mut flip).last()??
+                (0..5).map(&mut flip).last()??
             }
             Deed::Copy => {
                 self.copy_database()?;
@@ -141,7 +147,12 @@ impl World {
             }
             Deed::DeleteShared => {
                 self.remove(&shared)?;
-                if !anybody {
+                if living == 1 {
+                    // What it replaces the file for is not in the file.
+                    self.replacing.set(true);
+                    self.model.borrow_mut().memory_removed();
+                }
+                if living <= 1 {
                     return Some(Effect::None);
                 }
                 true
@@ -155,7 +166,12 @@ impl World {
                 return Some(Effect::None);
             }
         };
-        Some(Effect::Replaced { damaged })
+        // A page that is changed where it is, is noticed when it is read.
+        let in_place = matches!(deed, Deed::FlipByte | Deed::FlipBody | Deed::PutBackInPlace);
+        // A file that is cut within a batch may be as long as it was after the checkpoint.
+        let regrown = deed == Deed::CutDatabase && !self.which(|it| it.stepping).is_empty();
+        let noticed = !in_place && !regrown;
+        Some(Effect::Replaced { damaged, noticed })
     }
 
     fn cut_somewhere(&self, path: &str, chance: &mut Chance) -> Option<bool> {

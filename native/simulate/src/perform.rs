@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use crate::{action::Kind, chance::Chance, model::Trust, platform::ProcessId, world::World};
+use crate::{
+    action::Kind,
+    chance::Chance,
+    model::{Harm, Trust},
+    platform::ProcessId,
+    world::World,
+};
 use shape_store::Synchronous;
 
 impl World {
@@ -95,7 +101,7 @@ impl World {
         match self.config.synchronous {
             Synchronous::Full => {}
             Synchronous::Normal if !self.config.exclusive => model.power_lost(Trust::Rolled),
-            _ => model.tampered(true, Default::default()),
+            _ => model.tampered(Harm { damaged: true, noticed: false }, Default::default()),
         }
     }
 

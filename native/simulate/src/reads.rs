@@ -194,6 +194,11 @@ impl World {
                     .map_err(|error| error.to_string()),
             });
             match read {
+                Some(Ok(None)) if sound => self.fail(Failure::new(
+                    Class::Lost,
+                    "a shape that is there has no body",
+                    format!("store {number}: {handle}"),
+                )),
                 Some(Ok(body)) => self.check_body(number, &handle, shape, body),
                 Some(Err(error)) if sound => {
                     self.fail(Failure::new(

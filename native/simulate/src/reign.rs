@@ -61,6 +61,8 @@ pub struct Reign {
     pub last: u64,
     /// Whether its store may still commit.
     pub open: bool,
+    /// Whether its store was closing in order, and may have noted that the file is clean.
+    pub(crate) closing: bool,
     /// How far the next reign found it, if the file was sound then.
     pub(crate) handed_over: Option<u64>,
     /// Whether the file was written anew, when it may be ahead of the durable number.

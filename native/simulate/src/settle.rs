@@ -224,7 +224,7 @@ impl World {
         let followers = [State::Standby, State::Fenced].map(|state| self.in_state(state)).concat();
         for follower in followers {
             self.count("followers compared");
-            self.read_everything(follower, sound);
+            self.read_everything(follower, sound && trusted);
             let there = view(follower);
             if there != expected && trusted {
                 self.wrong(

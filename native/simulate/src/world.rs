@@ -58,6 +58,8 @@ pub(crate) struct Instance {
     pub(crate) ended: Option<String>,
     pub(crate) open_failed: bool,
     pub(crate) opened: bool,
+    /// Whether it opened as the writer.
+    pub(crate) alone: bool,
     /// The durable number that it closed with.
     pub(crate) closed_at: Option<u64>,
     pub(crate) fenced: bool,
@@ -104,6 +106,7 @@ impl Instance {
             ended: None,
             open_failed: false,
             opened: false,
+            alone: false,
             closed_at: None,
             fenced: false,
             promoted: false,
@@ -156,6 +159,8 @@ pub struct World {
     depth: Cell<usize>,
     /// Whether somebody began to replace the file and did not finish.
     pub(crate) replacing: Cell<bool>,
+    /// Whether a writer has just put another file in the place of its own.
+    pub(crate) renewed: Cell<bool>,
     /// Whether nothing fails and nobody runs within an operation.
     pub(crate) calm: Cell<bool>,
     verbose: bool,
@@ -187,6 +192,7 @@ impl World {
             fired: RefCell::default(),
             depth: Cell::new(0),
             replacing: Cell::new(false),
+            renewed: Cell::new(false),
             calm: Cell::new(false),
             verbose,
             log: RefCell::default(),
@@ -259,6 +265,9 @@ impl World {
         self.step_seed.set(seed);
         self.decisions.set(0);
         let mut chance = Chance::new(seed);
+        if self.renewed.take() && chance.one_in(2) {
+            self.promote_follower(&mut chance);
+        }
         let kind = action::Kind::draw(&mut chance, &self.config.weights);
         self.perform(kind, &mut chance);
         self.reap();

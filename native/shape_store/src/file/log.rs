@@ -68,6 +68,13 @@ impl Log {
         Ok(Some(Self { id: log.id, shared_memory: memory.id, len, header }))
     }
 
+    /// Whether what is beside the file is still the log, and its shared memory, of then.
+    pub(crate) fn is_there(&self, system: &dyn System, path: &Path) -> io::Result<bool> {
+        let id_of = |path: &Path| Ok::<_, io::Error>(system.stat(path)?.map(|there| there.id));
+        Ok(id_of(&log_of(path))? == Some(self.id)
+            && id_of(&shared_memory_of(path))? == Some(self.shared_memory))
+    }
+
     /// Whether the log is still there as it was. Another's checkpoint may have emptied it,
     /// which SQLite itself knows of.
     pub(crate) fn check(

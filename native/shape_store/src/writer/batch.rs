@@ -74,7 +74,7 @@ impl Batch<'_> {
         self.label.check_writer(&there)?;
         if let Some(written) = unsure.take_if(done) {
             // Its commit may have failed when it was to be synced: another one syncs both.
-            let synced = schema::write_meta(&tx, "clean", 0).and_then(|()| tx.commit());
+            let synced = schema::touch(&tx).and_then(|()| tx.commit());
             return match synced {
                 Ok(()) => Ok(written),
                 Err(error) => {

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::{Turn, commit::LONGEST_PAUSE, context::Context, own_connection::OwnConnection};
 use crate::{
     file::{
-        Label, Opened,
+        Label, Log, Opened,
         connection::open_to_write,
         fault::{Fault, Passing},
         load::{Followed, Loader},
@@ -47,6 +47,8 @@ pub(super) struct Seen {
     pub(super) identity: Identity,
     /// What `PRAGMA data_version` gave then.
     version: i64,
+    /// The log of the connection it was read by.
+    log: Option<Log>,
     pub(super) followed: Followed,
 }
 
@@ -157,6 +159,7 @@ impl Following {
         let (options, path) = (&shared.options, shared.path());
         let id = options.system.stat(path)?.map(|there| there.id);
         let loader = Loader::of(shared);
+        self.leave_lost_log(shared)?;
         if let (Some(seen), Some(conn)) = (&mut self.seen, self.own.get())
             && id == Some(seen.anchor.id())
         {
@@ -171,6 +174,10 @@ impl Following {
         let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
         // Before the load: a change during it counts as unseen.
         let version = data_version(&opened.conn)?;
+        let log = match options.exclusive {
+            true => None,
+            false => Log::look(&*options.system, path, &opened.conn)?,
+        };
         let anchor = options.system.anchor(path)?;
         if anchor.id() != opened.id {
             return Err(Passing::Turn.into());
@@ -186,10 +193,23 @@ impl Following {
         };
         self.label = Label { position: followed.position(), ..opened.label };
         let identity = opened.label.identity;
-        self.seen = Some(Seen { anchor, identity, version, followed });
+        self.seen = Some(Seen { anchor, identity, version, log, followed });
         self.own.put(opened.conn);
         self.before = None;
         self.leave_log(shared)
+    }
+
+    /// Closes all connections to a log, or to shared memory, that has no name any more: what
+    /// the writer commits is not to be seen there, and what is written by it would go over
+    /// that. The connections of a process share it, so that none may stay.
+    pub(super) fn leave_lost_log(&mut self, shared: &Shared) -> Result<(), Fault> {
+        let log = self.seen.as_ref().and_then(|seen| seen.log.as_ref());
+        let there = log.map(|log| log.is_there(&*shared.options.system, shared.path()));
+        if self.own.get().is_some() && !there.transpose()?.unwrap_or(true) {
+            self.own.close();
+            shared.readers.renew();
+        }
+        Ok(())
     }
 
     /// Leaves a file with a write-ahead log that somebody has put there, in exclusive mode:

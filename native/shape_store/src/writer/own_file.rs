@@ -3,6 +3,8 @@
 
 use std::{io, path::Path};
 
+use tracing::debug;
+
 use super::{context::Context, writing::Writing};
 use crate::{
     file::{
@@ -78,6 +80,14 @@ impl Writing {
                 judge(context, &self.label)?;
                 Err(Fault::NotOurs("another file is in its place".into()))
             }
+        }
+    }
+
+    /// Takes note of the log that the connection there is has: another that is there with the
+    /// first batch is none of its own. What cannot be looked at now is looked at then.
+    pub(super) fn note_log(&mut self, context: &Context) {
+        if let Err(fault) = self.check_log(context) {
+            debug!(reason = %fault, "the log of the shape database cannot be looked at yet");
         }
     }
 

@@ -113,6 +113,7 @@ impl Following {
     /// Makes the file this store's to write, and reads what was written since the last look.
     fn take_over(&mut self, shared: &Shared, beyond: i64) -> Result<(Opened, Label), Fault> {
         let (options, path) = (&shared.options, shared.path());
+        self.leave_lost_log(shared)?;
         let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
         if options.exclusive {
             // With a rollback journal the epoch is written into the file itself.

@@ -73,7 +73,7 @@ impl Writing {
         if let Some(file) = &file {
             shared.reads_from(file.anchor.id(), label.identity);
         }
-        Self {
+        let mut writing = Self {
             own: OwnConnection::new(shared, tenure, conn),
             file,
             label,
@@ -90,7 +90,9 @@ impl Writing {
             ages_due: shared.now() + shared.options.ages_interval,
             // What is loaded is in the file, or was read when it was loaded.
             ages_saved: latest_read(shared),
-        }
+        };
+        writing.note_log(context);
+        writing
     }
 
     pub(super) fn step(&mut self, context: &mut Context, now: Instant) -> Turn {

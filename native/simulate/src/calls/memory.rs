@@ -25,7 +25,10 @@ impl World {
         if let Some(Ok(())) = marked {
             let after = snapshot.max(entry.snapshot) as u8;
             self.say(|| format!("store {number} marks shape {shape} {after} in memory alone"));
-            self.of(number, |instance| instance.marked.insert(shape, after));
+            // What it opens on may be a file of others, which nobody knows yet.
+            if shape != STRANGER {
+                self.of(number, |instance| instance.marked.insert(shape, after));
+            }
         }
     }
 
@@ -53,7 +56,9 @@ impl World {
                 format!("store {number}: {entry:?} {there} at {after:?}, and not {expected:?}"),
             );
         }
-        self.of(number, |instance| instance.read.insert(shape, after));
+        if shape != STRANGER {
+            self.of(number, |instance| instance.read.insert(shape, after));
+        }
     }
 
     /// Memory for bodies is lent or taken, and a body is wanted in it.

@@ -48,6 +48,15 @@ pub struct Found {
 /// All that a store has.
 pub type View = BTreeMap<String, Held>;
 
+/// What somebody did to the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Harm {
+    /// It may be damaged where that is not seen at once.
+    pub damaged: bool,
+    /// The writer there is has to notice before it says that anything more is durable.
+    pub noticed: bool,
+}
+
 /// What a start may find.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Trust {

@@ -38,6 +38,8 @@ impl Model {
         if !self.damaged && self.tampers == tampers {
             self.trust = Trust::Sound;
         }
+        // Who comes takes what is there.
+        self.mendable = false;
         self.reigns.push(Reign {
             store,
             epoch,
@@ -49,6 +51,7 @@ impl Model {
             durable: base,
             last: base,
             open: true,
+            closing: false,
             handed_over: late.then_some(base),
             rebuilt: false,
             shaken,

@@ -29,7 +29,7 @@ pub(super) enum Effect {
     /// It does no harm.
     None,
     /// The file is another, or damaged, which may not be seen at once.
-    Replaced { damaged: bool },
+    Replaced { damaged: bool, noticed: bool },
 }
 
 impl Deed {
@@ -42,7 +42,7 @@ impl Deed {
         (Self::CutDatabase, 2, "database cut"),
         (Self::CutLog, 5, "log cut"),
         (Self::FlipByte, 2, "bytes flipped"),
-        (Self::FlipBody, 16, "bodies damaged"),
+        (Self::FlipBody, 28, "bodies damaged"),
         (Self::Copy, 6, "copies made"),
         (Self::PutBack, 8, "copies put back"),
         (Self::PutBackWithLog, 8, "copies with log put back"),
@@ -51,7 +51,7 @@ impl Deed {
         (Self::PutJunk, 2, "junk put there"),
         (Self::PutForeign, 2, "another's file put there"),
         (Self::DeleteLog, 4, "log deleted"),
-        (Self::DeleteShared, 5, "shared memory deleted"),
+        (Self::DeleteShared, 8, "shared memory deleted"),
         (Self::DeleteLocks, 2, "lock files deleted"),
     ];
 

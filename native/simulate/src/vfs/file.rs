@@ -16,6 +16,7 @@ use super::{
 use crate::{
     disk::parent,
     platform::{Fault, Kind, Platform},
+    world::DATABASE,
 };
 
 static METHODS: sqlite3_io_methods = sqlite3_io_methods {
@@ -67,7 +68,12 @@ pub(super) unsafe extern "C" fn open(
             (Some(_), Some(key)) if disk.inode(key).folder => return ffi::SQLITE_CANTOPEN,
             (Some(_), Some(key)) => key,
             (Some(path), None) if has(ffi::SQLITE_OPEN_CREATE) => match disk.create(path) {
-                Ok(key) => key,
+                Ok(key) => {
+                    if path == DATABASE {
+                        platform.violate("SQLite makes the file, and not one beside it".into());
+                    }
+                    key
+                }
                 Err(_) => return ffi::SQLITE_CANTOPEN,
             },
             (Some(_), None) => return ffi::SQLITE_CANTOPEN,
