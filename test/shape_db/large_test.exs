@@ -97,22 +97,22 @@ defmodule ElectricShapeDb.LargeTest do
 
   for {opts, n} <- Enum.with_index([[], [exclusive_mode: true, cache_size: 0]]) do
     @tag store: opts
-    @tag timeout: 300_000
+    @tag timeout: 120_000
     test "no scheduler is kept by large ones (#{n})", %{stack_id: stack_id} = context do
       vm = PeerVM.start!()
       PeerVM.start_store!(vm, stack_id, store_opts(context))
       args = [stack_id, 16 * @mebibyte]
-      assert PeerVM.call(vm, Schedules, :kept, [:of_large, args], 300_000) == []
+      assert PeerVM.call(vm, Schedules, :kept, [:of_large, args], 120_000) == []
     end
 
     @tag store: opts
-    @tag timeout: 300_000
+    @tag timeout: 120_000
     test "no scheduler is kept by many (#{n})", %{stack_id: stack_id} = context do
       vm = PeerVM.start!()
       PeerVM.start_store!(vm, stack_id, store_opts(context))
-      :ok = PeerVM.call(vm, HostApp, :add, [stack_id, 1..@many], 300_000)
+      :ok = PeerVM.call(vm, HostApp, :add, [stack_id, 1..@many], 120_000)
       args = [stack_id, @many, tmp_dir!()]
-      assert PeerVM.call(vm, Schedules, :kept, [:of_many, args], 300_000) == []
+      assert PeerVM.call(vm, Schedules, :kept, [:of_many, args], 120_000) == []
     end
   end
 end
