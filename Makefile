@@ -81,7 +81,7 @@ soak: setup
 # Every interleaving of the core's own protocols.
 models:
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --package shape_store \
-	  --target-dir target/models --lib models
+	  --target-dir target/models --lib loom_tests
 
 # Whole stores on a simulated disk, each history from a seed. One again, as short as
 # it fails: cargo run --release --package simulate -- --seed N

@@ -7,6 +7,8 @@ mod lookups;
 mod meta;
 pub(crate) mod readers;
 pub(crate) mod stored_bodies;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::sync::{Arc, Weak};
