@@ -65,7 +65,7 @@ defmodule ElectricShapeDb.MixProject do
         "Electric" => "https://electric-sql.com"
       },
       files:
-        ~w(lib mix native Cargo.toml Cargo.lock mix.exs .formatter.exs guides README.md) ++
+        ~w(lib mix native .cargo Cargo.toml Cargo.lock mix.exs .formatter.exs guides README.md) ++
           ~w(CONTRIBUTING.md CHANGELOG.md LICENSE)
     ]
   end

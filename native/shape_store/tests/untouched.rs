@@ -82,3 +82,30 @@ fn a_log_that_was_left_does_not_grow_for_ever() {
     }
     assert!(gone > 0 && longest < 3 << 20, "{longest} bytes, gone {gone} times");
 }
+
+/// When shapes were last read is first written by the start that loaded them, and makes the
+/// file longer: what stays in the log then would have the next start check the whole file.
+#[test]
+fn a_store_that_did_nothing_never_leaves_a_file_shorter_than_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = file_in(&folder);
+    let store = open(options.clone());
+    for n in 0..10_000 {
+        store.add(&shape(n)).unwrap();
+    }
+    store.close();
+    let mut left_in_log = Vec::new();
+    for _ in 0..3 {
+        let store = open(options.clone());
+        assert_eq!((store.statistics().found_clean, store.count()), (1, 10_000));
+        store.close();
+        left_in_log.push(log_of(&options).exists());
+        let len = fs::metadata(path_of(&options)).unwrap().len();
+        let conn = rusqlite::Connection::open(path_of(&options)).unwrap();
+        conn.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .unwrap();
+        let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(number("PRAGMA page_count") * number("PRAGMA page_size"), len as i64);
+    }
+    assert_eq!(left_in_log, [false, true, true]);
+}

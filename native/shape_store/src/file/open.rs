@@ -202,7 +202,11 @@ fn is_new(conn: &Connection) -> rusqlite::Result<bool> {
 /// Whether the file is as long as it says: one that was cut off within its last
 /// page looks sound to SQLite until that page is read. Where the log is another's to write
 /// back, the last pages may be there alone.
-fn is_whole(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<bool> {
+pub(crate) fn is_whole(
+    conn: &Connection,
+    options: &Options,
+    path: &Path,
+) -> rusqlite::Result<bool> {
     let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
     let page = number("PRAGMA main.page_size")?;
     let said = number("PRAGMA main.page_count")? * page;

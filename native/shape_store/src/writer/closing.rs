@@ -11,11 +11,20 @@ use crate::file::{
     connection::open_to_write,
     epoch::{note_clean, note_clean_in_log},
     fault::{Fault, Passing},
-    log_of, open_labelled,
+    log_of,
+    open::is_whole,
+    open_labelled,
 };
 
 /// How long a log may be in bytes that is left beside a file.
 const SHORT_LOG: u64 = 2 << 20;
+
+/// Where it is noted that the file was left in order.
+enum Noted {
+    InFile,
+    /// And nowhere else: the log stays.
+    InLog,
+}
 
 impl Writing {
     /// Leaves the file so that the next start need not check it. Whoever has the connection
@@ -29,14 +38,14 @@ impl Writing {
             true => self.note_clean(context, untouched),
             false => Err(Passing::Turn.into()),
         };
-        match noted.is_ok() {
-            true if untouched => self.own.close(),
-            true => self.own.close_with_log(),
-            false => {}
+        match &noted {
+            Ok(Noted::InLog) => self.own.close(),
+            Ok(Noted::InFile) => self.own.close_with_log(),
+            Err(_) => {}
         }
         context.locks.end();
         match noted {
-            Ok(()) => Turn::Done,
+            Ok(_) => Turn::Done,
             // All that was committed is in memory still: it is written anew first.
             Err(fault @ Fault::NotOurs(_)) => self.fault(context, fault, now),
             Err(fault) => {
@@ -63,21 +72,28 @@ impl Writing {
             && in_log().is_none_or(|log| log.len <= SHORT_LOG)
     }
 
-    fn note_clean(&mut self, context: &mut Context, untouched: bool) -> Result<(), Fault> {
+    fn note_clean(&mut self, context: &mut Context, untouched: bool) -> Result<Noted, Fault> {
         if !self.own.is_lent() {
             self.reopen(context)?;
         }
         self.check_name(context)?;
         self.check_log(context)?;
-        let options = &context.shared.options;
-        let path = context.shared.path();
-        let epoch = self.label.epoch;
+        let shared = &context.shared;
+        let (options, path, epoch) = (&shared.options, shared.path(), self.label.epoch);
         let leave = |conn: &Connection| {
-            let before = || save_last(conn, &context.shared, epoch);
-            match untouched {
-                true => note_clean_in_log(conn, epoch, before),
-                false => note_clean(conn, epoch, options, before),
+            let save = || save_last(conn, shared, epoch);
+            if !untouched {
+                note_clean(conn, epoch, options, save)?;
+                return Ok(Noted::InFile);
             }
+            note_clean_in_log(conn, epoch, save)?;
+            // A log that makes the file longer, as ages may, would have the next start check
+            // the whole file.
+            if is_whole(conn, options, path)? {
+                return Ok(Noted::InLog);
+            }
+            note_clean(conn, epoch, options, || ())?;
+            Ok(Noted::InFile)
         };
         match self.own.get() {
             Some(conn) => leave(conn),
