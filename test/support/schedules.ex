@@ -14,9 +14,9 @@ defmodule ElectricShapeDb.Schedules do
 
   # The work on megabytes takes more on the fastest machine.
   @kept_ms 15
-  @tries 10
-  # A machine that is so busy all the time tells nothing.
-  @busy_tries 300
+  @tries 6
+  # A machine that is so busy for so long tells nothing.
+  @busy_ms 2_000
 
   # So that no collection of garbage comes in between, which is none of ours.
   @heap [:monitor, min_heap_size: 8_000_000]
@@ -44,7 +44,7 @@ defmodule ElectricShapeDb.Schedules do
   defp kept_of([], kept), do: Enum.reverse(kept)
 
   defp kept_of([{name, call} | calls], kept) do
-    case told_each_time(call, @tries, @busy_tries, nil) do
+    case told_each_time(call, @tries, now() + @busy_ms, nil) do
       {:failed, reason} -> {:failed, name, reason}
       nil -> kept_of(calls, kept)
       told -> kept_of(calls, [{name, told} | kept])
@@ -54,18 +54,23 @@ defmodule ElectricShapeDb.Schedules do
   # What takes that long itself does each time. A scheduler that lost its processor to
   # somebody else for as long is told of as well, and a try does not count when the VM's own
   # work beside the call, of a few milliseconds, is told of too.
-  defp told_each_time(_call, 0, _busy, told), do: told
-  defp told_each_time(_call, _tries, 0, _told), do: nil
+  defp told_each_time(_call, 0, _busy_until, told), do: told
 
-  defp told_each_time(call, tries, busy, _told) do
-    case {called(call), called(&copy/0)} do
-      {{:ok, _result, []}, _copied} -> nil
-      {{:ok, _result, told}, {:ok, _, []}} -> told_each_time(call, tries - 1, busy, told)
-      {{:ok, _result, told}, {:ok, _, _busy}} -> told_each_time(call, tries, busy - 1, told)
-      {{:failed, reason}, _copied} -> {:failed, reason}
-      {_called, {:failed, reason}} -> {:failed, reason}
+  defp told_each_time(call, tries, busy_until, _told) do
+    with {:ok, _result, [_ | _] = told} <- called(call),
+         {:ok, _copied, meanwhile} <- called(&copy/0) do
+      cond do
+        meanwhile == [] -> told_each_time(call, tries - 1, busy_until, told)
+        now() < busy_until -> told_each_time(call, tries, busy_until, told)
+        true -> nil
+      end
+    else
+      {:ok, _result, []} -> nil
+      {:failed, reason} -> {:failed, reason}
     end
   end
+
+  defp now, do: System.monotonic_time(:millisecond)
 
   defp copy, do: byte_size(:erlang.term_to_binary(:binary.copy("x", 16 * 1024 * 1024)))
 
