@@ -119,7 +119,8 @@ sanitize-memory:
 # otherwise what threads hand over by it passes for a race.
 sanitize-threads:
 	rustup component add rust-src
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread \
+	TSAN_OPTIONS=suppressions=$(CURDIR)/native/shape_store/tests/sanitize_threads.supp \
+	  RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread \
 	  cargo test --locked --package shape_store --target-dir target/sanitize-threads \
 	  -Zbuild-std --target $(HOST) --lib --tests --no-fail-fast
 

@@ -11,7 +11,7 @@ defmodule ElectricShapeDb.SchedulesTest do
   alias ElectricShapeDb.Schedules
 
   @mebibyte 1024 * 1024
-  @many 100_000
+  @many 50_000
 
   for {opts, n} <- Enum.with_index([[], [exclusive_mode: true, cache_size: 0]]) do
     @tag store: opts

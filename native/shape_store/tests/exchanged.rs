@@ -15,7 +15,7 @@ mod common;
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -357,11 +357,14 @@ fn a_replacement_that_is_broken_off_anywhere_is_finished_by_the_next_start() {
             Event::RebuildFailed { .. } => Some(false),
             _ => None,
         });
-        // What a process that was killed leaves, in a folder of its own: this one goes on.
+        // What a process that was killed leaves, in a folder of its own: this one goes on, and
+        // may remove a file meanwhile.
         let left = tempfile::tempdir().unwrap();
         for entry in fs::read_dir(&folder).unwrap() {
             let entry = entry.unwrap();
-            fs::copy(entry.path(), left.path().join(entry.file_name())).unwrap();
+            if let Err(error) = fs::copy(entry.path(), left.path().join(entry.file_name())) {
+                assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+            }
         }
         let after = unsynced(file_in(&left));
         let found = open(after.clone());
