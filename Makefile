@@ -119,7 +119,7 @@ sanitize-memory:
 # otherwise what threads hand over by it passes for a race.
 sanitize-threads:
 	rustup component add rust-src
-	TSAN_OPTIONS=suppressions=$(CURDIR)/native/shape_store/tests/sanitize_threads.supp \
+	RUST_BACKTRACE=0 TSAN_OPTIONS=suppressions=$(CURDIR)/native/shape_store/tests/sanitize_threads.supp \
 	  RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread \
 	  cargo test --locked --package shape_store --target-dir target/sanitize-threads \
 	  -Zbuild-std --target $(HOST) --lib --tests --no-fail-fast
