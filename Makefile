@@ -81,7 +81,7 @@ soak: setup
 # Every interleaving of the core's own protocols.
 models:
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --package shape_store \
-	  --target-dir target/models --lib models
+	  --target-dir target/models --lib loom_tests
 
 # Whole stores on a simulated disk, each history from a seed. One again, as short as
 # it fails: cargo run --release --package simulate -- --seed N
@@ -119,7 +119,8 @@ sanitize-memory:
 # otherwise what threads hand over by it passes for a race.
 sanitize-threads:
 	rustup component add rust-src
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread \
+	RUST_BACKTRACE=0 TSAN_OPTIONS=suppressions=$(CURDIR)/native/shape_store/tests/sanitize_threads.supp \
+	  RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread \
 	  cargo test --locked --package shape_store --target-dir target/sanitize-threads \
 	  -Zbuild-std --target $(HOST) --lib --tests --no-fail-fast
 

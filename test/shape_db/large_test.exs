@@ -6,12 +6,7 @@ defmodule ElectricShapeDb.LargeTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
-  alias ElectricShapeDb.HostApp
-  alias ElectricShapeDb.PeerVM
-  alias ElectricShapeDb.Schedules
-
   @mebibyte 1024 * 1024
-  @many 100_000
 
   defp large(n, bytes), do: shape(n, where: %{query: query(n, bytes), returns: :bool})
   defp query(n, bytes), do: "#{n} = " <> String.duplicate("x", bytes)
@@ -93,26 +88,5 @@ defmodule ElectricShapeDb.LargeTest do
     assert {:error, {:too_many_relations, _}} = add.(relations)
     assert add.(Enum.take(relations, 2_000)) == :ok
     assert ShapeDb.shape_handles_for_relations!(stack_id, [{1, nil}]) == [handle(9)]
-  end
-
-  for {opts, n} <- Enum.with_index([[], [exclusive_mode: true, cache_size: 0]]) do
-    @tag store: opts
-    @tag timeout: 300_000
-    test "no scheduler is kept by large ones (#{n})", %{stack_id: stack_id} = context do
-      vm = PeerVM.start!()
-      PeerVM.start_store!(vm, stack_id, store_opts(context))
-      args = [stack_id, 16 * @mebibyte]
-      assert PeerVM.call(vm, Schedules, :kept, [:of_large, args], 300_000) == []
-    end
-
-    @tag store: opts
-    @tag timeout: 300_000
-    test "no scheduler is kept by many (#{n})", %{stack_id: stack_id} = context do
-      vm = PeerVM.start!()
-      PeerVM.start_store!(vm, stack_id, store_opts(context))
-      :ok = PeerVM.call(vm, HostApp, :add, [stack_id, 1..@many], 300_000)
-      args = [stack_id, @many, tmp_dir!()]
-      assert PeerVM.call(vm, Schedules, :kept, [:of_many, args], 300_000) == []
-    end
   end
 end

@@ -8,6 +8,8 @@ mod meta;
 pub(crate) mod readers;
 mod statistics;
 pub(crate) mod stored_bodies;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::sync::{Arc, Weak};

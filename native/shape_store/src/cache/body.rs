@@ -129,6 +129,12 @@ impl Body {
         Self { bytes: bytes.into(), packed: None }
     }
 
+    /// How many hold these bytes.
+    #[cfg(test)]
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.bytes)
+    }
+
     /// How many bytes the serialised shape has.
     #[expect(clippy::len_without_is_empty, reason = "no serialised shape is empty")]
     pub fn len(&self) -> usize {

@@ -175,3 +175,68 @@ impl Pending {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc::channel, thread, time::Duration};
+
+    use super::*;
+
+    const ROWS: RowId = 10 * SHARDS as RowId;
+
+    /// Each third row is removed.
+    fn filled() -> Pending {
+        let pending = Pending::new();
+        for row in 0..ROWS {
+            match row % 3 {
+                0 => pending.removed(row, handle(row)),
+                _ => pending.added(row, 0, Body::plain(b"body")),
+            }
+        }
+        pending
+    }
+
+    fn handle(row: RowId) -> Arc<[u8]> {
+        row.to_string().as_bytes().into()
+    }
+
+    /// A change that has the mutation lock waits for such a look at most.
+    #[test]
+    fn a_look_takes_the_lock_of_its_own_shard_alone() {
+        let pending = Arc::new(filled());
+        for (row, added) in [(0, false), (1, true)] {
+            let own = pending.shard(row).map(std::ptr::from_ref);
+            let others = pending.shards().filter(|shard| Some(std::ptr::from_ref(*shard)) != own);
+            let held: Vec<_> = others.map(RwLock::write).collect();
+            let own = std::ptr::from_ref(pending.removed_shard(&handle(row)));
+            let others = pending.removed.iter().filter(|shard| std::ptr::from_ref(*shard) != own);
+            let removals: Vec<_> = others.map(RwLock::write).collect();
+            let (sender, told) = channel();
+            let looker = Arc::clone(&pending);
+            thread::spawn(move || {
+                let body = looker.body(row).is_some();
+                sender.send((looker.holds(row), body, looker.is_removed(&handle(row))))
+            });
+            let seen = told.recv_timeout(Duration::from_secs(30));
+            drop((held, removals));
+            assert_eq!(seen, Ok((added, added, !added)));
+        }
+    }
+
+    /// A list keeps a change waiting for as long as it takes to look at one shard, which has
+    /// its even part of the rows.
+    #[test]
+    fn a_list_locks_one_small_shard_at_a_time() {
+        let pending = filled();
+        let largest = pending.shards().map(|shard| shard.read().len()).max();
+        assert_eq!(largest, Some(ROWS as usize / SHARDS));
+        let listed = pending.collect(|row, _| {
+            let locked = pending.shards().filter(|shard| shard.try_write().is_none());
+            assert_eq!(locked.count(), 1);
+            assert!(pending.removed.iter().all(|shard| shard.try_write().is_some()));
+            Some(row)
+        });
+        assert_eq!(listed.len(), ROWS as usize);
+        assert_eq!(pending.added_ids().len() + pending.removed_handles().len(), listed.len());
+    }
+}
