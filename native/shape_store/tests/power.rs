@@ -26,7 +26,7 @@ use std::{
 
 use common::{PATIENCE, Running, Shape, file_in, is_full, open, report, shape, try_open, unsynced};
 use crossbeam_channel::unbounded;
-use fault_vfs::{FaultVfs, Images, Point, Unsynced};
+use fault_vfs::{Count, Fault, FaultVfs, Images, Kinds, Plan, Point, Roles, Unsynced};
 use shape_store::{Options, Outcome, Request, Snapshot, Synchronous, Waiting};
 
 type Shapes = BTreeMap<Vec<u8>, (Shape, Snapshot)>;
@@ -263,4 +263,38 @@ fn what_was_durable_survives_a_loss_of_power() {
     assert!(full.iter().all(|sum| sum.wrong == 0), "{full:?}");
     // OFF may lose anything, but makes nothing up.
     assert!(off.iter().all(|sum| sum.wrong == 0), "{off:?}");
+}
+
+/// A commit whose sync fails is found in the log by the next try.
+#[test]
+fn a_batch_whose_sync_failed_is_on_the_disk_once_it_is_durable() {
+    for exclusive in [false, true] {
+        let vfs = FaultVfs::unique();
+        vfs.skip_syncs(true);
+        vfs.record();
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            exclusive,
+            synchronous: Synchronous::Full,
+            vfs: Some(vfs.name().into()),
+            ..file_in(&folder)
+        };
+        let store = open(options);
+        store.add(&shape(1)).unwrap();
+        store.flush();
+        let kinds = Kinds::SYNC;
+        let (roles, fault) = (Roles::ALL, Fault::IoErr);
+        vfs.fail(Plan { from: 1, count: Count::Once, kinds, roles, fault });
+        let seq = store.add(&shape(2)).unwrap();
+        store.flush_to(seq);
+        assert_eq!(store.outcome(seq), Outcome::Durable);
+        assert_eq!(vfs.injected(), 1);
+        let images = vfs.images();
+        let after = tempfile::tempdir().unwrap();
+        images.write_image(&after, images.end(), Unsynced::Dropped).unwrap();
+        let found = open(unsynced(Options { exclusive, ..file_in(&after) }));
+        let contents = contents(&found, false).unwrap();
+        let there: Vec<_> = contents.into_values().map(|(shape, _)| shape).collect();
+        assert_eq!(there, [shape(1), shape(2)], "exclusive: {exclusive}");
+    }
 }

@@ -392,3 +392,67 @@ fn a_writer_again_that_finds_all_as_it_was_waits_for_nothing() {
     assert_eq!(add(&one, 301), Outcome::Durable);
     assert_eq!(one.close(), given_up + 2);
 }
+
+/// The row ids of what was given up are the next writer's to give as far as the file tells.
+#[test]
+fn who_gave_adds_up_answers_with_what_the_next_writer_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = unsynced(Options { manual_flush: true, ..file_in(&folder) });
+    let one = open(options.clone());
+    assert_eq!(add(&one, 1), Outcome::Durable);
+    let other = open(elsewhere(options.clone()));
+    promote(&other).unwrap();
+    // Nobody has told the one yet.
+    let given_up: Vec<_> = (10..15).map(|n| one.add(&shape(n)).unwrap()).collect();
+    let rows = |store: &Running, shapes: std::ops::Range<u32>| -> Vec<u64> {
+        shapes.map(|n| store.entry(&shape(n).handle).unwrap().row).collect()
+    };
+    let theirs = rows(&one, 10..15);
+    (20..25).for_each(|n| assert_eq!(add(&other, n), Outcome::Durable));
+    let given = rows(&other, 20..25);
+    one.flush_to(given_up[4]);
+    given_up.iter().for_each(|seq| assert_eq!(one.outcome(*seq), Outcome::Fenced));
+    other.close();
+    promote(&one).unwrap();
+    assert_eq!(one.count(), 6);
+    for n in 20..25 {
+        assert!(shape(n).is(&one.entry(&shape(n).handle).unwrap()), "{n}");
+        assert!(has(&one, n), "{n}");
+    }
+    assert!((10..15).all(|n| one.entry(&shape(n).handle).is_none()));
+    assert!(given.iter().all(|row| !theirs.contains(row)), "{given:?} of {theirs:?}");
+}
+
+#[test]
+fn shared_memory_that_is_another_before_the_first_batch_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = file_in(&folder);
+    let store = open(options.clone());
+    let memory = path_of(&options).with_file_name("shapes.sqlite-shm");
+    let bytes = fs::read(&memory).unwrap();
+    fs::remove_file(&memory).unwrap();
+    fs::write(&memory, bytes).unwrap();
+    assert_eq!(add(&store, 1), Outcome::Durable);
+    rebuilt(&store);
+    store.close();
+    assert!(has(&open(options), 1));
+}
+
+#[test]
+fn a_standby_leaves_shared_memory_that_was_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        follow_interval: Duration::from_millis(1),
+        connection_idle: Duration::from_millis(1),
+        ..file_in(&folder)
+    };
+    let (writer, standby) = two(&options);
+    until("the end of the writer's connection", || writer.statistics().connections == 0);
+    let memory = path_of(&options).with_file_name("shapes.sqlite-shm");
+    fs::remove_file(&memory).unwrap();
+    until("other shared memory", || memory.exists());
+    assert_eq!(add(&writer, SHAPES), Outcome::Durable);
+    until("what the writer adds", || has(&standby, SHAPES));
+    promote(&standby).unwrap();
+    assert!((0..=SHAPES).all(|n| has(&standby, n)));
+}
