@@ -8,7 +8,7 @@ mod meta;
 pub(crate) mod readers;
 mod statistics;
 pub(crate) mod stored_bodies;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 mod waiting;
 

@@ -1,6 +1,11 @@
 //! What only the inside of a store tells: who holds a body, and who waits for which lock.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     sync::mpsc::{Receiver, channel},
