@@ -235,6 +235,10 @@ impl Model {
         let latest = reign == self.heir && !self.is_contested(reign);
         let tampered = self.seen_at_tamper.get(&self.reigns[reign].store).copied();
         let it = &mut self.reigns[reign];
+        if !it.changes.iter().any(|done| (done.first..=done.last).contains(&number)) {
+            // Given to nothing: a writer again begins with a number that was not given up.
+            return None;
+        }
         it.durable = it.durable.max(number);
         if latest
             && (!self.damaged || self.mendable)
