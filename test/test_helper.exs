@@ -67,5 +67,7 @@ without_fuse =
 
 ExUnit.start(
   capture_log: true,
+  # What is waited for comes; how soon is the machine's matter.
+  assert_receive_timeout: 30_000,
   exclude: without_proper ++ without_mount ++ without_limits ++ without_litestream ++ without_fuse
 )
