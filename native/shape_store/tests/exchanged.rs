@@ -226,6 +226,28 @@ fn a_file_that_is_cut_is_written_anew() {
     });
 }
 
+/// A writer that has written nothing yet has to know how long the file is that it begins with.
+#[test]
+fn a_file_that_is_cut_before_the_first_batch_is_written_anew() {
+    for exclusive in [false, true] {
+        let context = format!("exclusive={exclusive}");
+        let folder = tempfile::tempdir().unwrap();
+        let options = unsynced(Options { exclusive, ..file_in(&folder) });
+        // A new one may be in its log alone.
+        open(options.clone()).close();
+        let store = open(options.clone());
+        let file = fs::File::options().write(true).open(path_of(&options)).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        let seq = store.add(&shape(0)).unwrap();
+        assert_eq!(store.outcome(seq), Outcome::Durable, "{context}");
+        store.close();
+        sql::assert_sound(path_of(&options), &context);
+        let store = open(options.clone());
+        assert_eq!(store.opening.quarantined, None, "{context}");
+        assert!(has(&store, 0), "{context}");
+    }
+}
+
 #[test]
 fn a_log_that_is_cut_removed_or_exchanged_is_noticed() {
     let hands: [(&str, Hands<'_>); 5] = [
