@@ -309,6 +309,28 @@ fn what_was_done_to_the_file_is_noticed_when_the_store_closes() {
     }
 }
 
+/// Who has the turn meanwhile may have nothing of what was in the file, and take it over or not.
+#[test]
+fn a_file_that_is_gone_is_noticed_at_the_end_also_in_anothers_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = unsynced(file_in(&folder));
+    let store = filled(When::Open, &options);
+    let seq = store.add(&shape(SHAPES)).unwrap();
+    assert_eq!(store.outcome(seq), Outcome::Durable);
+    let turn = fs::File::open(beside(path_of(&options), ".turn")).unwrap();
+    turn.lock().unwrap();
+    fs::remove_file(path_of(&options)).unwrap();
+    store.store.close();
+    store.event(|event| match event {
+        Event::RebuildFailed { .. } => Some(()),
+        Event::Closed { .. } => panic!("what is in memory alone was given up"),
+        _ => None,
+    });
+    turn.unlock().unwrap();
+    store.closed();
+    everything_is_there(&options, "in another's turn");
+}
+
 /// Bodies that are not in memory come from the file that has no name any more.
 #[test]
 fn a_file_that_was_removed_is_read_as_long_as_somebody_has_it() {
