@@ -16,13 +16,18 @@ mod common;
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use common::{
     PATIENCE, Running, file_in,
-    instance::{Breaking, elsewhere},
+    instance::{Between, Breaking, elsewhere},
     open, path_of, shape, sql, try_open, unsynced,
 };
 use fault_vfs::{Fault, FaultVfs, Kinds, Plan};
@@ -427,6 +432,33 @@ fn a_replacement_that_is_broken_off_anywhere_is_finished_by_the_next_start() {
         }
     }
     assert!(broken >= 6, "{broken} points");
+}
+
+/// Who follows from another process may open the file while it is renamed, and so make shared
+/// memory under the name that the new file's has next.
+#[test]
+fn shared_memory_that_is_made_during_a_replacement_is_not_that_of_the_new_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = unsynced(file_in(&folder));
+    let (made, memory) = (folder.path().join("made"), beside(path_of(&options), "-shm"));
+    fs::write(&made, "").unwrap();
+    let during = Arc::new(AtomicBool::new(false));
+    let act = {
+        let (during, made, memory) = (Arc::clone(&during), made.clone(), memory.clone());
+        move || {
+            if during.load(Relaxed) {
+                // Where there is none.
+                let _ = fs::hard_link(&made, &memory);
+            }
+        }
+    };
+    let store = filled(When::Open, &Options { system: Arc::new(Between::new(act)), ..options });
+    during.store(true, Relaxed);
+    fs::remove_file(&memory).unwrap();
+    store.complete(&shape(1).handle).unwrap();
+    store.event(|event| matches!(event, Event::Rebuilt { .. }).then_some(()));
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    assert_ne!(inode(&memory), inode(&made));
 }
 
 /// The folder is removed, and another instance begins a database of its own there before
