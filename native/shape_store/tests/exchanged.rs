@@ -258,6 +258,21 @@ fn a_file_that_is_cut_before_the_first_batch_is_written_anew() {
     }
 }
 
+/// With a rollback journal a batch makes the file itself longer.
+#[test]
+fn a_file_that_is_cut_to_where_the_last_batch_began_is_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = unsynced(Options { exclusive: true, ..file_in(&folder) });
+    let store = open(options.clone());
+    let file = fs::File::options().write(true).open(path_of(&options)).unwrap();
+    let before = file.metadata().unwrap().len();
+    (0..SHAPES).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+    store.flush();
+    assert!(file.metadata().unwrap().len() > before);
+    file.set_len(before).unwrap();
+    nothing_is_lost(store, &options, "cut to where the last batch began");
+}
+
 #[test]
 fn a_log_that_is_cut_removed_or_exchanged_is_noticed() {
     let hands: [(&str, Hands<'_>); 5] = [
