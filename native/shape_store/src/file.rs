@@ -151,10 +151,10 @@ pub(crate) fn finish_replacement(
     let there = system.stat(path).map_err(failed)?.is_some();
     if there {
         rename_database(system, path, &aside)?;
-    } else {
-        // Its journals may be there without it.
-        remove_journals(system, path).map_err(failed)?;
     }
+    // They may be there without it, or shared memory that a follower made which opened the
+    // file while it was renamed: the new one would be read by what that says of another log.
+    remove_journals(system, path).map_err(failed)?;
     // The old names have to be gone from the disk before the new one is there.
     sync_names(system, path)?;
     system.rename(&replacement, path).map_err(failed)?;

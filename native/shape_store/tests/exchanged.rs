@@ -16,13 +16,18 @@ mod common;
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use common::{
     PATIENCE, Running, file_in,
-    instance::{Breaking, elsewhere},
+    instance::{Between, Breaking, elsewhere},
     open, path_of, shape, sql, try_open, unsynced,
 };
 use fault_vfs::{Fault, FaultVfs, Kinds, Plan};
@@ -226,6 +231,48 @@ fn a_file_that_is_cut_is_written_anew() {
     });
 }
 
+/// A writer that has written nothing yet has to know how long the file is that it begins with.
+#[test]
+fn a_file_that_is_cut_before_the_first_batch_is_written_anew() {
+    for exclusive in [false, true] {
+        let context = format!("exclusive={exclusive}");
+        let folder = tempfile::tempdir().unwrap();
+        let options = unsynced(Options { exclusive, ..file_in(&folder) });
+        // A new one may be in its log alone.
+        open(options.clone()).close();
+        let store = open(options.clone());
+        let file = fs::File::options().write(true).open(path_of(&options)).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        let seq = store.add(&shape(0)).unwrap();
+        store.event(|event| match event {
+            Event::Rebuilt { reason, .. } => Some(assert_eq!(reason, "it was cut", "{context}")),
+            Event::Committed { .. } => panic!("{context}: committed to a file that was cut"),
+            _ => None,
+        });
+        assert_eq!(store.outcome(seq), Outcome::Durable, "{context}");
+        store.close();
+        sql::assert_sound(path_of(&options), &context);
+        let store = open(options.clone());
+        assert_eq!(store.opening.quarantined, None, "{context}");
+        assert!(has(&store, 0), "{context}");
+    }
+}
+
+/// With a rollback journal a batch makes the file itself longer.
+#[test]
+fn a_file_that_is_cut_to_where_the_last_batch_began_is_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = unsynced(Options { exclusive: true, ..file_in(&folder) });
+    let store = open(options.clone());
+    let file = fs::File::options().write(true).open(path_of(&options)).unwrap();
+    let before = file.metadata().unwrap().len();
+    (0..SHAPES).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+    store.flush();
+    assert!(file.metadata().unwrap().len() > before);
+    file.set_len(before).unwrap();
+    nothing_is_lost(store, &options, "cut to where the last batch began");
+}
+
 #[test]
 fn a_log_that_is_cut_removed_or_exchanged_is_noticed() {
     let hands: [(&str, Hands<'_>); 5] = [
@@ -285,6 +332,28 @@ fn what_was_done_to_the_file_is_noticed_when_the_store_closes() {
             everything_is_there(&options, &format!("{name}, {when:?}"));
         }
     }
+}
+
+/// Who has the turn meanwhile may have nothing of what was in the file, and take it over or not.
+#[test]
+fn a_file_that_is_gone_is_noticed_at_the_end_also_in_anothers_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = unsynced(file_in(&folder));
+    let store = filled(When::Open, &options);
+    let seq = store.add(&shape(SHAPES)).unwrap();
+    assert_eq!(store.outcome(seq), Outcome::Durable);
+    let turn = fs::File::open(beside(path_of(&options), ".turn")).unwrap();
+    turn.lock().unwrap();
+    fs::remove_file(path_of(&options)).unwrap();
+    store.store.close();
+    store.event(|event| match event {
+        Event::RebuildFailed { .. } => Some(()),
+        Event::Closed { .. } => panic!("what is in memory alone was given up"),
+        _ => None,
+    });
+    turn.unlock().unwrap();
+    store.closed();
+    everything_is_there(&options, "in another's turn");
 }
 
 /// Bodies that are not in memory come from the file that has no name any more.
@@ -378,6 +447,33 @@ fn a_replacement_that_is_broken_off_anywhere_is_finished_by_the_next_start() {
         }
     }
     assert!(broken >= 6, "{broken} points");
+}
+
+/// Who follows from another process may open the file while it is renamed, and so make shared
+/// memory under the name that the new file's has next.
+#[test]
+fn shared_memory_that_is_made_during_a_replacement_is_not_that_of_the_new_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = unsynced(file_in(&folder));
+    let (made, memory) = (folder.path().join("made"), beside(path_of(&options), "-shm"));
+    fs::write(&made, "").unwrap();
+    let during = Arc::new(AtomicBool::new(false));
+    let act = {
+        let (during, made, memory) = (Arc::clone(&during), made.clone(), memory.clone());
+        move || {
+            if during.load(Relaxed) {
+                // Where there is none.
+                let _ = fs::hard_link(&made, &memory);
+            }
+        }
+    };
+    let store = filled(When::Open, &Options { system: Arc::new(Between::new(act)), ..options });
+    during.store(true, Relaxed);
+    fs::remove_file(&memory).unwrap();
+    store.complete(&shape(1).handle).unwrap();
+    store.event(|event| matches!(event, Event::Rebuilt { .. }).then_some(()));
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    assert_ne!(inode(&memory), inode(&made));
 }
 
 /// The folder is removed, and another instance begins a database of its own there before

@@ -77,7 +77,11 @@ impl World {
             }
             Event::Rebuilt { lost, .. } => {
                 self.count("replacements");
-                let (reign, tampers) = self.of(number, |it| (it.reign, it.tampers));
+                let (reign, tampers) = self.of(number, |it| {
+                    // What a try before this one put in place may be taken as it is by now.
+                    let first = it.first_try.take();
+                    (it.reign, first.map_or(it.tampers, |first| first.min(it.tampers)))
+                });
                 match reign {
                     Some(reign) => {
                         for handle in lost {
@@ -90,6 +94,7 @@ impl World {
                 }
             }
             Event::RebuildFailed { .. } => {
+                self.of(number, |it| it.first_try = it.first_try.or(Some(it.tampers)));
                 self.replacing.set(true);
                 self.count("failed replacements");
             }

@@ -70,6 +70,8 @@ pub(crate) struct Instance {
     pub(crate) spins: usize,
     /// How often the file had been tampered with when its machine began its step.
     pub(crate) tampers: u64,
+    /// The same of the first try to replace the file, until one succeeds.
+    pub(crate) first_try: Option<u64>,
     /// How many reigns had begun then.
     pub(crate) begun: usize,
     pub(crate) reigns: Vec<usize>,
@@ -113,6 +115,7 @@ impl Instance {
             flushed: 0,
             spins: 0,
             tampers: 0,
+            first_try: None,
             begun: 0,
             reigns: Vec::new(),
             reign: None,

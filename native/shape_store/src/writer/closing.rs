@@ -36,7 +36,7 @@ impl Writing {
         let untouched = self.is_untouched(context);
         let noted = match context.locks.try_batch() {
             true => self.note_clean(context, untouched),
-            false => Err(Passing::Turn.into()),
+            false => self.check_in_others_turn(context),
         };
         match &noted {
             Ok(Noted::InLog) => self.own.close(),
@@ -72,12 +72,23 @@ impl Writing {
             && in_log().is_none_or(|log| log.len <= SHORT_LOG)
     }
 
-    fn note_clean(&mut self, context: &mut Context, untouched: bool) -> Result<Noted, Fault> {
+    /// Who has the turn need not become the writer in the end, so that what was done to the
+    /// file is not left to that one: all that was committed may be in memory here alone.
+    fn check_in_others_turn(&mut self, context: &Context) -> Result<Noted, Fault> {
+        self.check_file(context)?;
+        Err(Passing::Turn.into())
+    }
+
+    fn check_file(&mut self, context: &Context) -> Result<(), Fault> {
         if !self.own.is_lent() {
             self.reopen(context)?;
         }
         self.check_name(context)?;
-        self.check_log(context)?;
+        self.check_log(context)
+    }
+
+    fn note_clean(&mut self, context: &mut Context, untouched: bool) -> Result<Noted, Fault> {
+        self.check_file(context)?;
         let shared = &context.shared;
         let (options, path, epoch) = (&shared.options, shared.path(), self.label.epoch);
         let leave = |conn: &Connection| {

@@ -86,7 +86,8 @@ impl Writing {
             self.unsure = Some(written);
             return Err(fault);
         }
-        self.own.use_now(shared.now());
+        self.note_length(context);
+        self.own.use_now(context.shared.now());
         Ok(written)
     }
 

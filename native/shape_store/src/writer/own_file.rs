@@ -83,11 +83,23 @@ impl Writing {
         }
     }
 
-    /// Takes note of the log that the connection there is has: another that is there with the
-    /// first batch is none of its own. What cannot be looked at now is looked at then.
-    pub(super) fn note_log(&mut self, context: &Context) {
+    /// Takes note of how long the file is, and of the log that the connection there is has:
+    /// a file that is shorter with the first batch was cut, and another log is none of its
+    /// own. What cannot be looked at now is looked at then.
+    pub(super) fn note_file(&mut self, context: &Context) {
+        self.note_length(context);
         if let Err(fault) = self.check_log(context) {
             debug!(reason = %fault, "the log of the shape database cannot be looked at yet");
+        }
+    }
+
+    /// The same of its length, whenever this writer may have made it longer.
+    pub(super) fn note_length(&mut self, context: &Context) {
+        if let Some(file) = &mut self.file
+            && let Ok(Some(there)) = context.shared.options.system.stat(context.shared.path())
+            && there.id == file.anchor.id()
+        {
+            file.len = there.len;
         }
     }
 

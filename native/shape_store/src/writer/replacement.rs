@@ -194,7 +194,7 @@ impl Writing {
         }
         self.own.put(conn);
         self.file = Some(file);
-        self.note_log(context);
+        self.note_file(context);
         self.unsure = None;
         // It was synced as one that is in use.
         self.noted = true;

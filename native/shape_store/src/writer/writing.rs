@@ -91,7 +91,7 @@ impl Writing {
             // What is loaded is in the file, or was read when it was loaded.
             ages_saved: latest_read(shared),
         };
-        writing.note_log(context);
+        writing.note_file(context);
         writing
     }
 

@@ -21,8 +21,11 @@ impl Model {
         // Another took the file over while this one, which could not lock it or whose lock files
         // were removed, still opened it.
         let late = self.trust == Trust::Sound && epoch < before && begun <= self.heir;
+        // Somebody laid hands on the file while this one became its writer, and the one before
+        // has written it anew since: both have a file of their own in mind.
+        let overtaken = self.trust == Trust::Sound && self.tampers != tampers && !late;
         match self.trust {
-            _ if late => {}
+            _ if late || overtaken => {}
             Trust::Sound => self.check_sound(&found, version.as_deref(), &mut failures),
             Trust::Rolled => self.check_rolled(&found, &mut failures),
             Trust::Wild => {}
@@ -33,6 +36,9 @@ impl Model {
                 "two reigns under one epoch",
                 format!("store {store} writes under epoch {epoch}, as another did"),
             ));
+        }
+        if overtaken {
+            self.trust = Trust::Wild;
         }
         let shaken = self.trust == Trust::Wild;
         if !self.damaged && self.tampers == tampers {
