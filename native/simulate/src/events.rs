@@ -69,6 +69,10 @@ impl World {
             Event::Promoted { .. } => {
                 self.count("promotions");
                 self.of(number, |instance| instance.promoted = true);
+                if self.of(number, |instance| instance.store.is_none()) {
+                    // Nobody is there to see that it closes.
+                    self.model.borrow_mut().heir_closing();
+                }
             }
             Event::Fenced { .. } => {
                 self.count("fencings");

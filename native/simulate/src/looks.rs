@@ -25,8 +25,9 @@ impl World {
                 self.begin_reign(number, &store, store.statistics().epoch);
             }
             State::Closing => {
-                // One that was to close while it opened has no reign, and may have been alone.
-                let alone = self.of(number, |instance| instance.alone);
+                // One that was to close while it opened, or before it was promoted, has no
+                // reign, and has the file all the same.
+                let alone = self.of(number, |instance| instance.alone) || promoted;
                 let mut model = self.model.borrow_mut();
                 match reign {
                     Some(reign) => model.closing(reign),
@@ -39,6 +40,8 @@ impl World {
                 if let Some(reign) = reign {
                     self.model.borrow_mut().end(reign);
                     self.of(number, |instance| instance.reign = None);
+                } else if promoted && state == State::Closed {
+                    self.model.borrow_mut().heir_closing();
                 }
             }
         }
@@ -119,7 +122,17 @@ impl World {
             }
             let shape = match known {
                 Some(shape) => shape,
-                None if start => self.stranger(&handle, &entry),
+                None if start => {
+                    let shape = self.stranger(&handle, &entry);
+                    self.of(number, |instance| {
+                        let key = (entry.handle.to_vec(), entry.row);
+                        // It may have been away for a while, and come back without.
+                        if let Some(marked) = instance.marked_unknown.remove(&key) {
+                            instance.marked.insert(shape, marked.min(entry.snapshot as u8));
+                        }
+                    });
+                    shape
+                }
                 None => STRANGER,
             };
             let saved = store.saved_snapshot(&entry.handle).map_or(0, |saved| saved as u8);

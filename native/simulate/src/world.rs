@@ -86,6 +86,8 @@ pub(crate) struct Instance {
     /// What is known here in memory alone, by shape: how far its snapshot has come, and when
     /// it was read last, if that was said here.
     pub(crate) marked: BTreeMap<ShapeId, u8>,
+    /// The same of shapes that the model does not know yet, by name and row.
+    pub(crate) marked_unknown: BTreeMap<(Vec<u8>, u64), u8>,
     pub(crate) read: BTreeMap<ShapeId, Option<i64>>,
     pub(crate) leases: Vec<Lease>,
     pub(crate) tickets: Vec<(usize, Ticket)>,
@@ -125,6 +127,7 @@ impl Instance {
             taken: 0,
             rows: BTreeSet::new(),
             marked: BTreeMap::new(),
+            marked_unknown: BTreeMap::new(),
             read: BTreeMap::new(),
             leases: Vec::new(),
             tickets: Vec::new(),

@@ -25,10 +25,13 @@ impl World {
         if let Some(Ok(())) = marked {
             let after = snapshot.max(entry.snapshot) as u8;
             self.say(|| format!("store {number} marks shape {shape} {after} in memory alone"));
-            // What it opens on may be a file of others, which nobody knows yet.
-            if shape != STRANGER {
-                self.of(number, |instance| instance.marked.insert(shape, after));
-            }
+            self.of(number, |instance| match shape {
+                // What it opens on may be a file of others, which nobody knows yet.
+                STRANGER => {
+                    instance.marked_unknown.insert((entry.handle.to_vec(), entry.row), after)
+                }
+                _ => instance.marked.insert(shape, after),
+            });
         }
     }
 
