@@ -8,9 +8,12 @@ use std::{io, path::Path};
 
 use rusqlite::Connection;
 
-use super::{log_of, shared_memory_of};
+use super::{Opened, log_of, shared_memory_of};
 use crate::{
-    file::schema,
+    file::{
+        fault::{Fault, Passing},
+        schema,
+    },
     system::{FileId, System},
 };
 
@@ -45,6 +48,25 @@ impl Log {
                 looked => return looked,
             }
         }
+    }
+
+    /// Opens a connection, and takes note of the log that it has. Shared memory that was
+    /// there before and is there after is the one it uses; one that came meanwhile may be of
+    /// somebody who came after its own was removed, and only opening it again tells.
+    pub(crate) fn opened(
+        system: &dyn System,
+        path: &Path,
+        open: impl Fn() -> Result<Opened, Fault>,
+    ) -> Result<(Opened, Option<Self>), Fault> {
+        for _ in 0..3 {
+            let memory = system.stat(&shared_memory_of(path))?.map(|there| there.id);
+            let opened = open()?;
+            let log = Self::look(system, path, &opened.conn)?;
+            if log.as_ref().is_none_or(|log| Some(log.shared_memory) == memory) {
+                return Ok((opened, log));
+            }
+        }
+        Err(Passing::Turn.into())
     }
 
     /// What there is of a log that is filled so far.

@@ -171,13 +171,14 @@ impl Following {
             }
             return self.leave_log(shared);
         }
-        let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
+        let system = &*options.system;
+        let open = || Ok(open_labelled(system, path, || open_to_write(path, options))?);
+        let (opened, log) = match options.exclusive {
+            true => (open()?, None),
+            false => Log::opened(system, path, open)?,
+        };
         // Before the load: a change during it counts as unseen.
         let version = data_version(&opened.conn)?;
-        let log = match options.exclusive {
-            true => None,
-            false => Log::look(&*options.system, path, &opened.conn)?,
-        };
         let anchor = options.system.anchor(path)?;
         if anchor.id() != opened.id {
             return Err(Passing::Turn.into());
