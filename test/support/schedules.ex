@@ -155,7 +155,8 @@ defmodule ElectricShapeDb.Schedules do
     term = Samples.comparable(shape)
     comparable = :erlang.term_to_binary(term)
     body = :erlang.term_to_binary(shape)
-    add = &Native.add_large(store, "other", &1, 1, [1], 0, body, false, nil, false)
+    # To the look for what cannot be stored, so many of one byte may be suspicious.
+    add = &Native.add_large(store, "other", &1, 1, [1], 0, body, true, nil, false)
     sql = "SELECT length(?) -- " <> String.duplicate("x", bytes)
     # Not an equal one.
     {:ok, _} = add.("other" <> comparable)
