@@ -31,8 +31,9 @@ defmodule ElectricShapeDb.LimitsTest do
         assert reason =~ "raise ulimit -u", "#{more}: #{reason}"
       end
 
-      # The messenger's and the writer's are needed, all others are help.
-      assert [{:error, _}, {:error, _} | rest] = for({_, started} <- started, do: started)
+      # The messenger's and the writer's are needed, all others are help. One of the VM's own
+      # that ends meanwhile leaves its place.
+      assert [{:error, _}, _with_one | rest] = for({_, started} <- started, do: started)
       assert Enum.all?(rest, &(&1 == {:ok, @many})), inspect(started)
       LimitedVM.allow_threads!(vm, 100)
     end
