@@ -74,8 +74,7 @@ defmodule ElectricShapeDb.AdminTasksTest do
   test "a damaged definition", context do
     path = closed!(context)
     bytes = File.read!(path)
-    {at, _} = :binary.match(bytes, "id = 7")
-    <<before::binary-size(at), "id = 7", rest::binary>> = bytes
+    [before, rest] = String.split(bytes, "id = 7", parts: 2)
     File.write!(path, before <> "id = 8" <> rest)
     made = path <> "-made"
 
