@@ -357,17 +357,23 @@ fn a_file_with_a_log_that_others_follow_can_be_taken_over_in_exclusive_mode() {
     until("the writer is followed", || second.count() == SHAPES as usize / 2 + 1);
 }
 
-/// What waits for all changes so far waits for those of this time as the writer.
-#[test]
-fn a_writer_again_has_nothing_to_wait_for_of_what_it_gave_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = unsynced(file_in(&folder));
-    let (one, other) = two(&options);
+/// A store that gave a change up to another one and is the writer again, with the number of
+/// that change.
+fn writer_again(folder: &tempfile::TempDir) -> (Running, u64) {
+    let (one, other) = two(&unsynced(file_in(folder)));
     promote(&other).unwrap();
     let given_up = one.add(&shape(300)).unwrap();
     assert_eq!(one.outcome(given_up), Outcome::Fenced);
     other.close();
     promote(&one).unwrap();
+    (one, given_up)
+}
+
+/// What waits for all changes so far waits for those of this time as the writer.
+#[test]
+fn a_writer_again_has_nothing_to_wait_for_of_what_it_gave_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, given_up) = writer_again(&folder);
     let (removed, last) = one.remove_incomplete().unwrap();
     assert_eq!(removed.len(), SHAPES as usize);
     assert_eq!(one.outcome(last), Outcome::Durable);
@@ -380,13 +386,7 @@ fn a_writer_again_has_nothing_to_wait_for_of_what_it_gave_up() {
 #[test]
 fn a_writer_again_that_finds_all_as_it_was_waits_for_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let options = unsynced(file_in(&folder));
-    let (one, other) = two(&options);
-    promote(&other).unwrap();
-    let given_up = one.add(&shape(300)).unwrap();
-    assert_eq!(one.outcome(given_up), Outcome::Fenced);
-    other.close();
-    promote(&one).unwrap();
+    let (one, given_up) = writer_again(&folder);
     one.flush();
     assert_eq!(one.outcome(given_up), Outcome::Fenced);
     assert_eq!(add(&one, 301), Outcome::Durable);
