@@ -24,13 +24,5 @@ defmodule Mix.Tasks.ShapeDb.Move do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Cli
 
   @impl Mix.Task
-  def run(args) do
-    Mix.Task.run("app.config")
-    {:ok, _started} = Application.ensure_all_started(:electric_shape_db)
-
-    case Cli.run(:move, args, @moduledoc) do
-      0 -> :ok
-      code -> exit({:shutdown, code})
-    end
-  end
+  def run(args), do: Cli.main(:move, args, @moduledoc)
 end

@@ -32,6 +32,18 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Cli do
     export: 2
   }
 
+  @doc "The whole of a mix task, which ends with its exit code."
+  @spec main(atom(), [String.t()], String.t()) :: :ok
+  def main(name, args, help) do
+    Mix.Task.run("app.config")
+    {:ok, _started} = Application.ensure_all_started(:electric_shape_db)
+
+    case run(name, args, help) do
+      0 -> :ok
+      code -> exit({:shutdown, code})
+    end
+  end
+
   @doc "Runs a task, prints its answer, and gives the exit code."
   @spec run(atom(), [String.t()], String.t()) :: 0..3
   def run(name, args, help) do
