@@ -217,6 +217,9 @@ fn shapes_that_are_read_all_the_time_are_those_of_one_moment() {
 #[test]
 fn no_first_reading_is_missed() {
     const WANTED: usize = 5;
+    /// More than are read during a look. Without a bound each round would remove what came
+    /// during the one before, and take ever longer.
+    const AHEAD: u32 = 64;
     let store = store();
     let name = |n: u32| Shape { handle: format!("{n:08}").into_bytes(), ..shape(n) };
     let read = |n: u32| {
@@ -225,9 +228,20 @@ fn no_first_reading_is_missed() {
     };
     (0..500).for_each(read);
     let done = AtomicBool::new(false);
-    let (store, done, read) = (&store, &done, &read);
+    let seen = AtomicU32::new(499);
+    let (store, done, seen, read) = (&store, &done, &seen, &read);
     thread::scope(|scope| {
-        scope.spawn(move || (500..).take_while(|_| !done.load(Acquire)).for_each(read));
+        scope.spawn(move || {
+            for n in 500.. {
+                while n > seen.load(Acquire) + AHEAD && !done.load(Acquire) {
+                    thread::yield_now();
+                }
+                if done.load(Acquire) {
+                    break;
+                }
+                read(n);
+            }
+        });
         let _ending = Ending(done);
         let (mut newest, mut gone) = (499, 0);
         for round in 0..2_000 {
@@ -244,6 +258,7 @@ fn no_first_reading_is_missed() {
             // What is added next comes into their cells, which are in no order.
             (gone..newest - 400).for_each(|n| assert!(store.remove(&name(n).handle).is_ok()));
             gone = newest - 400;
+            seen.store(newest, Release);
         }
     });
 }

@@ -1,7 +1,7 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores do
   @moduledoc false
   # Which store a stack has, and what its callers need besides, in a persistent term,
-  # as it is asked for on every request. Who is running is noted in the registry's table:
+  # as it is asked for on every request. Who is running is noted in the table of `Names`:
   # when this process, which watches them, is itself killed, the next one finds them there.
   #
   # To erase a persistent term makes every process of the VM scan its heap. So the entry of
