@@ -24,7 +24,7 @@ use crate::{
         Seq,
         waits::{Outcome, Waiting, Waits},
     },
-    sync::{AtomicU32, AtomicU64, Mutex},
+    sync::{AtomicU16, AtomicU32, AtomicU64, Mutex},
     writer::wake_up::WakeUp,
 };
 
@@ -69,15 +69,16 @@ fn a_mark_never_meets_the_next_shape_of_a_cell() {
     struct Slot {
         words: SeqLock<1>,
         stamp: AtomicU64,
-        holds: AtomicU32,
+        begins: AtomicU32,
+        holds: AtomicU16,
     }
     impl Slot {
         fn mark(&self) -> Mark<'_> {
-            Mark::new(&self.stamp, &self.holds)
+            Mark { stamp: &self.stamp, begins: &self.begins, holds: &self.holds }
         }
 
         fn fill(&self, shape: u64) {
-            self.words.write_with(&[shape], || self.mark().reset(Stamp::NEVER));
+            self.words.write_with(&[shape], || self.mark().reset(Stamp::NEVER, 0));
         }
 
         fn touch(&self, shape: u64, time: i64) {
@@ -88,8 +89,12 @@ fn a_mark_never_meets_the_next_shape_of_a_cell() {
         }
     }
     check(|| {
-        let words = SeqLock::new();
-        let slot = Arc::new(Slot { words, stamp: AtomicU64::new(0), holds: AtomicU32::new(0) });
+        let slot = Arc::new(Slot {
+            words: SeqLock::new(),
+            stamp: AtomicU64::new(0),
+            begins: AtomicU32::new(0),
+            holds: AtomicU16::new(0),
+        });
         slot.fill(1);
         let toucher = {
             let slot = Arc::clone(&slot);
@@ -103,7 +108,7 @@ fn a_mark_never_meets_the_next_shape_of_a_cell() {
                 _ => {}
             })
         };
-        slot.words.write_with(&[0], || slot.mark().reset(Stamp::NEVER));
+        slot.words.write_with(&[0], || slot.mark().reset(Stamp::NEVER, 0));
         // One that is held is left for another.
         if !slot.mark().is_held() {
             slot.fill(2);
@@ -119,19 +124,19 @@ fn a_mark_never_meets_the_next_shape_of_a_cell() {
 
 /// Two stamps, with what they were for who looks at both.
 struct Marks {
-    slots: [(AtomicU64, AtomicU32); 2],
+    slots: [(AtomicU64, AtomicU32, AtomicU16); 2],
     images: Images,
 }
 
 impl Marks {
     fn new() -> Self {
-        let slot = |_| (AtomicU64::new(0), AtomicU32::new(0));
+        let slot = |_| (AtomicU64::new(0), AtomicU32::new(0), AtomicU16::new(0));
         Self { slots: std::array::from_fn(slot), images: Images::new() }
     }
 
     fn mark(&self, id: usize) -> Mark<'_> {
-        let (stamp, holds) = &self.slots[id];
-        Mark::new(stamp, holds)
+        let (stamp, begins, holds) = &self.slots[id];
+        Mark { stamp, begins, holds }
     }
 
     /// As an index does it.

@@ -89,6 +89,12 @@ impl Begins {
         pack_bytes(handle, &mut words);
         Self(words.map(in_order))
     }
+
+    /// Of these, the part that is beside the cell.
+    pub(crate) fn first(&self) -> u32 {
+        let [word, ..] = self.0;
+        (word >> u32::BITS) as u32
+    }
 }
 
 /// The words of a cell have bytes in the other order.
@@ -162,12 +168,13 @@ impl Cell {
 
     /// Fills the cell, and says when the entry was last read. Mutator only.
     pub(crate) fn fill(&self, entry: &Entry, mark: Mark<'_>, stamp: Stamp) {
-        self.words.write_with(&encode(entry), || mark.reset(stamp));
+        let begins = Begins::of(&entry.handle).first();
+        self.words.write_with(&encode(entry), || mark.reset(stamp, begins));
     }
 
     /// Vacates the cell. Mutator only.
     pub(crate) fn vacate(&self, mark: Mark<'_>) {
-        self.words.write_with(&[0; WORDS], || mark.reset(Stamp::NEVER));
+        self.words.write_with(&[0; WORDS], || mark.reset(Stamp::NEVER, 0));
     }
 
     /// Sets the snapshot of the entry that is there, as the file is to have it. Mutator only.
@@ -321,7 +328,8 @@ mod tests {
 
     /// A mark that nobody looks at.
     fn marked<T>(fill: impl FnOnce(Mark<'_>) -> T) -> T {
-        fill(Mark::new(&Default::default(), &Default::default()))
+        let (stamp, begins, holds) = Default::default();
+        fill(Mark { stamp: &stamp, begins: &begins, holds: &holds })
     }
 
     fn zeroed() -> Cell {

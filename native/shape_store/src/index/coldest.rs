@@ -7,16 +7,17 @@
 //! then (`images.rs`). It may go out by that, and come back in. An entry that is removed
 //! meanwhile may be left out, for another.
 
-use std::ops::Range;
+use std::{cmp::Ordering, ops::Range, sync::atomic::Ordering::Relaxed};
 
 use super::Index;
 use crate::{
     entry::{Handle, RowId},
     index::{
         cell::{Begins, Cell},
-        slab::EntryId,
+        slab::{EntryId, Piece},
         touch::Stamp,
     },
+    sync::AtomicU32,
 };
 
 /// In the order of the answer.
@@ -90,27 +91,33 @@ impl Index {
 
     fn walk(&self, ids: Range<EntryId>, keep: usize) -> Candidates {
         let mut lowest = Lowest::new(keep);
-        for (_, stamps, _) in self.slab.pieces(ids.clone()) {
-            let stamps = stamps.iter().map(Stamp::load);
+        for piece in self.slab.pieces(ids.clone()) {
+            let stamps = piece.stamps.iter().map(Stamp::load);
             stamps.filter(|stamp| *stamp != Stamp::NEVER).for_each(|stamp| lowest.push(stamp));
         }
         let highest = lowest.highest();
         // Only now the handles, of which one is a look at a cell.
         let mut candidates = Lowest::new(keep);
-        let mut beyond = None;
-        for (start, stamps, cells) in self.slab.pieces(ids) {
-            for ((id, stamp), cell) in (start..).zip(stamps.iter().map(Stamp::load)).zip(cells) {
-                let wanted =
-                    stamp != Stamp::NEVER && highest.is_none_or(|highest| stamp <= highest);
-                if !wanted || is_beyond(cell, stamp, beyond.as_ref()) {
+        let mut beyond: Option<Beyond> = None;
+        for Piece { start, stamps, begins, cells } in self.slab.pieces(ids) {
+            // Of nearly all, the stamp is all that is looked at.
+            for (offset, stamp) in stamps.iter().map(Stamp::load).enumerate() {
+                if stamp == Stamp::NEVER || highest.is_some_and(|highest| stamp > highest) {
                     continue;
                 }
+                let (Some(begins), Some(cell)) = (begins.get(offset), cells.get(offset)) else {
+                    continue;
+                };
+                if beyond.as_ref().is_some_and(|one| one.is_before(stamp, begins, cell)) {
+                    continue;
+                }
+                let id = start + offset as EntryId;
                 // One that has gone, or was read since, is not among them any more.
                 let Some(one) = self.candidate(id).filter(|one| one.stamp != Stamp::NEVER) else {
                     continue;
                 };
                 candidates.push(one);
-                beyond = candidates.bound.as_ref().map(|one| (one.stamp, Begins::of(&one.handle)));
+                beyond = candidates.bound.as_ref().map(Beyond::of);
             }
         }
         let last = candidates.highest();
@@ -127,11 +134,28 @@ impl Index {
     }
 }
 
-/// Whether a cell with this stamp is sure to come after another, by the beginnings of their
-/// handles: when very many have one stamp, to look at no more of each. The words are those
-/// of the entry that has the stamp, if it was there when the look began.
-fn is_beyond(cell: &Cell, stamp: Stamp, bound: Option<&(Stamp, Begins)>) -> bool {
-    bound.is_some_and(|(at, begins)| stamp > *at || stamp == *at && cell.is_after(begins))
+/// By which most of what comes after a candidate is told without a look at its handle, or at
+/// its cell: when very many have one stamp.
+struct Beyond {
+    stamp: Stamp,
+    begins: Begins,
+}
+
+impl Beyond {
+    fn of(one: &Candidate) -> Self {
+        Self { stamp: one.stamp, begins: Begins::of(&one.handle) }
+    }
+
+    /// Whether it is sure to come before a cell with this stamp. How the handle begins is of
+    /// the entry that has the stamp, if that was there when the look began.
+    fn is_before(&self, stamp: Stamp, begins: &AtomicU32, cell: &Cell) -> bool {
+        let beside = || begins.load(Relaxed).cmp(&self.begins.first());
+        match stamp.cmp(&self.stamp).then_with(beside) {
+            Ordering::Greater => true,
+            Ordering::Equal => cell.is_after(&self.begins),
+            Ordering::Less => false,
+        }
+    }
 }
 
 /// The lowest of what is pushed: as many as are to be kept, and for a while some more, so

@@ -136,7 +136,7 @@ impl Index {
 
     /// When one of these was last read.
     pub(crate) fn latest_read(&self, ids: std::ops::Range<EntryId>) -> Stamp {
-        let pieces = self.slab.pieces(ids).flat_map(|(_, stamps, _)| stamps);
+        let pieces = self.slab.pieces(ids).flat_map(|piece| piece.stamps);
         pieces.map(Stamp::load).max().unwrap_or(Stamp::NEVER)
     }
 

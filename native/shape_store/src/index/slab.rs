@@ -7,7 +7,7 @@ use crate::{
         cell::{self, Cell},
         touch::Mark,
     },
-    sync::{AtomicU32, AtomicU64},
+    sync::{AtomicU16, AtomicU32, AtomicU64},
 };
 
 /// The position of an entry's cell. Reused after the entry is gone.
@@ -28,17 +28,32 @@ pub(crate) struct Slab {
 struct Segment {
     cells: Box<[Cell]>,
     stamps: Box<[AtomicU64]>,
-    holds: Box<[AtomicU32]>,
+    begins: Box<[AtomicU32]>,
+    holds: Box<[AtomicU16]>,
+}
+
+/// What a look at all marks takes of a segment, from its first id on.
+pub(crate) struct Piece<'a> {
+    pub(crate) start: EntryId,
+    pub(crate) stamps: &'a [AtomicU64],
+    pub(crate) begins: &'a [AtomicU32],
+    pub(crate) cells: &'a [Cell],
 }
 
 impl Segment {
     fn new(len: usize) -> Self {
-        Self { cells: cell::vacant(len), stamps: zeroed(len), holds: zeroed(len) }
+        Self {
+            cells: cell::vacant(len),
+            stamps: zeroed(len),
+            begins: zeroed(len),
+            holds: zeroed(len),
+        }
     }
 
     fn slot(&self, offset: usize) -> Option<(&Cell, Mark<'_>)> {
-        let (stamp, holds) = (self.stamps.get(offset)?, self.holds.get(offset)?);
-        Some((self.cells.get(offset)?, Mark::new(stamp, holds)))
+        let (stamp, begins) = (self.stamps.get(offset)?, self.begins.get(offset)?);
+        let mark = Mark { stamp, begins, holds: self.holds.get(offset)? };
+        Some((self.cells.get(offset)?, mark))
     }
 }
 
@@ -77,17 +92,19 @@ impl Slab {
         self.segments.get(segment)?.get()?.slot(offset)
     }
 
-    /// The stamps and the cells of these ids, in pieces, each with its first id.
-    pub(crate) fn pieces(
-        &self,
-        ids: std::ops::Range<EntryId>,
-    ) -> impl Iterator<Item = (EntryId, &[AtomicU64], &[Cell])> {
+    /// The marks and the cells of these ids.
+    pub(crate) fn pieces(&self, ids: std::ops::Range<EntryId>) -> impl Iterator<Item = Piece<'_>> {
         let segments = self.segments.iter().map_while(OnceLock::get).enumerate();
         segments.map_while(move |(segment, there)| {
             let start = start_of(segment);
             let wanted = (ids.end as usize).checked_sub(start).filter(|left| *left > 0)?;
             let wanted = wanted.min(there.stamps.len());
-            Some((start as EntryId, there.stamps.get(..wanted)?, there.cells.get(..wanted)?))
+            Some(Piece {
+                start: start as EntryId,
+                stamps: there.stamps.get(..wanted)?,
+                begins: there.begins.get(..wanted)?,
+                cells: there.cells.get(..wanted)?,
+            })
         })
     }
 
@@ -123,7 +140,8 @@ impl Slab {
         let bytes = |segment: &Segment| {
             size_of_val::<[Cell]>(&segment.cells)
                 + size_of_val::<[AtomicU64]>(&segment.stamps)
-                + size_of_val::<[AtomicU32]>(&segment.holds)
+                + size_of_val::<[AtomicU32]>(&segment.begins)
+                + size_of_val::<[AtomicU16]>(&segment.holds)
         };
         self.segments.iter().filter_map(OnceLock::get).map(bytes).sum()
     }
@@ -160,11 +178,11 @@ mod tests {
 
     /// What the host keeps of a shape: its flags have room in the cell.
     #[test]
-    fn a_mark_takes_twelve_bytes_beside_a_cell() {
+    fn a_mark_takes_fourteen_bytes_beside_a_cell() {
         let (slab, mut free) = (Slab::new(), FreeIds::default());
         assert_eq!(slab.bytes(), 0);
         assert!((0..1_000).all(|_| slab.allocate(&mut free).is_some()));
-        assert_eq!(slab.bytes(), 1_024 * (size_of::<Cell>() + 12));
+        assert_eq!(slab.bytes(), 1_024 * (size_of::<Cell>() + 14));
     }
 
     #[test]

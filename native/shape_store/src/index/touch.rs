@@ -8,7 +8,7 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release, SeqCst};
 
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicU16, AtomicU32, AtomicU64};
 
 /// A time of the host's monotonic clock, as the word has it: in the order of the times,
 /// and zero for none.
@@ -36,18 +36,17 @@ impl Stamp {
     }
 }
 
-/// The mark of a cell.
+/// The mark of a cell: its stamp, who holds it, and how the handle begins, by which those
+/// of one time are told apart without a look at their cells.
 #[derive(Clone, Copy)]
 pub(crate) struct Mark<'a> {
-    stamp: &'a AtomicU64,
-    holds: &'a AtomicU32,
+    pub(crate) stamp: &'a AtomicU64,
+    pub(crate) begins: &'a AtomicU32,
+    /// Each hold is that of a thread in a call: there are never 2^16 of them.
+    pub(crate) holds: &'a AtomicU16,
 }
 
 impl<'a> Mark<'a> {
-    pub(crate) fn new(stamp: &'a AtomicU64, holds: &'a AtomicU32) -> Self {
-        Self { stamp, holds }
-    }
-
     /// The mark as it is now, of whomever.
     pub(crate) fn stamp(self) -> Stamp {
         Stamp::load(self.stamp)
@@ -73,8 +72,9 @@ impl<'a> Mark<'a> {
 
     /// Mutator only, while the cell's words are replaced: who reads the mark together
     /// with the words gets that of the shape they are of.
-    pub(crate) fn reset(self, stamp: Stamp) {
+    pub(crate) fn reset(self, stamp: Stamp, begins: u32) {
         self.stamp.store(stamp.0, Relaxed);
+        self.begins.store(begins, Relaxed);
     }
 }
 
