@@ -138,6 +138,34 @@ fn the_least_recently_read_are_those_of_one_moment() {
     });
 }
 
+/// Handles of one time, whatever of them is beside the stamps or in a cell: they begin alike,
+/// are shorter than what is compared, or longer than a cell.
+#[test]
+fn of_one_time_the_first_handles_are_given_whatever_they_begin_with() {
+    let long = "long".repeat(12);
+    let beginnings = ["", "1", "12", "123", "1234", "1234\0", "12345678-", "\u{ff}", &long];
+    let name = |n: u32| {
+        let handle = format!("{}{}", beginnings[n as usize % beginnings.len()], n * 7_919 % 1_999);
+        Shape { handle: handle.into_bytes(), ..shape(n) }
+    };
+    let store = store();
+    let mut handles = Vec::new();
+    for n in 0..1_900 {
+        // Some numbers make a handle that is there already.
+        if store.add(&name(n)).is_ok() {
+            assert!(store.touch(&name(n).handle, 5));
+            handles.push(name(n).handle);
+        }
+    }
+    assert!(handles.len() > 1_500);
+    handles.sort_unstable();
+    for n in [1, 3, 40, 300, handles.len() - 1, handles.len()] {
+        let coldest = store.least_recently_read(n, 5).handles;
+        let coldest: Vec<_> = coldest.iter().map(|handle| handle.to_vec()).collect();
+        assert_eq!(coldest, handles[..n]);
+    }
+}
+
 /// At every moment one of two shapes is cold: each is made so before the other is read. A
 /// look that missed the one before it sank and the other after it rose would find neither.
 #[test]
