@@ -3,7 +3,9 @@ defmodule ElectricShapeDb.HostCodeTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Names
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Reporter
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias ElectricShapeDb.Tap
 
   @stop [:electric, :shape_db, :write_buffer, :flush, :stop]
@@ -133,6 +135,27 @@ defmodule ElectricShapeDb.HostCodeTest do
     reporter = flush(reporter)
     assert_receive {:event, @stop, _, _}, 1_000
     assert :counters.get(Reporter.dropped(reporter), 1) == 6
+  end
+
+  test "a handler that never returns is ended when its stack has been gone for long", %{
+    stack_id: stack_id
+  } do
+    _go = blocked_handler(stack_id, [:electric, :shape_db, :store, :promoted])
+    test = self()
+
+    {owner, of_owner} =
+      spawn_monitor(fn ->
+        send(test, stack_id |> Reporter.start() |> Reporter.tell(:promoted, 1))
+      end)
+
+    assert_receive %Reporter{pid: reporter}
+    of_reporter = Process.monitor(reporter)
+    assert_receive {:DOWN, ^of_owner, :process, ^owner, :normal}
+    # What it sends itself by a timer that began just now.
+    send(Stores, {:end_reporter, {:reporter, owner}, owner})
+    assert_receive {:DOWN, ^of_reporter, :process, ^reporter, :killed}
+    _ = :sys.get_state(Stores)
+    assert :error = Names.noted({:reporter, owner})
   end
 
   test "statistics count what was passed over", %{stack_id: stack_id} = context do

@@ -9,7 +9,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Names do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
 
   @typedoc "A name of a process, or what is noted of a stack."
-  @type key :: {:name, {String.t(), module()}} | {:store, String.t()}
+  @type key ::
+          {:name, {String.t(), module()}} | {:store, String.t()} | {:reporter, owner :: pid()}
 
   @doc "Makes the table, which the calling process owns."
   @spec create() :: :ok

@@ -10,6 +10,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Reporter do
   require Logger
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Events
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Names
 
   # What may be on its way: as many events as that, or lines of the debug log.
   @most 20_000
@@ -19,9 +20,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Reporter do
   # These come with each batch and with each burst. What is told seldom matters more,
   # and may go that far beyond the bound again.
   @frequent [:committed, :commit_failed, :pressure_started, :pressure_ended]
-
-  # How long a handler may take on after the owner has ended.
-  @patience 30_000
 
   # Milliseconds without an event after which it shrinks.
   @quiet 1_000
@@ -125,26 +123,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Reporter do
     owner = self()
     progress = :atomics.new(2, [])
     pid = spawn(fn -> run(owner, stack_id, progress) end)
-    spawn(fn -> end_with(owner, pid) end)
+    # A handler that never returns is not waited for when its stack is gone.
+    :ok = Names.note({:reporter, owner}, owner, pid)
     %{reporter | pid: pid, progress: progress, weight: 0, events: 0}
-  end
-
-  # A handler that never returns is not waited for when its stack is gone.
-  defp end_with(owner, pid) do
-    owner = Process.monitor(owner)
-    reporter = Process.monitor(pid)
-
-    receive do
-      {:DOWN, ^reporter, :process, _pid, _reason} ->
-        :ok
-
-      {:DOWN, ^owner, :process, _pid, _reason} ->
-        receive do
-          {:DOWN, ^reporter, :process, _pid, _reason} -> :ok
-        after
-          @patience -> Process.exit(pid, :kill)
-        end
-    end
   end
 
   defp run(owner, stack_id, progress) do

@@ -21,6 +21,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores do
   @most_ended_bytes 64 * 1024 * 1024
   @ended_bytes 16 * 1024
 
+  # How long a handler of the host's may take on after the owner of its stack has ended.
+  @patience 30_000
+
   # Each call of a request process counts against its timeslice.
   @compile {:inline, get: 1}
 
@@ -114,9 +117,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores do
   @impl true
   def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
     {keys, watched} = Map.pop(state.watched, pid, [])
+    {reporters, keys} = Enum.split_with(keys, &match?({:reporter, _owner}, &1))
+    # Noted until then: the next process of this one's name is to know of it.
+    for key <- reporters, do: Process.send_after(self(), {:end_reporter, key, pid}, @patience)
     Enum.each(keys, &Names.forget(&1, pid))
     ids = for {:store, stack_id} <- keys, do: stack_id
     {:noreply, Enum.reduce(ids, %{state | watched: watched}, &note_ended/2)}
+  end
+
+  # It has ended by itself, unless a handler holds it up.
+  def handle_info({:end_reporter, key, owner}, state) do
+    with {:ok, reporter} <- Names.noted(key), do: Process.exit(reporter, :kill)
+    Names.forget(key, owner)
+    {:noreply, state}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
