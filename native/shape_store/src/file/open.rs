@@ -49,7 +49,7 @@ pub(crate) fn prepare(
     };
     let quarantined = match &found {
         Inspected::Bad(problem) => Some(move_aside(options, path, problem)?),
-        Inspected::Nothing | Inspected::Sound => replaced,
+        Inspected::Nothing | Inspected::Clean(_) | Inspected::Sound => replaced,
     };
     if matches!(found, Inspected::Nothing)
         && let Some(source) = import::first_present(&options.sources)
@@ -57,7 +57,11 @@ pub(crate) fn prepare(
         let (made, imported) = take_over(options, path, source, verify)?;
         return Ok(Ready { made, imported: Some((source.path.clone(), imported)), quarantined });
     }
-    let (made, aside) = match create_if_missing(options, path) {
+    let made = match found {
+        Inspected::Clean(made) => go_on_with(made, options, path),
+        _ => create_if_missing(options, path),
+    };
+    let (made, aside) = match made {
         Ok(made) => (made, None),
         // It passed for one without tables.
         Err(OpenError::Sqlite { source, .. }) if is_damage(&source) => {
@@ -82,6 +86,8 @@ pub(crate) fn prepare_memory(options: &Options) -> rusqlite::Result<Connection> 
 enum Inspected {
     /// No file, or one without tables.
     Nothing,
+    /// Closed in order. What was opened to see that is what it is written by.
+    Clean(Made),
     Sound,
     /// Something else, or ours no more, for this reason.
     Bad(String),
@@ -117,8 +123,9 @@ fn inspect(options: &Options, path: &Path) -> Result<Inspected, OpenError> {
         }
         Some(_) => {}
     }
+    let anchor = options.system.anchor(path).map_err(failed)?;
     let checked = connection::open_to_write(path, options)
-        .and_then(|conn| check(&conn, options, path))
+        .and_then(|conn| check(Made { conn, anchor }, options, path))
         .or_else(|error| match is_damage(&error) {
             true => Ok(Inspected::Bad(worded(&error).to_string())),
             false => Err(OpenError::Sqlite { path: path.to_path_buf(), source: error }),
@@ -126,7 +133,8 @@ fn inspect(options: &Options, path: &Path) -> Result<Inspected, OpenError> {
     Ok(checked)
 }
 
-fn check(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<Inspected> {
+fn check(made: Made, options: &Options, path: &Path) -> rusqlite::Result<Inspected> {
+    let conn = &made.conn;
     let version = schema::read_version(conn)?;
     if version == 0 {
         let sql = "SELECT count(*) FROM main.sqlite_schema";
@@ -150,7 +158,7 @@ fn check(conn: &Connection, options: &Options, path: &Path) -> rusqlite::Result<
     if schema::read_meta_number(conn, "clean")? == 1 && is_whole(conn, options, path)? {
         // Its log is as good where it is, and to put it into the file waits for the disk.
         connection::keep_log_on_close(conn, true)?;
-        return Ok(Inspected::Sound);
+        return Ok(Inspected::Clean(made));
     }
     info!("checking a shape database that was not closed");
     let answer = quick_check(conn)?;
@@ -275,6 +283,23 @@ fn create_if_missing(options: &Options, path: &Path) -> Result<Made, OpenError> 
     Ok(made)
 }
 
+/// Sets what was opened to look at a database up for writing it.
+fn go_on_with(made: Made, options: &Options, path: &Path) -> Result<Made, OpenError> {
+    let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
+    check_name(&made, options, path)?;
+    connection::prepare_to_write(&made.conn, options).map_err(named)?;
+    Ok(made)
+}
+
+/// Whether the name is still that of the file which was there before SQLite opened it.
+fn check_name(made: &Made, options: &Options, path: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Io { what: "look at", path: path.to_path_buf(), source };
+    match options.system.stat(path).map_err(failed)? {
+        Some(there) if there.id == made.anchor.id() => Ok(()),
+        _ => Err(OpenError::Exchanged { path: path.to_path_buf() }),
+    }
+}
+
 /// Opens a database that may not be there yet. Which file that is has to be known: the name
 /// may be another's at any time, and a log that is written under it then be taken for that
 /// one's. So the file is there before SQLite opens it, and is compared after.
@@ -291,11 +316,10 @@ fn create(options: &Options, path: &Path) -> Result<Made, OpenError> {
     let anchor = system.anchor(path).map_err(failed)?;
     let conn = connection::open_to_write(path, options).map_err(named)?;
     connection::keep_log_on_close(&conn, true).map_err(named)?;
-    if system.stat(path).map_err(failed)?.map(|there| there.id) != Some(anchor.id()) {
-        return Err(OpenError::Exchanged { path: path.to_path_buf() });
-    }
-    connection::prepare_new(&conn, options).map_err(named)?;
-    Ok(Made { conn, anchor })
+    let made = Made { conn, anchor };
+    check_name(&made, options, path)?;
+    connection::prepare_new(&made.conn, options).map_err(named)?;
+    Ok(made)
 }
 
 /// Puts an empty database in place, with its tables and its way of journalling. Who
