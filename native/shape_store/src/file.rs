@@ -8,6 +8,7 @@ pub(crate) mod epoch;
 pub(crate) mod fault;
 pub(crate) mod handle_list;
 pub(crate) mod import;
+pub(crate) mod insert;
 mod label;
 pub(crate) mod load;
 mod locks;
