@@ -66,12 +66,11 @@ impl Writing {
             self.label.check_position(&opened.label)?;
         }
         prepare_to_write(&opened.conn, options)?;
-        match &file.log {
-            Some(log) if kept => log.check(&*options.system, path, &opened.conn)?,
-            _ => file.log = None,
+        if !kept {
+            file.log = None;
         }
         self.own.put(opened.conn);
-        Ok(())
+        self.check_log_after_others(context)
     }
 
     /// Whether the file still has its name. What else has it may be what another writer put
@@ -143,6 +142,14 @@ impl Writing {
         }
         file.log = now;
         Ok(())
+    }
+
+    /// The same where others may have committed meanwhile, for any length of time.
+    pub(super) fn check_log_after_others(&mut self, context: &Context) -> Result<(), Fault> {
+        if let Some(log) = self.file.as_ref().and_then(|file| file.log.as_ref()) {
+            log.check_last_frame(&*context.shared.options.system, context.shared.path())?;
+        }
+        self.check_log_after(context)
     }
 }
 

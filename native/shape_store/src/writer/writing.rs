@@ -51,6 +51,8 @@ pub(super) struct Writing {
     pub(super) gather_until: Option<Instant>,
     /// Nothing is committed before this.
     pub(super) not_before: Option<Instant>,
+    /// Whether somebody had the connection since the log was looked at.
+    pub(super) returned: bool,
     watch_at: Instant,
     /// When to save when shapes were last read, and what was read last by then.
     pub(super) ages_due: Instant,
@@ -86,6 +88,7 @@ impl Writing {
             damage: None,
             gather_until: None,
             not_before: None,
+            returned: false,
             watch_at: shared.now() + WATCH,
             ages_due: shared.now() + shared.options.ages_interval,
             // What is loaded is in the file, or was read when it was loaded.
@@ -203,6 +206,9 @@ impl Writing {
         }
         if self.damage.as_ref().is_some_and(|damage| damage.retry_at <= now) {
             self.replace(context, now)?;
+        }
+        if self.damage.is_none() && std::mem::take(&mut self.returned) {
+            self.check_log_after_others(context)?;
         }
         if std::mem::take(&mut context.doubted) {
             let checked = if self.damage.is_none() { self.check(context) } else { Ok(()) };
