@@ -19,6 +19,7 @@ use crate::{
     },
     index::slab::EntryId,
     state::State,
+    store::stored_bodies::DAMAGED,
     writer::command::{Command, ReadBodies, Reply},
 };
 
@@ -95,19 +96,15 @@ impl Store {
     pub fn read_body(&self, entry: &Entry) -> Result<Option<Body>, ReadError> {
         // Before a reader is had: what it reads is of this database, or of one before.
         let database = self.shared.cache.database();
-        let stored = self.read(|conn| schema::read_body(conn, entry))?;
-        let body = self.shared.take_whole(entry, stored);
-        if let Some(body) = &body {
-            let packed = self.shared.dictionary.pack(body);
-            self.shared.cache.keep_wanted(cache::key(database, entry.row), packed);
-        }
-        Ok(body)
+        let one = std::slice::from_ref(entry);
+        let bodies = self.read(|conn| self.shared.read_stored(conn, database, one))?;
+        Ok(bodies.into_iter().next().flatten())
     }
 
     /// Shows `visit` the body of each place in turn, from memory or from disk, for as long as
     /// it wants more; none for a shape that went in the meantime, though it may have been
-    /// added again, or whose body is damaged. None is kept warm, so that a list does not push out what is
-    /// asked for.
+    /// added again, or whose body is damaged. None is kept warm, so that a list does not push
+    /// out what is asked for. It is [`Store::read_body`] for many, without a copy of each.
     ///
     /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
     pub fn read_places(
@@ -153,7 +150,7 @@ impl Store {
             }),
         };
         damaged.iter().for_each(|entry| {
-            self.shared.lose(entry, "its definition is damaged in the file");
+            self.shared.lose(entry, DAMAGED);
         });
         read
     }
@@ -202,7 +199,8 @@ impl Store {
     }
 
     /// Asks the writer to read the bodies of shapes between two batches: in exclusive mode it
-    /// has the only connection. It reads the first of them, up to a bound in bytes. While the file is written anew the answer waits for that.
+    /// has the only connection. It reads the first of them, up to a bound in bytes. While the
+    /// file is written anew the answer waits for that.
     pub fn ask_bodies(&self, entries: Vec<Entry>, notify: Notify<ReadBodies>) {
         let reply = Reply::new(notify, || Err(ReadError::Closed));
         self.shared.command(Command::Read(entries, reply));
