@@ -142,12 +142,11 @@ fn ask_body(
     handle: Binary<'_>,
     reference: Reference<'_>,
 ) -> ResourceArc<Owed> {
-    let owed = Owed::new(env, reference);
-    let caller = owed.clone();
+    let (owed, answer) = Owed::answered(env, reference);
     let dictionary = Arc::clone(store.store.dictionary());
     let answer = move |read: ReadBodies| {
         let first = read.map(|bodies| bodies.into_iter().next().flatten());
-        caller.answer(move |env| body(env, &dictionary, first));
+        answer.send(move |env| body(env, &dictionary, first));
     };
     match store.store.body(&handle) {
         Some(Found::Warm(body)) => answer(Ok(vec![Some(body)])),

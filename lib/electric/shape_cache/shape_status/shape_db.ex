@@ -1050,7 +1050,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     ref = make_ref()
     owed = ask.(ref)
 
-    case Waits.await(ref, @read_timeout, fn -> Native.take_back(owed) end) do
+    case Waits.await(ref, @read_timeout, owed) do
       {:ok, answer} -> answer
       :timeout -> {:error, "the one connection did not answer within #{@read_timeout} ms"}
     end

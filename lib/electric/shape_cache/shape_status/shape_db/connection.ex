@@ -304,14 +304,14 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
     asked =
       if mode == :read, do: Native.ask_reader(store, ref), else: Native.ask_writer(store, ref)
 
-    case Waits.await(ref, timeout, fn -> cancel(mode, store, asked) end) do
+    case Waits.await(ref, timeout, owed(asked)) do
       {:ok, answer} -> granted(answer, asked, label)
       :timeout -> exit({:timeout, {__MODULE__, :checkout!, [stack_id, label, timeout]}})
     end
   end
 
   defp granted({:ok, lease, slot}, asked, _label) do
-    {lease, slot, match?({:line, _number, false}, asked)}
+    {lease, slot, match?({:wait, _owed, false}, asked)}
   end
 
   defp granted({:error, reason}, _asked, label) do
@@ -320,9 +320,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
       error: "#{reason} (#{inspect(label)})"
   end
 
-  defp cancel(_mode, _store, :asked), do: false
-  defp cancel(:read, store, {:line, number, _}), do: Native.cancel_reader(store, number)
-  defp cancel(:write, store, {:line, number, _}), do: Native.cancel_writer(store, number)
+  defp owed(:asked), do: nil
+  defp owed({:wait, owed, _at_once?}), do: owed
 
   defp transaction(%__MODULE__{conn: conn} = connection, fun) do
     ok!(execute(conn, "BEGIN IMMEDIATE"))

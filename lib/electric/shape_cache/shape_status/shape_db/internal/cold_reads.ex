@@ -19,8 +19,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads do
       {:ok, permit} ->
         read.(permit)
 
-      {:line, number} ->
-        case Waits.await(ref, timeout, fn -> Native.cancel_permit(number) end) do
+      {:wait, owed} ->
+        case Waits.await(ref, timeout, owed) do
           {:ok, permit} -> read.(permit)
           :timeout -> {:error, overdue(timeout)}
         end
