@@ -159,7 +159,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
   end
 
   defp work(store, cursor, fun, renewer) do
-    case read(store, cursor) do
+    case ColdReads.shapes(store, cursor, @shapes_at_once, :infinity) do
       :done ->
         :ok
 
@@ -178,20 +178,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
 
       unread ->
         exit(unread)
-    end
-  end
-
-  defp read(store, cursor) do
-    if Native.is_exclusive(store) do
-      ref = make_ref()
-      _owed = Native.ask_shapes(store, cursor, @shapes_at_once, true, ref)
-
-      receive do
-        {^ref, {:ok, bodies}} -> Native.parse_shapes(bodies)
-        {^ref, other} -> other
-      end
-    else
-      ColdReads.read(&Native.next_shapes(store, cursor, @shapes_at_once, &1), :infinity)
     end
   end
 
