@@ -6,6 +6,7 @@ pub(crate) mod connection;
 pub(crate) mod draft;
 pub(crate) mod epoch;
 pub(crate) mod fault;
+pub(crate) mod follow;
 pub(crate) mod handle_list;
 pub(crate) mod import;
 mod label;
