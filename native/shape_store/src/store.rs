@@ -1,5 +1,6 @@
 //! A store, as its callers see it.
 
+mod bodies;
 mod changes;
 mod flags;
 pub(crate) mod lease;
@@ -15,8 +16,8 @@ mod waiting;
 use std::sync::{Arc, Weak};
 
 pub use self::{
+    bodies::{Found, Located, Place},
     changes::{NewShape, Request},
-    lookups::{Found, Located, Place},
     meta::Coldest,
 };
 use crate::{
