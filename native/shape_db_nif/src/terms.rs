@@ -3,7 +3,7 @@
 //! Terms live on *pages*, which are environments of their own, since one a term would take
 //! more memory than most terms do. A shape is written to the open page when it is read for
 //! the second time, beside the others that are there: what it has in common with them is
-//! there once (see [`Parser`]). So a page has room for many more than it has bytes to give
+//! there once (see [`crate::parser`]). So a page has room for many more than it has bytes to give
 //! out. Nothing on a page is changed or taken away until all of it is: the oldest page goes
 //! first, and what of it is still asked for is written anew.
 //!
@@ -11,20 +11,21 @@
 //! missing costs a read of the file, a term only a parse, and terms are larger. So pages take
 //! what is free, and of what is not only as much as nobody misses.
 
+mod page;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, OnceLock,
+        OnceLock,
         atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
-use rustler::{Env, OwnedEnv, Term, sys};
 use shape_store::{BodyKey, Oid, Store};
 
-use crate::parser::{Limits, Parser};
+use self::page::{Kept, Open, Written};
 
 const SHARDS: usize = 16;
 
@@ -61,15 +62,6 @@ const FEW: usize = 1024;
 /// are read most are still in memory when their page goes.
 const WANT_AFTER: u64 = 64;
 
-/// What is left behind stays on the page. To build a map takes no more than to put two
-/// values into another.
-const ON_A_PAGE: Limits = Limits { modelled: 16 << 10, patched: 1 };
-
-/// What a page and a shape on it take besides the terms: the environment, and places in
-/// the table and the list of keys.
-const PAGE_OVERHEAD: usize = 2048;
-const SHAPE_OVERHEAD: usize = 80;
-
 /// What a scheduler does while it copies a term is told by the bytes of its body, of which
 /// it does so many in 100 ns.
 pub(crate) const COPIED: usize = 150;
@@ -91,20 +83,6 @@ struct Shard {
     hits: AtomicU64,
 }
 
-/// A term on a page.
-#[derive(Clone)]
-pub(crate) struct Kept {
-    #[expect(dead_code, reason = "it has the memory of the term")]
-    page: Arc<Page>,
-    term: sys::ErlNifTerm,
-    /// The bytes of its body.
-    pub(crate) len: usize,
-}
-
-/// Behind a lock that is taken once, as the environment may be used by one at a time. To
-/// copy out of it is to use the other environment.
-struct Page(Mutex<OwnedEnv>);
-
 struct Pages {
     /// The oldest first.
     full: VecDeque<Written>,
@@ -124,24 +102,6 @@ struct Pages {
     closed: bool,
 }
 
-struct Written {
-    page: Arc<Page>,
-    keys: Vec<BodyKey>,
-    bytes: usize,
-}
-
-/// The page that is written to.
-struct Open {
-    written: Written,
-    /// Lives in the environment of the page, which `written` keeps.
-    parser: Parser<'static>,
-}
-
-// SAFETY: a parser is not `Send` as it has an environment that others could use at the same
-// time. This one is that of the page beside it, in which nobody else makes terms, and both
-// are behind the lock of `Terms::pages`.
-unsafe impl Send for Open {}
-
 impl Pages {
     fn bytes(&self) -> usize {
         self.full_bytes + self.open.as_ref().map_or(0, |open| open.written.bytes)
@@ -158,35 +118,6 @@ impl Pages {
             self.full_bytes += written.bytes;
             self.full.push_back(written);
         }
-    }
-}
-
-impl Open {
-    fn new() -> Self {
-        let page = Arc::new(Page(Mutex::new(OwnedEnv::new())));
-        let parser = page.0.lock().run(|env| Parser::within(env, ON_A_PAGE));
-        Self { written: Written { page, keys: Vec::new(), bytes: PAGE_OVERHEAD }, parser }
-    }
-
-    fn write(&mut self, key: BodyKey, table: Oid, body: &[u8]) -> Option<Kept> {
-        let before = self.parser.words();
-        let term = self.parser.parse(table, body);
-        let words = self.parser.words() - before;
-        self.written.bytes += words * size_of::<sys::ErlNifTerm>() + SHAPE_OVERHEAD;
-        let term = term?.as_c_arg();
-        self.written.keys.push(key);
-        Some(Kept { page: Arc::clone(&self.written.page), term, len: body.len() })
-    }
-}
-
-impl Kept {
-    pub(crate) fn copy<'a>(&self, env: Env<'a>) -> Term<'a> {
-        // SAFETY: the term is whole until its page is freed, which `self` prevents. Several
-        // threads may copy it at once, and another may write to the page: copying reads the
-        // words of the term, which nobody writes to any more, and counts references to
-        // binaries atomically, as for a lookup in an ETS table. It would write to a binary
-        // that can be appended to, but a parsed one cannot.
-        unsafe { Term::new(env, sys::enif_make_copy(env.as_c_arg(), self.term)) }
     }
 }
 
