@@ -33,7 +33,7 @@ use std::{
 use foldhash::quality::RandomState;
 use parking_lot::RwLock;
 
-pub(crate) use self::bulk_load::{BuiltTables, BulkLoad};
+pub(crate) use self::bulk_load::BulkLoad;
 use crate::{
     entry::{Digest, Entry, Handle, MAX_HANDLE, Meta, Oid, RowId, Snapshot, sort_handles},
     index::{

@@ -1,9 +1,8 @@
 //! From the file into the index: all of it, when the store opens. What another writer
 //! changes afterwards is in `follow.rs`.
 
-use std::{collections::HashMap, panic::resume_unwind, thread};
+use std::collections::HashMap;
 
-use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 use tracing::error;
@@ -16,13 +15,10 @@ use crate::{
         scan::{self, PIECE},
         schema::{self, Position},
     },
-    index::{BuiltTables, BulkLoad, Index, Refusal, slab::EntryId},
+    index::{BulkLoad, Index, Refusal, slab::EntryId},
     queue::Queue,
     shared::Shared,
 };
-
-/// How many pieces may wait to go in.
-const PIECES_AHEAD: usize = 16;
 
 /// Reads what the file has, at once or as it changes.
 pub(crate) struct Loader<'a> {
@@ -54,7 +50,7 @@ impl<'a> Loader<'a> {
         let read = LastRead::kept(&tx, self.clock, self.ages);
         if scan::are_few(&tx)? {
             self.insert_from(&tx, 1, &read, |_, _| {})?;
-        } else if !self.fill(&read, |pieces| scan::read_all(&tx, position, second, pieces))? {
+        } else if !self.fill(&read, |take| scan::read_all(&tx, position, second, take))? {
             // One by one, which tells what is wrong with which.
             self.clear();
             self.insert_from(&tx, 1, &read, |_, _| {})?;
@@ -91,47 +87,26 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Fills the empty index with every row, reading the next ones meanwhile. False
-    /// when two rows have one handle or one digest, or there are too many, and when there
-    /// is no thread to be had for it.
+    /// Fills the empty index with every row. False when two rows have one handle or one
+    /// digest, or there are too many.
     fn fill(
         &self,
         last_read: &LastRead<'_>,
-        read_all: impl FnOnce(&Sender<Vec<Entry>>) -> rusqlite::Result<()>,
+        read_all: impl FnOnce(&mut dyn FnMut(Vec<Entry>) -> bool) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<bool> {
-        let filled = thread::scope(|scope| {
-            let (send, receive) = crossbeam_channel::bounded(PIECES_AHEAD);
-            let fill_in = move || self.fill_in(&receive, last_read);
-            // Without a thread to be had nobody would take the pieces.
-            let Ok(bulk) = thread::Builder::new().spawn_scoped(scope, fill_in) else {
-                return Ok(None);
-            };
-            // The other end hears of the last piece even when reading fails.
-            let read = read_all(&send);
-            drop(send);
-            let filled = bulk.join().unwrap_or_else(|panic| resume_unwind(panic));
-            read.map(|()| filled)
+        let mut bulk = BulkLoad::new(self.index);
+        let mut fits = true;
+        read_all(&mut |piece| {
+            let free = &mut self.queue.lock().free;
+            fits = piece.iter().all(|entry| bulk.push(free, entry, last_read.of(entry.row)));
+            fits
         })?;
-        let all = filled.is_some();
-        if let Some(filled) = filled {
-            self.index.install(&mut self.queue.lock().free, filled);
+        let tables = if fits { bulk.finish() } else { None };
+        let all = tables.is_some();
+        if let Some(tables) = tables {
+            self.index.install(&mut self.queue.lock().free, tables);
         }
         Ok(all)
-    }
-
-    fn fill_in(
-        &self,
-        pieces: &Receiver<Vec<Entry>>,
-        last_read: &LastRead<'_>,
-    ) -> Option<BuiltTables> {
-        let mut bulk = BulkLoad::new(self.index);
-        for piece in pieces {
-            let mut queue = self.queue.lock();
-            for entry in &piece {
-                bulk.push(&mut queue.free, entry, last_read.of(entry.row))?;
-            }
-        }
-        bulk.finish()
     }
 
     pub(super) fn insert_piece(
