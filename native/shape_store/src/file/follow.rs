@@ -36,7 +36,7 @@ impl Loader<'_> {
         let position = schema::read_position(&tx)?;
         self.read_flags_version(&tx)?;
         let mut gone = self.rows();
-        // What comes to those that were followed before was read elsewhere, just now.
+        // A shape that is added to those that were followed before was read elsewhere, just now.
         let read = LastRead::kept(&tx, self.clock, self.ages && gone.is_empty());
         let mut rows = HashMap::new();
         let mut new = Vec::new();

@@ -30,7 +30,7 @@ pub(crate) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// Into the index of this store.
+    /// A loader into the index of this store.
     pub(crate) fn of(shared: &'a Shared) -> Self {
         let ages = shared.options.keep_ages;
         Self { index: &shared.index, queue: &shared.queue, clock: &shared.clock, ages }
@@ -51,7 +51,7 @@ impl<'a> Loader<'a> {
         if scan::are_few(&tx)? {
             self.insert_from(&tx, 1, &read, |_, _| {})?;
         } else if !self.fill(&read, |take| scan::read_all(&tx, position, second, take))? {
-            // One by one, which tells what is wrong with which.
+            // Row by row, which tells what is wrong with which.
             self.clear();
             self.insert_from(&tx, 1, &read, |_, _| {})?;
         }

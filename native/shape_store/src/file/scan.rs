@@ -1,5 +1,5 @@
 //! Reading every row of a file in pieces, by two connections at once where that is
-//! worth it.
+//! worth it. `schema.rs` `read_entry` decodes each.
 
 use std::{
     panic::resume_unwind,
@@ -67,7 +67,7 @@ pub(crate) fn read_all(
         let more =
             read(conn, 1..middle, &mut |piece| take(piece) && receive.try_iter().all(&mut *take))?;
         let more = more && receive.iter().all(&mut *take);
-        // Who waits for room in there goes on, and ends.
+        // The other thread, if it waits for room in there, goes on and ends.
         drop(receive);
         let join = |helping: ScopedJoinHandle<'_, _>| {
             helping.join().unwrap_or_else(|panic| resume_unwind(panic))
