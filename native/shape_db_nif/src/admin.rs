@@ -176,7 +176,7 @@ fn ids(items: Items<i64>) -> HashSet<i64> {
     items.0.into_iter().collect()
 }
 
-/// Into a new file, without the rows of these ids.
+/// Writes what can be read into a new file, without the rows of these ids.
 #[rustler::nif(schedule = "DirtyIo")]
 fn admin_salvage<'a>(
     env: Env<'a>,
@@ -201,8 +201,8 @@ fn admin_repair<'a>(
     answer(env, done.map(|done| salvaged(env, done)))
 }
 
-/// Without the rows of these ids, and with other digests for some: `{id, digest}`.
-/// `{:ok, {shapes, left_out, unreadable_ids}}`
+/// Writes a file of the replaced design, without the rows of these ids, and with other
+/// digests for some: `{id, digest}`. `{:ok, {shapes, left_out, unreadable_ids}}`
 #[rustler::nif(schedule = "DirtyIo")]
 fn admin_export<'a>(
     env: Env<'a>,

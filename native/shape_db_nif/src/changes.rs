@@ -108,8 +108,8 @@ fn add<'a>(
     )
 }
 
-/// The same for what would keep a normal scheduler too long: to copy, to hash and to
-/// look through.
+/// The same for a shape that would keep a normal scheduler too long, as it is copied, hashed
+/// and looked through.
 #[rustler::nif(schedule = "DirtyCpu")]
 #[expect(clippy::too_many_arguments, reason = "a shape has that many parts")]
 fn add_large<'a>(

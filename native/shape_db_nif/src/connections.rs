@@ -143,7 +143,7 @@ fn query<'a>(
     })
 }
 
-/// What SQLite says, which may have to be looked into.
+/// What SQLite says. The file is looked into if that may come of it.
 fn refused(store: &StoreResource, error: &rusqlite::Error) -> String {
     store.store.suspect(error);
     worded(error).to_string()

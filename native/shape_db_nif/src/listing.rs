@@ -76,7 +76,7 @@ fn next_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -
     }
     consume(env, places.len());
     let metas = places.iter().filter_map(meta).collect::<Vec<_>>();
-    // Afterwards: what a store lacks that is closing did not go, it is not there to read.
+    // Asked afterwards: a shape that a closing store lacks is not gone, it cannot be read.
     readable!(env, store);
     cursor.move_to(start + places.len());
     metas.encode(env)

@@ -31,14 +31,14 @@ const LARGEST: usize = 65_536;
 /// How far a parser goes to have terms share what they have in common.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// Models may have so many bytes together. Their parts take some times as much.
+    /// How many bytes all models may have together. Their parts take some times as much.
     pub(crate) modelled: usize,
     /// A map with more values than this that are not the model's is built anew. Each that is
     /// put into a map leaves a copy of the others behind.
     pub(crate) patched: usize,
 }
 
-/// What is left behind is collected.
+/// Maps that are left behind in a list are collected.
 const FOR_A_LIST: Limits = Limits { modelled: 1 << 20, patched: 4 };
 
 /// Parses into one environment, which has the terms.

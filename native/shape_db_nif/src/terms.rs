@@ -29,7 +29,7 @@ use self::page::{Kept, Open, Written};
 
 const SHARDS: usize = 16;
 
-/// So many rows are remembered as read from memory lately.
+/// How many rows are remembered as read from memory lately.
 const LATELY: usize = 4096;
 
 /// A page is this part of the cache, and no larger than [`LARGEST_PAGE`].
@@ -43,7 +43,8 @@ const SMALLEST_PAGE: usize = 8 << 10;
 const MOST_PART: usize = 2;
 const LEAST_PART: usize = 8;
 
-/// The part of the cache that is not free though nothing is there: it is divided unevenly.
+/// The part of the cache that counts as taken though nothing is there: the cache is divided
+/// into shards, and these fill unevenly.
 const UNEVEN_PART: usize = 8;
 
 /// After so many shapes were written while next to no body was missed, pages take one more
@@ -52,8 +53,8 @@ const UNEVEN_PART: usize = 8;
 const GROW_AFTER: usize = 1024;
 const GROW_AFTER_MOST: usize = 1 << 17;
 
-/// So many bodies missed are enough to tell, and are many beside less than so many shapes
-/// written for each; few, beside more than so many.
+/// Nothing is concluded from fewer missed bodies than `TELLING`. They are many when fewer than
+/// `MANY` shapes were written for each, and few when more than `FEW` were.
 const TELLING: usize = 32;
 const MANY: usize = 256;
 const FEW: usize = 1024;
@@ -62,8 +63,8 @@ const FEW: usize = 1024;
 /// are read most are still in memory when their page goes.
 const WANT_AFTER: u64 = 64;
 
-/// What a scheduler does while it copies a term is told by the bytes of its body, of which
-/// it does so many in 100 ns.
+/// The time that a copy of a term takes is reckoned by the bytes of its body: so many in
+/// 100 ns.
 pub(crate) const COPIED: usize = 150;
 
 pub(crate) struct Terms {
@@ -95,7 +96,7 @@ struct Pages {
     /// Shapes written, and bodies missed, since the share was last in question.
     made: usize,
     missed: usize,
-    /// After how many shapes it is again.
+    /// After how many shapes it is in question again.
     grow_after: usize,
     /// Whether they took a page from bodies, and gave none back since.
     grew: bool,
@@ -107,7 +108,7 @@ impl Pages {
         self.full_bytes + self.open.as_ref().map_or(0, |open| open.written.bytes)
     }
 
-    /// With what it takes to write to the open one.
+    /// All bytes, with what it takes to write to the open page.
     fn all_bytes(&self) -> usize {
         self.bytes() + self.open.as_ref().map_or(0, |open| open.parser.model_bytes())
     }
@@ -122,7 +123,7 @@ impl Pages {
 }
 
 impl Terms {
-    /// Within a cache of so many bytes.
+    /// No terms yet, within a cache of so many bytes.
     pub(crate) fn new(cache: usize) -> Self {
         let pages = Pages {
             full: VecDeque::new(),
@@ -255,7 +256,7 @@ impl Terms {
         }
         let (bytes, page) = (pages.all_bytes(), page_bytes(self.cache));
         self.bytes.store(bytes, Relaxed);
-        // A page at a time.
+        // Lent a page at a time, so that the cache is not resized for each shape.
         let lent = bytes.next_multiple_of(page);
         if lent != pages.lent {
             pages.lent = lent;

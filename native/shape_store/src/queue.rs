@@ -118,13 +118,13 @@ impl Queue {
         self.last
     }
 
-    /// Gives a number to nothing.
+    /// Gives a number to no change.
     pub(crate) fn skip(&mut self) -> Seq {
         self.last += 1;
         self.last
     }
 
-    /// Everything that waits, at once; the counts stay until [`Self::release`].
+    /// Takes everything that waits, at once; the counts stay until [`Self::release`].
     pub(crate) fn take(&mut self) -> VecDeque<Queued> {
         std::mem::take(&mut self.waiting)
     }
@@ -195,7 +195,7 @@ impl Queue {
         self.in_line.remove(&ticket).is_some()
     }
 
-    /// Everybody in line, told nothing: for a store that takes no more.
+    /// Empties the line, and gives whom to tell: for a store that takes no more changes.
     pub(crate) fn dismiss(&mut self) -> Vec<Notify<()>> {
         std::mem::take(&mut self.in_line).into_values().map(|one| one.notify).collect()
     }

@@ -64,7 +64,7 @@ pub(crate) struct Shared {
     pub(crate) writer_line: Mutex<Line>,
     pub(crate) counters: Counters,
     pub(crate) mail: Arc<Mail>,
-    /// What the writer does.
+    /// Whether the writer has to be woken.
     pub(crate) wake_up: WakeUp,
     state: AtomicU8,
     events: Events,
@@ -114,12 +114,12 @@ impl Shared {
         }
     }
 
-    /// Whether it has a file, and is not in memory alone.
+    /// Whether the store has a file, and is not in memory alone.
     pub(crate) fn has_file(&self) -> bool {
         self.options.location != Location::Memory
     }
 
-    /// Where the file is: by its one name once the store is opening it.
+    /// Where the file is: its one name, once the store is opening it.
     pub(crate) fn path(&self) -> &Path {
         match (&self.options.location, self.path.get()) {
             (_, Some(path)) => path,
@@ -198,8 +198,8 @@ impl Shared {
         (self.events)(event);
     }
 
-    /// Has the writer look around, unless it is about to. To be called after what it
-    /// is to find was left for it.
+    /// Has the writer look around, unless it is about to. The caller has left what it is to
+    /// find before that.
     pub(crate) fn wake(&self) {
         if self.wake_up.notify() {
             self.command(Command::Wake);

@@ -64,7 +64,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   # A comparable or body above this is hashed and copied on a dirty scheduler: 50 µs of
   # work are worth the 10 µs it takes to get there.
   @large 65_536
-  # And so is a list of more oids.
+  # A list of more oids is as well.
   @many_oids 1_000
 
   defguardp is_stack_id(term) when is_binary(term)
@@ -777,7 +777,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec unknown_handles(stack_id(), Enumerable.t()) :: [handle()] | {:error, term()}
   def unknown_handles(stack_id, handles) do
-    # Before one of them is taken.
+    # Checked before the first handle is taken.
     if not is_stack_id(stack_id) or Enumerable.impl_for(handles) == nil,
       do: Arguments.refuse!(stack_id: stack_id, handles: handles)
 

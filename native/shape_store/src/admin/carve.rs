@@ -34,7 +34,8 @@ pub(super) struct Carving {
 }
 
 impl Carving {
-    /// Looks for rows with ids in these ranges, which are in order, and for the bodies of these rows.
+    /// Looks for rows with ids in these ranges, which are in order, and for the bodies of
+    /// these rows.
     pub(super) fn begin(
         path: &Path,
         ranges: &[(i64, i64)],

@@ -196,7 +196,7 @@ impl Rows {
             self.lost.push((from, to));
             return;
         }
-        // Both fit: their sum may not.
+        // Each of the two fits into an `i64`, and their sum may not.
         let middle = from + ((to.abs_diff(from) / 2) as i64);
         // At the end, so that what was split less often comes before.
         self.ranges.push_back((from, middle));

@@ -17,7 +17,7 @@ pub(crate) enum Change {
     Add {
         row: RowId,
         id: EntryId,
-        /// As it was added with; what was set since comes with its own change.
+        /// Those it was added with; flags set since come with a change of their own.
         flags: u8,
         body: Body,
     },

@@ -69,7 +69,7 @@ impl Store {
     /// Where the body of this shape is.
     pub fn body_of(&self, located: Located) -> Found {
         let Located { entry, key } = located;
-        // Pending first: a body goes into the cache before it leaves there.
+        // Pending is asked first, as a body goes into the cache before it leaves pending.
         let pending = self.shared.pending.body(entry.row);
         let warm = pending.or_else(|| self.shared.cache.get_by(key));
         warm.map_or(Found::Cold(entry), Found::Warm)
@@ -80,7 +80,8 @@ impl Store {
     ///
     /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
     pub fn read_body(&self, entry: &Entry) -> Result<Option<Body>, ReadError> {
-        // Before a reader is had: what it reads is of this database, or of one before.
+        // Asked for before a reader is had: what that reads is of this database, or of one
+        // before, whose bodies nobody asks for.
         let database = self.shared.cache.database();
         let one = std::slice::from_ref(entry);
         let bodies = self.read(|conn| self.shared.read_stored(conn, database, one))?;
@@ -129,7 +130,7 @@ impl Store {
         let read = match found.iter().any(|found| matches!(found, Some(Found::Cold(_)))) {
             false => show(None).map_err(ReadError::Sqlite),
             true => self.read(|conn| {
-                // One look at the file: each by itself would lock it anew.
+                // One transaction for all: each read by itself would lock the file anew.
                 let snapshot = conn.unchecked_transaction()?;
                 let mut read = snapshot.prepare_cached(schema::READ_BODY)?;
                 show(Some(&mut read))

@@ -20,7 +20,7 @@ use crate::{
 /// Why a shape is lost whose body does not verify.
 pub(crate) const DAMAGED: &str = "its definition is damaged in the file";
 
-/// What a list is to hold at a time: the body that brings it to so many bytes is its last.
+/// A list has so many bytes at a time: the body that brings it there is its last.
 const LIST_BYTES: usize = 2 << 20;
 
 impl Shared {

@@ -47,9 +47,9 @@ impl Store {
         self.shared.wake();
     }
 
-    /// Stands in line for room for an add with a body of this many bytes.
-    /// `notify` is called when it is there, and when there will never be any:
-    /// the change then says why. `None` when there is room now.
+    /// Puts a caller in line for room for an add with a body of this many bytes. `notify`
+    /// is called when there is room, and also when there will never be any: the change
+    /// then says why. `None` when there is room now.
     pub fn wait_for_room(&self, body: usize, notify: Notify<()>) -> Option<Ticket> {
         let bytes = queue::add_bytes(body);
         let (number, load) = {

@@ -101,7 +101,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   def execute({store, slot}, sql) when is_conn(store, slot) and is_binary(sql) do
     Native.execute(store, slot, sql)
   rescue
-    # A reference to something else.
+    # The conn has a reference to something else.
     ArgumentError -> Arguments.refuse!(conn: {store, slot})
   end
 
@@ -117,7 +117,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   """
   @spec execute_all(conn(), [String.t()]) :: :ok | {:error, String.t()}
   def execute_all(conn, sqls) do
-    # All of them, before the first is run.
+    # All of them are checked before the first is run.
     Arguments.check!(conn: conn, sqls: sqls)
 
     Enum.reduce_while(sqls, :ok, fn sql, :ok ->

@@ -42,7 +42,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Checkout do
   end
 
   defp check!(mode, store, stack_id) do
-    # Gone in this moment: then the checkout says so.
+    # A stack that ends in this moment has no options; then the checkout says so.
     readers = with {_, options, _} <- Stores.get(stack_id), do: options.read_pool_size
 
     with {:error, reason} <- Borrowed.check_checkout(store, mode, readers || 1) do

@@ -50,7 +50,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
     end
   end
 
-  # Before anything is done. The others wait for a time at most.
+  # Asked before anything is done. Other durabilities wait for a bounded time, if at all.
   defp may_wait(store, :sync), do: Borrowed.check(store, "a change that is to be durable")
   defp may_wait(_store, _durability), do: :ok
 
