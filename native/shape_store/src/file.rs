@@ -9,6 +9,7 @@ pub(crate) mod fault;
 pub(crate) mod follow;
 pub(crate) mod handle_list;
 pub(crate) mod import;
+pub(crate) mod insert;
 pub(crate) mod integrity;
 mod label;
 pub(crate) mod load;

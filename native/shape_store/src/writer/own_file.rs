@@ -48,6 +48,9 @@ impl Writing {
         let Some(file) = &mut self.file else {
             return Err(Fault::NotOurs("what was in memory is gone with its connection".into()));
         };
+        if shared.readers.have_lost_memory()? {
+            return Err(Fault::NotOurs("the shared memory of its log is gone".into()));
+        }
         let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
         self.label.check_writer(&opened.label)?;
         if opened.id != file.anchor.id() {

@@ -276,6 +276,9 @@ impl Writing {
             return Turn::Next(Next::Again);
         }
         let idle = self.close_idle(context, now);
+        if context.doubted {
+            return Turn::Next(Next::Again);
+        }
         // What is damaged needs no watch, and takes no ages.
         let watch_at = self.file.as_ref().map(|_| self.watch_at).filter(|_| self.damage.is_none());
         let ages_due = self.ages_due(context).filter(|_| self.damage.is_none());
