@@ -190,7 +190,7 @@ impl Store {
     /// file is written anew the answer waits for that.
     pub fn ask_bodies(&self, entries: Vec<Entry>, notify: Notify<ReadBodies>) {
         let reply = Reply::new(notify, || Err(ReadError::Closed));
-        self.shared.command(Command::Read(entries, reply));
+        self.shared.mail.send(Command::Read(entries, reply));
     }
 
     /// All shapes there are, in no order, but near to that of the file.

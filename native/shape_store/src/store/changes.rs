@@ -132,7 +132,7 @@ impl Store {
             }
         })?;
         self.shared.cache.clear();
-        self.shared.wake();
+        self.shared.mail.wake();
         Ok(seq)
     }
 
@@ -160,7 +160,7 @@ impl Store {
             }
         })?;
         let last = self.shared.queue.lock().last();
-        self.shared.wake();
+        self.shared.mail.wake();
         sort_handles(&mut removed);
         Ok((removed, last))
     }
@@ -225,7 +225,7 @@ impl Store {
         };
         // While the gate is held, whoever opens it wakes the writer.
         if shared.gate.allows() >= seq {
-            shared.wake();
+            shared.mail.wake();
         }
         Ok(seq)
     }

@@ -91,7 +91,7 @@ impl Shared {
             error!(handle = %name, %reason, "a shape is lost");
             self.counters.lost.fetch_add(1, Relaxed);
             self.emit(Event::Lost { handle: entry.handle.clone(), reason: reason.into() });
-            self.wake();
+            self.mail.wake();
         }
     }
 }

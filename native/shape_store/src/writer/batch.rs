@@ -234,7 +234,10 @@ impl Run<'_> {
         Some(NewShape { entry: Entry { flags, ..entry }, body: self.batch.dictionary.bytes(body) })
     }
 
-    fn add_all<'q>(&mut self, changes: impl Iterator<Item = &'q Queued>) -> rusqlite::Result<()> {
+    fn add_all<'q>(
+        &mut self,
+        changes: impl Iterator<Item = &'q Queued>,
+    ) -> rusqlite::Result<()> {
         let mut shapes = Vec::new();
         for (offset, queued) in changes.enumerate() {
             let Change::Add { row, id, flags, body } = &queued.change else { continue };
