@@ -14,9 +14,7 @@ use std::{
 
 use rusqlite::{
     Connection, Result, ffi,
-    vtab::{
-        Context, Filters, IndexInfo, Module, VTab, VTabConfig, VTabConnection, VTabCursor,
-    },
+    vtab::{Context, Filters, IndexInfo, Module, VTab, VTabConfig, VTabConnection, VTabCursor},
 };
 
 use super::schema::pack_oids;
@@ -78,9 +76,7 @@ struct Inserts {
     base: ffi::sqlite3_vtab,
 }
 
-/// # Safety
-///
-/// Its layout is C's, and SQLite's part comes first.
+// SAFETY: its layout is C's, and SQLite's part comes first, which is all that is asked for.
 unsafe impl<'vtab> VTab<'vtab> for Inserts {
     type Aux = ();
     type Cursor = Cursor;
@@ -116,9 +112,7 @@ struct Cursor {
     at: usize,
 }
 
-/// # Safety
-///
-/// Its layout is C's, and SQLite's part comes first.
+// SAFETY: as for its table.
 unsafe impl VTabCursor for Cursor {
     fn filter(&mut self, _: c_int, _: Option<&str>, _: &Filters<'_>) -> Result<()> {
         self.shapes = INSERTS.with_borrow(Rc::clone);
@@ -138,14 +132,14 @@ unsafe impl VTabCursor for Cursor {
     fn column(&self, context: &mut Context, column: c_int) -> Result<()> {
         let Some(NewShape { entry, body }) = self.shapes.get(self.at) else { return Ok(()) };
         match column {
-            0 => context.set_result(&(entry.row as i64)),
-            1 => context.set_result(&entry.handle.as_slice()),
-            2 => context.set_result(&entry.digest.0.as_slice()),
-            3 => context.set_result(&entry.hash),
-            4 => context.set_result(&(Snapshot::None as u8)),
-            5 => context.set_result(&pack_oids(&entry.oids).as_slice()),
-            6 => context.set_result(&entry.flags),
-            7 => context.set_result(&(checksum(entry, body) as i64)),
+            0 => context.set_result(entry.row as i64),
+            1 => context.set_result(entry.handle.as_slice()),
+            2 => context.set_result(entry.digest.0.as_slice()),
+            3 => context.set_result(entry.hash),
+            4 => context.set_result(Snapshot::None as u8),
+            5 => context.set_result(pack_oids(&entry.oids).as_slice()),
+            6 => context.set_result(entry.flags),
+            7 => context.set_result(checksum(entry, body) as i64),
             8 => context.set_result(&**body),
             _ => Ok(()),
         }

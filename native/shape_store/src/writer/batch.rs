@@ -189,7 +189,8 @@ impl Run<'_> {
     fn apply(&mut self, offset: usize, queued: &Queued) -> Result<(), Fault> {
         let done = match &queued.change {
             Change::Add { .. } if self.adds == Adds::Together => {
-                if let Some((_, handle)) = self.added.pop_front_if(|(at, _)| *at == offset) {
+                let logged = self.added.front().is_some_and(|(at, _)| *at == offset);
+                if logged && let Some((_, handle)) = self.added.pop_front() {
                     self.written.log.push((Operation::Add, handle));
                 }
                 Ok(())
@@ -234,10 +235,7 @@ impl Run<'_> {
         Some(NewShape { entry: Entry { flags, ..entry }, body: self.batch.dictionary.bytes(body) })
     }
 
-    fn add_all<'q>(
-        &mut self,
-        changes: impl Iterator<Item = &'q Queued>,
-    ) -> rusqlite::Result<()> {
+    fn add_all<'q>(&mut self, changes: impl Iterator<Item = &'q Queued>) -> rusqlite::Result<()> {
         let mut shapes = Vec::new();
         for (offset, queued) in changes.enumerate() {
             let Change::Add { row, id, flags, body } = &queued.change else { continue };
