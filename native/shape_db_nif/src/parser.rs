@@ -21,9 +21,7 @@ use std::collections::HashMap;
 use rustler::{Env, Term};
 use shape_store::Oid;
 
-use self::body::Parse;
-
-const VERSION: u8 = 131;
+use self::body::{Parse, Part, VERSION};
 
 /// A larger body is no variation on another.
 const LARGEST: usize = 65_536;
@@ -63,15 +61,6 @@ struct Model<'a> {
     bytes: Box<[u8]>,
     /// Each before those it contains.
     parts: Vec<Part<'a>>,
-}
-
-#[derive(Clone, Copy)]
-struct Part<'a> {
-    start: usize,
-    end: usize,
-    /// How many parts these are, with all that it contains.
-    parts: usize,
-    term: Term<'a>,
 }
 
 impl<'a> Parser<'a> {

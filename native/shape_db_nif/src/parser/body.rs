@@ -2,9 +2,9 @@
 
 use rustler::{Encoder, Env, Term, types::tuple::make_tuple};
 
-use super::{Part, VERSION};
 use crate::{atoms, resource::binary};
 
+pub(super) const VERSION: u8 = 131;
 const SMALL_INTEGER: u8 = 97;
 const INTEGER: u8 = 98;
 const SMALL_TUPLE: u8 = 104;
@@ -23,6 +23,16 @@ const MOST_PASSED: usize = 32;
 /// The words of a map besides keys and values, and of a binary besides its bytes.
 const MAP_WORDS: usize = 4;
 const BINARY_WORDS: usize = 2;
+
+/// A part of a body that was parsed, where it is among the bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    start: usize,
+    end: usize,
+    /// How many parts these are, with all that it contains.
+    parts: usize,
+    term: Term<'a>,
+}
 
 /// One body on its way.
 pub(super) struct Parse<'m, 'a> {

@@ -8,6 +8,7 @@
 
 mod words;
 
+pub(crate) use self::words::Look;
 use self::words::{
     FLAGS_SHIFT, HANDLE, HANDLE_LEN_SHIFT, IN_MEMORY_SHIFT, META, OIDS, OVERFLOW_BIT, ROW,
     SNAPSHOT_SHIFT, WORDS, decode, decode_for, encode, flags, in_order, look, pack_bytes, part,
@@ -38,19 +39,6 @@ pub(crate) fn vacant(cells: usize) -> Box<[Cell]> {
 #[cfg(loom)]
 pub(crate) fn vacant(cells: usize) -> Box<[Cell]> {
     (0..cells).map(|_| Cell { words: SeqLock::new() }).collect()
-}
-
-/// What a look at a cell gave: all of its entry, or a part.
-pub(crate) enum Look<T> {
-    Vacant,
-    Inline(T),
-    /// An entry whose handle or oids did not fit: the overflow map has it whole,
-    /// under this row id, but for what changes.
-    Overflow {
-        row: u64,
-        snapshot: Snapshot,
-        flags: u8,
-    },
 }
 
 /// A handle as the words of a cell have it: to compare with those takes less than to make

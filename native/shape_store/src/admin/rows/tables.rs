@@ -2,8 +2,15 @@
 
 use rusqlite::{Connection, params, types::ValueRef};
 
-use super::{Condition, Row};
-use crate::{admin::source::Source, cache::body::checksum, entry::Oid, file::schema};
+use crate::{
+    admin::{
+        row::{Condition, Row},
+        source::Source,
+    },
+    cache::body::checksum,
+    entry::Oid,
+    file::schema,
+};
 
 /// What the reading of a range ended with.
 pub(super) enum End {

@@ -1,6 +1,5 @@
 //! How the words of a cell have an entry.
 
-use super::Look;
 use crate::entry::{Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, Oid, Oids, Snapshot};
 
 pub(super) const WORDS: usize = 11;
@@ -19,6 +18,19 @@ pub(super) const HANDLE_LEN_SHIFT: u32 = 40;
 const OID_COUNT_SHIFT: u32 = 48;
 pub(super) const OVERFLOW_BIT: u64 = 1 << 55;
 pub(super) const FLAGS_SHIFT: u32 = 56;
+
+/// What a look at a cell gave: all of its entry, or a part.
+pub(crate) enum Look<T> {
+    Vacant,
+    Inline(T),
+    /// An entry whose handle or oids did not fit: the overflow map has it whole,
+    /// under this row id, but for what changes.
+    Overflow {
+        row: u64,
+        snapshot: Snapshot,
+        flags: u8,
+    },
+}
 
 pub(super) fn encode(entry: &Entry) -> [u64; WORDS] {
     let mut words = [0u64; WORDS];
