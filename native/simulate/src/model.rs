@@ -202,9 +202,13 @@ impl Model {
     /// `tampers` is how often it had been tampered with when that began.
     pub fn rebuilt(&mut self, reign: usize, tampers: u64) {
         self.reigns[reign].rebuilt = true;
+        self.reigns[reign].handed_over = None;
+        if self.reigns[self.heir].epoch > self.reigns[reign].epoch {
+            // The next one had taken that file over by the time that this was told.
+            return;
+        }
         // Whoever began another in the meantime has none any more.
         self.heir = reign;
-        self.reigns[reign].handed_over = None;
         self.memory_gone = false;
         // What was done to the file meanwhile may have been done to the new one.
         if self.tampers == tampers {

@@ -92,9 +92,14 @@ impl Log {
 
     /// Whether what is beside the file is still the log, and its shared memory, of then.
     pub(crate) fn is_there(&self, system: &dyn System, path: &Path) -> io::Result<bool> {
-        let id_of = |path: &Path| Ok::<_, io::Error>(system.stat(path)?.map(|there| there.id));
-        Ok(id_of(&log_of(path))? == Some(self.id)
-            && id_of(&shared_memory_of(path))? == Some(self.shared_memory))
+        let there = system.stat(&log_of(path))?;
+        Ok(there.map(|there| there.id) == Some(self.id) && self.has_memory(system, path)?)
+    }
+
+    /// Whether the shared memory of then is still there.
+    pub(crate) fn has_memory(&self, system: &dyn System, path: &Path) -> io::Result<bool> {
+        let there = system.stat(&shared_memory_of(path))?;
+        Ok(there.map(|there| there.id) == Some(self.shared_memory))
     }
 
     /// Whether the log is still there as it was. Another's checkpoint may have emptied it,
@@ -109,8 +114,7 @@ impl Log {
         if there.map(|there| there.id) != Some(self.id) {
             return Err(LogError::Lost("it is gone, or another is in its place"));
         }
-        let memory = system.stat(&shared_memory_of(path))?;
-        if memory.map(|there| there.id) != Some(self.shared_memory) {
+        if !self.has_memory(system, path)? {
             return Err(LogError::Lost("its shared memory is gone, or another is in its place"));
         }
         if there.is_some_and(|there| there.len < self.len) && filled(conn)? >= self.len {

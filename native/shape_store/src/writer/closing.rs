@@ -148,8 +148,5 @@ impl Writing {
             false => self.own.close(),
         }
         context.locks.end();
-        if let Some(file) = &mut self.file {
-            file.log = None;
-        }
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct OwnFile {
     pub(super) anchor: Box<dyn Anchor>,
     /// How long it was.
     pub(super) len: u64,
-    /// What its log was after the last commit of the connection there is.
+    /// What its log was after the last commit.
     pub(super) log: Option<Log>,
 }
 
@@ -51,6 +51,11 @@ impl Writing {
         if shared.readers.have_lost_memory()? {
             return Err(Fault::NotOurs("the shared memory of its log is gone".into()));
         }
+        // Where somebody has kept its memory, SQLite believes what that says of the log.
+        let kept = match &file.log {
+            Some(log) => log.has_memory(&*options.system, path)?,
+            None => false,
+        };
         let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
         self.label.check_writer(&opened.label)?;
         if opened.id != file.anchor.id() {
@@ -61,7 +66,10 @@ impl Writing {
             self.label.check_position(&opened.label)?;
         }
         prepare_to_write(&opened.conn, options)?;
-        file.log = None;
+        match &file.log {
+            Some(log) if kept => log.check(&*options.system, path, &opened.conn)?,
+            _ => file.log = None,
+        }
         self.own.put(opened.conn);
         Ok(())
     }
