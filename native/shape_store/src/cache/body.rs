@@ -77,7 +77,7 @@ impl Dictionary {
         let more = sample(bytes, LARGEST_DICTIONARY.saturating_sub(dictionary.len()));
         if len * UNKNOWN_KIND > bytes.len()
             && more.len() >= SMALLEST
-            // Its beginning may be all there was room for.
+            // There may be room for its beginning only.
             && !dictionary.ends_with(more)
             && let Some(next) = self.versions.get(version + 1)
         {

@@ -225,8 +225,9 @@ impl Readers {
         Lease::new(conn, slot, true, Box::new(give_back))
     }
 
-    /// A lent connection is back, or was never opened: the first in line gets
-    /// it, or it rests. Opens one only when there is none to pass on.
+    /// A connection that was lent is returned, or none could be opened: the first in line
+    /// gets one, or nobody waits and it is kept idle. Opens one only when there is none to
+    /// pass on.
     fn pass_on(self: &Arc<Self>, back: Option<(Reader, ReturnedAs)>) {
         // A borrower that died may have left a transaction open. It wrote nothing, so
         // ending it touches memory only.

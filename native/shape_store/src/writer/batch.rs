@@ -1,4 +1,5 @@
-//! One batch: the changes at the head of the queue, in one transaction.
+//! One batch: the changes at the head of the queue, in one transaction. One that fails is
+//! tried again by `commit.rs`.
 
 use std::collections::{HashSet, VecDeque};
 

@@ -11,9 +11,8 @@ use crate::file::{
     connection::open_to_write,
     epoch::{note_clean, note_clean_in_log},
     fault::{Fault, Passing},
-    log_of,
-    open::is_whole,
-    open_labelled,
+    integrity::is_whole,
+    log_of, open_labelled,
 };
 
 /// How long a log may be in bytes that is left beside a file.

@@ -14,7 +14,8 @@ use crate::{
         Label, Log, Opened,
         connection::open_to_write,
         fault::{Fault, Passing},
-        load::{Followed, Loader},
+        follow::Followed,
+        load::Loader,
         open_labelled,
         schema::Identity,
     },
@@ -241,7 +242,7 @@ impl Following {
         if self.own.is_lent() {
             return Turn::Next(Next::Again);
         }
-        shared.wake_up.prepare_to_park();
+        shared.mail.wake_up.prepare_to_park();
         // Whoever asked before that has told nobody.
         if !shared.writer_line.lock().is_empty() {
             return Turn::Next(Next::Again);

@@ -115,12 +115,12 @@ impl Writing {
             return Turn::Next(Next::Again);
         }
         if let Some(until) = self.gather_until {
-            context.shared.wake_up.prepare_to_delay();
+            context.shared.mail.wake_up.prepare_to_delay();
             // Whoever was in a hurry before that has told nobody.
             if now < until && !self.is_urgent(context) {
                 return Turn::Next(Next::Wait(Some(until)));
             }
-            context.shared.wake_up.unparked();
+            context.shared.mail.wake_up.unparked();
             self.gather_until = None;
         }
         if self.ages_due(context).is_some_and(|at| at <= now) {
@@ -270,9 +270,9 @@ impl Writing {
         let not_before = self.not_before.filter(|at| *at > now);
         if retry_at.is_some() || not_before.is_some() {
             // Those who wait for a commit have nothing to send for.
-            shared.wake_up.prepare_to_delay();
+            shared.mail.wake_up.prepare_to_delay();
         } else {
-            shared.wake_up.prepare_to_park();
+            shared.mail.wake_up.prepare_to_park();
             // Whatever was asked for before that has told nobody.
             if !shared.queue.lock().is_empty() || self.next_batch(context) > 0 {
                 return Turn::Next(Next::Again);
