@@ -11,6 +11,8 @@ defmodule ElectricShapeDb.SchedulesTest do
   alias ElectricShapeDb.PeerVM
   alias ElectricShapeDb.Schedules
 
+  @moduletag :measures
+
   # The largest that NIFs on normal schedulers are to parse, and to look through, and one
   # that is for others.
   @bytes [7_500, 62_000, 16 * 1024 * 1024]
