@@ -111,10 +111,6 @@ impl Index {
     }
 
     pub(crate) fn by_handle(&self, handle: &[u8]) -> Option<(EntryId, Entry)> {
-        // No entry has it, and to hash it might take long.
-        if handle.len() > MAX_HANDLE {
-            return None;
-        }
         self.by_handle.find(self.hash_handle(handle), |id| {
             self.get(id).filter(|e| e.handle.as_slice() == handle).map(|e| (id, e))
         })
@@ -259,8 +255,10 @@ impl Index {
             + self.overflow.read().len() * size_of::<Entry>()
     }
 
+    /// A longer handle is none of ours, which is found when it is compared: to hash all of
+    /// it may take long.
     fn hash_handle(&self, handle: &[u8]) -> u64 {
-        self.handle_hasher.hash_one(handle)
+        self.handle_hasher.hash_one(handle.get(..MAX_HANDLE).unwrap_or(handle))
     }
 }
 

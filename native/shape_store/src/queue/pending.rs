@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 
 use crate::{
     cache::body::Body,
-    entry::{Handle, RowId},
+    entry::{Handle, MAX_HANDLE, RowId},
     index::slab::EntryId,
 };
 
@@ -90,7 +90,8 @@ impl Pending {
 
     /// Whether a removal of this handle is not committed.
     pub(crate) fn is_removed(&self, handle: &[u8]) -> bool {
-        self.removed_shard(handle).read().contains_key(handle)
+        // Nothing has a longer handle, and to hash it may take long.
+        handle.len() <= MAX_HANDLE && self.removed_shard(handle).read().contains_key(handle)
     }
 
     pub(crate) fn added(&self, row: RowId, id: EntryId, body: Body) {
