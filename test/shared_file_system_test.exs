@@ -79,11 +79,25 @@ defmodule ElectricShapeDb.SharedFileSystemTest do
     eventually(fn -> match?({:ok, %{role: :fenced}}, Admin.info(context.stack_id, @quiet)) end)
     assert {:error, :fenced} = ShapeDb.add_shape(context.stack_id, shape(22), handle(22))
 
+    # Its transactions are its own, also to those who cannot see that it is in one.
+    :ok = PeerVM.call(peer, HostApp, :begin, ["second"])
+    journal = Connection.db_path!(storage_dir: context.storage_dir) <> "-journal"
+    assert File.exists?(journal)
+    before = faults(context)
+    eventually(fn -> faults(context) > before or not File.exists?(journal) end)
+    assert File.exists?(journal)
+    assert PeerVM.call(peer, HostApp, :commit, []) == {:ended, :ok}
+
     :ok = PeerVM.call(peer, HostApp, :add, ["second", 31..40])
 
     assert {:ok, %{sound: true, shapes: 30}} =
              PeerVM.call(peer, Admin, :check, ["second", @quiet])
 
     eventually(fn -> ShapeDb.count_shapes(context.stack_id) == {:ok, 30} end)
+  end
+
+  defp faults(%{stack_id: stack_id}) do
+    {:ok, %{faults: faults}} = ShapeDb.statistics(stack_id)
+    faults
   end
 end

@@ -7,6 +7,7 @@ defmodule ElectricShapeDb.SoakTest do
   alias ElectricShapeDb.Soak
 
   @moduletag :soak
+  @moduletag :measures
   @moduletag timeout: :infinity
 
   # What a heap may be larger at one moment than at another.

@@ -41,12 +41,12 @@ defmodule ElectricShapeDb.ColdReadsTest do
 
   test "no turn in time is an error, and the place in line is given up" do
     holders = for _ <- 1..2, do: hold_permit()
-    assert {:error, reason} = ColdReads.read(fn _ -> flunk("there is none") end, 10)
+    assert {:error, reason} = ColdReads.with_permit(fn _ -> flunk("there is none") end, 10)
     assert reason =~ "2 others"
     assert reason =~ "within 10 ms"
     assert Native.permits() == {2, 0}
     Enum.each(holders, &let_go/1)
-    assert ColdReads.read(fn permit -> Native.give_permit_back(permit) end, 10) == :ok
+    assert ColdReads.with_permit(fn permit -> Native.give_permit_back(permit) end, 10) == :ok
     assert Native.permits() == {0, 0}
     assert Process.info(self(), :messages) == {:messages, []}
   end
@@ -55,7 +55,8 @@ defmodule ElectricShapeDb.ColdReadsTest do
     holders = for _ <- 1..2, do: hold_permit()
 
     waiting =
-      for _ <- 1..3, do: spawn(fn -> ColdReads.read(fn _ -> Process.sleep(:infinity) end) end)
+      for _ <- 1..3,
+          do: spawn(fn -> ColdReads.with_permit(fn _ -> Process.sleep(:infinity) end) end)
 
     eventually(fn -> Native.permits() == {2, 3} end)
     kill(hd(waiting))
@@ -81,7 +82,7 @@ defmodule ElectricShapeDb.ColdReadsTest do
 
     pid =
       spawn(fn ->
-        ColdReads.read(fn permit ->
+        ColdReads.with_permit(fn permit ->
           send(test, {:holds, self()})
           receive do: (:let_go -> Native.give_permit_back(permit))
         end)

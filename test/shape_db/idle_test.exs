@@ -6,6 +6,8 @@ defmodule ElectricShapeDb.IdleTest do
   alias ElectricShapeDb.PeerVM
   alias ElectricShapeDb.Threads
 
+  @moduletag :measures
+
   @stacks 200
   # Half as much again as is measured: what a stack left behind in the allocators counts too.
   @most 72 * 1024

@@ -112,7 +112,7 @@ defmodule ElectricShapeDb.WaitsTest do
     ref = make_ref()
     holder = Holder.hold!(stack_id, :write)
     owed = Native.ask_body(store(stack_id), handle(0), ref)
-    assert Waits.await(ref, 0, fn -> Native.take_back(owed) end) == :timeout
+    assert Waits.await(ref, 0, owed) == :timeout
     refute Native.take_back(owed)
     Holder.release!(holder)
     assert promote(stack_id) == :ok

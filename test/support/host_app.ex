@@ -4,6 +4,7 @@ defmodule ElectricShapeDb.HostApp do
   use Application
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Connection
   alias ElectricShapeDb.Samples
   alias ElectricShapeDb.StoreCase
 
@@ -47,5 +48,31 @@ defmodule ElectricShapeDb.HostApp do
   def queue(stack_id, numbers) do
     :ok = ShapeDb.WriteBuffer.pause_flush(stack_id)
     add(stack_id, numbers)
+  end
+
+  @doc "Begins a transaction and changes something in it."
+  @spec begin(String.t()) :: :ok
+  def begin(stack_id) do
+    caller = self()
+    pid = spawn(fn -> exit({:ended, transaction(stack_id, caller)}) end)
+    Process.register(pid, __MODULE__.Transaction)
+    receive do: ({^pid, :begun} -> :ok)
+  end
+
+  defp transaction(stack_id, caller) do
+    Connection.checkout_write!(stack_id, :test, fn %{conn: conn} ->
+      :ok = Connection.execute(conn, "INSERT INTO meta VALUES ('nobody asks for', 1)")
+      send(caller, {self(), :begun})
+      receive do: (:commit -> :ok)
+    end)
+  end
+
+  @doc "Commits it, and gives what that gave."
+  @spec commit() :: term()
+  def commit do
+    pid = Process.whereis(__MODULE__.Transaction)
+    monitor = Process.monitor(pid)
+    send(pid, :commit)
+    receive do: ({:DOWN, ^monitor, :process, ^pid, reason} -> reason)
   end
 end

@@ -16,7 +16,9 @@ defmodule ElectricShapeDb.LimitedVM do
   @doc "Starts it; `dir` becomes its user's."
   @spec start!(Path.t()) :: {pid(), pos_integer()}
   def start!(dir) do
-    user = 1_000_000 + System.unique_integer([:positive]) * 1_000 + :rand.uniform(999)
+    # A user has a number of 32 bits; those of the VM are larger in the end.
+    n = rem(System.unique_integer([:positive]), 4_000_000)
+    user = 1_000_000 + n * 1_000 + :rand.uniform(999)
     {_, 0} = System.cmd("chown", ["-R", "#{user}", dir])
     erl = Path.join([:code.root_dir(), "bin", "erl"])
     privileges = ["--reuid", "#{user}", "--clear-groups", erl]

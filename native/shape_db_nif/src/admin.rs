@@ -1,22 +1,25 @@
 //! What an operator does with files: `{:ok, result} | {:error, {what, text}}`. What takes long
 //! tells a process how far it is, by `{:shape_db_progress, done, total}`.
 
+mod maps;
+
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
 use rustler::{
-    Atom, Binary, Encoder, Env, Error, LocalPid, NifMap, NifResult, Resource, ResourceArc, Term,
+    Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, Resource, ResourceArc, Term,
 };
 use shape_store::{
     Digest, Native, System as _,
-    admin::{self, Access, AdminError, Condition, Label, Reader, Row, Salvaged},
+    admin::{self, Access, AdminError, Reader},
 };
 
+use self::maps::{checked, copied, restored, row, salvaged, summed_up};
 use crate::{
     atoms,
     items::Items,
     messenger,
-    resource::{StoreArg, binary, path},
+    resource::{StoreArg, path},
 };
 
 /// An open file. Nobody else gets it meanwhile, if that was asked for.
@@ -99,89 +102,13 @@ fn admin_close(reader: ResourceArc<ReaderResource>) -> Atom {
     atoms::ok()
 }
 
-#[derive(NifMap)]
-struct LabelMap<'a> {
-    stack: String,
-    epoch: i64,
-    batch: i64,
-    next_row: i64,
-    clean: bool,
-    identity: Term<'a>,
-}
-
-#[derive(NifMap)]
-struct SummaryMap<'a> {
-    version: i64,
-    label: Option<LabelMap<'a>>,
-    shapes: u64,
-    started: u64,
-    complete: u64,
-    relations: u64,
-    tables: Vec<(u32, u64)>,
-    body_bytes: u64,
-    largest_body: u64,
-    page_size: u64,
-    pages: u64,
-    free_pages: u64,
-}
-
-fn label(env: Env<'_>, label: Label) -> LabelMap<'_> {
-    let Label { stack, epoch, batch, next_row, clean, identity } = label;
-    LabelMap { stack, epoch, batch, next_row, clean, identity: binary(env, &identity) }
-}
-
 /// The numbers of an open file.
 #[rustler::nif(schedule = "DirtyIo")]
 fn admin_summary<'a>(env: Env<'a>, reader: ResourceArc<ReaderResource>) -> NifResult<Term<'a>> {
     let Some(summary) = reader.0.lock().as_ref().map(Reader::summary) else {
         return Ok(atoms::closed().encode(env));
     };
-    let summary = summary.map(|s| SummaryMap {
-        version: s.version,
-        label: s.label.map(|l| label(env, l)),
-        shapes: s.shapes,
-        started: s.started,
-        complete: s.complete,
-        relations: s.relations,
-        tables: s.tables,
-        body_bytes: s.body_bytes,
-        largest_body: s.largest_body,
-        page_size: s.page_size,
-        pages: s.pages,
-        free_pages: s.free_pages,
-    });
-    answer(env, summary)
-}
-
-#[derive(NifMap)]
-struct RowMap<'a> {
-    id: i64,
-    handle: Term<'a>,
-    digest: Term<'a>,
-    hash: i64,
-    snapshot: i64,
-    oids: Vec<u32>,
-    body: Term<'a>,
-    condition: Atom,
-}
-
-fn row<'a>(env: Env<'a>, row: &Row) -> RowMap<'a> {
-    RowMap {
-        id: row.id,
-        handle: binary(env, &row.handle),
-        digest: binary(env, &row.digest),
-        hash: row.hash,
-        snapshot: row.snapshot,
-        oids: row.oids.clone(),
-        body: binary(env, &row.body),
-        condition: match row.condition {
-            Condition::Sound => atoms::sound(),
-            Condition::Unverified => atoms::unverified(),
-            Condition::Damaged => atoms::damaged(),
-            Condition::Bodiless => atoms::bodiless(),
-            Condition::Unreadable => atoms::unreadable(),
-        },
-    }
+    answer(env, summary.map(|done| summed_up(env, done)))
 }
 
 /// The next rows of an open file, none after the last; and at how many ids nothing could be
@@ -199,15 +126,6 @@ fn admin_rows<'a>(
     answer(env, rows.map(|rows| (rows, reader.unreadable_ids())))
 }
 
-#[derive(NifMap)]
-struct CheckedMap<'a> {
-    version: i64,
-    shapes: u64,
-    sqlite: Vec<String>,
-    /// `{kind, count, examples}`
-    problems: Vec<(String, u64, Vec<Term<'a>>)>,
-}
-
 #[rustler::nif(schedule = "DirtyIo")]
 fn admin_check<'a>(
     env: Env<'a>,
@@ -215,29 +133,8 @@ fn admin_check<'a>(
     live: bool,
     to: Option<LocalPid>,
 ) -> NifResult<Term<'a>> {
-    let checked = admin::check(&Native, &path(&file), access(live), &mut teller(to));
-    answer(
-        env,
-        checked.map(|checked| CheckedMap {
-            version: checked.version,
-            shapes: checked.shapes,
-            sqlite: checked.sqlite,
-            problems: { checked.problems.into_iter() }
-                .map(|problem| {
-                    let examples = problem.examples.iter().map(|e| binary(env, e)).collect();
-                    (problem.kind.to_owned(), problem.count, examples)
-                })
-                .collect(),
-        }),
-    )
-}
-
-#[derive(NifMap)]
-struct CopiedMap<'a> {
-    version: i64,
-    shapes: u64,
-    bytes: u64,
-    kept: Option<Term<'a>>,
+    let done = admin::check(&Native, &path(&file), access(live), &mut teller(to));
+    answer(env, done.map(|done| checked(env, done)))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -249,25 +146,8 @@ fn admin_backup<'a>(
     teller_to: Option<LocalPid>,
 ) -> NifResult<Term<'a>> {
     let (from, to) = (path(&from), path(&to));
-    let copied = admin::backup(&Native, &from, &to, access(live), &mut teller(teller_to));
-    answer(
-        env,
-        copied.map(|copied| CopiedMap {
-            version: copied.version,
-            shapes: copied.shapes,
-            bytes: copied.bytes,
-            kept: None,
-        }),
-    )
-}
-
-fn restored(env: Env<'_>, restored: admin::Restored) -> CopiedMap<'_> {
-    CopiedMap {
-        version: restored.copied.version,
-        shapes: restored.copied.shapes,
-        bytes: restored.copied.bytes,
-        kept: restored.kept.map(|kept| binary(env, kept.as_os_str().as_encoded_bytes())),
-    }
+    let done = admin::backup(&Native, &from, &to, access(live), &mut teller(teller_to));
+    answer(env, done.map(copied))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -292,36 +172,11 @@ fn admin_move<'a>(
     answer(env, done.map(|done| restored(env, done)))
 }
 
-#[derive(NifMap)]
-struct SalvagedMap<'a> {
-    shapes: u64,
-    damaged: u64,
-    unreadable: u64,
-    bodiless: u64,
-    left_out: u64,
-    repeated: u64,
-    unreadable_ids: u64,
-    kept: Option<Term<'a>>,
-}
-
-fn salvaged(env: Env<'_>, done: Salvaged) -> SalvagedMap<'_> {
-    SalvagedMap {
-        shapes: done.shapes,
-        damaged: done.damaged,
-        unreadable: done.unreadable,
-        bodiless: done.bodiless,
-        left_out: done.left_out,
-        repeated: done.repeated,
-        unreadable_ids: done.unreadable_ids,
-        kept: done.kept.map(|kept| binary(env, kept.as_os_str().as_encoded_bytes())),
-    }
-}
-
 fn ids(items: Items<i64>) -> HashSet<i64> {
     items.0.into_iter().collect()
 }
 
-/// Into a new file, without the rows of these ids.
+/// Writes what can be read into a new file, without the rows of these ids.
 #[rustler::nif(schedule = "DirtyIo")]
 fn admin_salvage<'a>(
     env: Env<'a>,
@@ -346,8 +201,8 @@ fn admin_repair<'a>(
     answer(env, done.map(|done| salvaged(env, done)))
 }
 
-/// Without the rows of these ids, and with other digests for some: `{id, digest}`.
-/// `{:ok, {shapes, left_out, unreadable_ids}}`
+/// Writes a file of the replaced design, without the rows of these ids, and with other
+/// digests for some: `{id, digest}`. `{:ok, {shapes, left_out, unreadable_ids}}`
 #[rustler::nif(schedule = "DirtyIo")]
 fn admin_export<'a>(
     env: Env<'a>,

@@ -19,7 +19,7 @@ rustler::atoms! {
     // lookups
     body, cold, done, large, many,
     // connections
-    line, asked, blob,
+    asked, blob,
     // log
     log, warning, info, debug,
     // progress

@@ -8,6 +8,7 @@ use crate::{
     atoms,
     items::Items,
     messenger::Caller,
+    owed::Owed,
     resource::{StoreArg, binary},
     storable::is_suspicious,
 };
@@ -107,8 +108,8 @@ fn add<'a>(
     )
 }
 
-/// The same for what would keep a normal scheduler too long: to copy, to hash and to
-/// look through.
+/// The same for a shape that would keep a normal scheduler too long, as it is copied, hashed
+/// and looked through.
 #[rustler::nif(schedule = "DirtyCpu")]
 #[expect(clippy::too_many_arguments, reason = "a shape has that many parts")]
 fn add_large<'a>(
@@ -225,7 +226,8 @@ fn remove_incomplete<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
     }
 }
 
-/// `:room`, or a ticket whose turn `{ref, :room}` tells.
+/// `:room`, or `{:wait, ticket, owed}`: `{ref, :room}` tells of the ticket's turn. To take
+/// that back ends the ticket, also when its turn has come and no change used it.
 #[rustler::nif]
 fn wait_for_room<'a>(
     env: Env<'a>,
@@ -239,15 +241,12 @@ fn wait_for_room<'a>(
         None => atoms::room().encode(env),
         Some(ticket) => {
             let ticket = ResourceArc::new(TicketResource(Mutex::new(Some(ticket))));
-            (atoms::wait(), ticket).encode(env)
+            let given_up = ticket.clone();
+            let owed = Owed::new(move || {
+                let ticket = given_up.0.lock().take();
+                ticket.is_some_and(Ticket::give_up)
+            });
+            (atoms::wait(), ticket, owed).encode(env)
         }
     }
-}
-
-/// Gives up a ticket before its process ends. False when its turn has come, and
-/// the message of that is on its way.
-#[rustler::nif]
-fn give_up(ticket: ResourceArc<TicketResource>) -> bool {
-    let ticket = ticket.0.lock().take();
-    ticket.is_none_or(Ticket::give_up)
 }

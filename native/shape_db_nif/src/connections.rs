@@ -17,6 +17,7 @@ use crate::{
     atoms,
     items::Items,
     messenger::Caller,
+    owed::Owed,
     resource::{StoreArg, StoreResource, binary},
 };
 
@@ -36,7 +37,7 @@ impl Resource for LeaseResource {
     }
 }
 
-/// Asks for a read connection: `{:line, number, at_once?}`, or `:asked` when the
+/// Asks for a read connection: `{:wait, owed, at_once?}`, or `:asked` when the
 /// answer is on its way. `{ref, {:ok, lease, slot} | {:error, reason}}` follows.
 #[rustler::nif(schedule = "DirtyIo")]
 fn ask_reader<'a>(
@@ -46,7 +47,10 @@ fn ask_reader<'a>(
 ) -> Term<'a> {
     let notify = granted(Caller::new(env, reference), env.pid(), store.clone());
     let at_once = store.store.is_exclusive() && store.store.is_resting();
-    asked(env, store.store.ask_reader(notify), at_once)
+    match store.store.ask_reader(notify) {
+        Some(number) => in_line(env, at_once, move || store.store.cancel_reader(number)),
+        None => atoms::asked().encode(env),
+    }
 }
 
 /// Asks for the connection that writes, as [`ask_reader`].
@@ -58,14 +62,14 @@ fn ask_writer<'a>(
 ) -> Term<'a> {
     let notify = granted(Caller::new(env, reference), env.pid(), store.clone());
     let at_once = store.store.is_resting();
-    asked(env, store.store.ask_writer(notify), at_once)
-}
-
-fn asked(env: Env<'_>, number: Option<u64>, at_once: bool) -> Term<'_> {
-    match number {
-        Some(number) => (atoms::line(), number, at_once).encode(env),
+    match store.store.ask_writer(notify) {
+        Some(number) => in_line(env, at_once, move || store.store.cancel_writer(number)),
         None => atoms::asked().encode(env),
     }
+}
+
+fn in_line(env: Env<'_>, at_once: bool, leave: impl FnOnce() -> bool + Send + 'static) -> Term<'_> {
+    (atoms::wait(), Owed::new(leave), at_once).encode(env)
 }
 
 fn granted(
@@ -89,18 +93,6 @@ fn granted(
             Err(error) => (atoms::error(), error.to_string()).encode(env),
         });
     })
-}
-
-/// False when the answer is on its way.
-#[rustler::nif]
-fn cancel_reader(store: StoreArg<'_>, number: u64) -> bool {
-    store.store.cancel_reader(number)
-}
-
-/// False when the answer is on its way.
-#[rustler::nif]
-fn cancel_writer(store: StoreArg<'_>, number: u64) -> bool {
-    store.store.cancel_writer(number)
 }
 
 /// Gives a connection back.
@@ -151,7 +143,7 @@ fn query<'a>(
     })
 }
 
-/// What SQLite says, which may have to be looked into.
+/// What SQLite says. The file is looked into if that may come of it.
 fn refused(store: &StoreResource, error: &rusqlite::Error) -> String {
     store.store.suspect(error);
     worded(error).to_string()

@@ -76,7 +76,7 @@ fn next_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -
     }
     consume(env, places.len());
     let metas = places.iter().filter_map(meta).collect::<Vec<_>>();
-    // Afterwards: what a store lacks that is closing did not go, it is not there to read.
+    // Asked afterwards: a shape that a closing store lacks is not gone, it cannot be read.
     readable!(env, store);
     cursor.move_to(start + places.len());
     metas.encode(env)
@@ -128,12 +128,11 @@ fn ask_shapes(
     waits: bool,
     reference: Reference<'_>,
 ) -> ResourceArc<Owed> {
-    let owed = Owed::new(env, reference);
-    let caller = owed.clone();
+    let (owed, answer) = Owed::answered(env, reference);
     let (start, places) = cursor.piece(len);
     let places = places.to_vec();
     if places.is_empty() {
-        caller.answer(|env| atoms::done().encode(env));
+        answer.send(|env| atoms::done().encode(env));
         return owed;
     }
     consume(env, places.len());
@@ -144,7 +143,7 @@ fn ask_shapes(
     };
     let entries: Vec<_> = found.iter().filter_map(cold).collect();
     if !waits && !entries.is_empty() {
-        caller.answer(|env| atoms::cold().encode(env));
+        answer.send(|env| atoms::cold().encode(env));
         return owed;
     }
     let asked = store.clone();
@@ -154,7 +153,7 @@ fn ask_shapes(
             cursor.move_to(start + items.len());
             items
         });
-        caller.answer(move |env| {
+        answer.send(move |env| {
             readable!(env, asked);
             match piece {
                 Ok(items) => bodies(env, asked.store.dictionary(), items),

@@ -22,7 +22,7 @@ const SMALL_BODY: usize = 8192;
 const FEW: usize = 1000;
 
 thread_local! {
-    /// Work of this scheduler that was too little to tell.
+    /// Work of this scheduler that was too little to report.
     static UNTOLD: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -142,12 +142,11 @@ fn ask_body(
     handle: Binary<'_>,
     reference: Reference<'_>,
 ) -> ResourceArc<Owed> {
-    let owed = Owed::new(env, reference);
-    let caller = owed.clone();
+    let (owed, answer) = Owed::answered(env, reference);
     let dictionary = Arc::clone(store.store.dictionary());
     let answer = move |read: ReadBodies| {
         let first = read.map(|bodies| bodies.into_iter().next().flatten());
-        caller.answer(move |env| body(env, &dictionary, first));
+        answer.send(move |env| body(env, &dictionary, first));
     };
     match store.store.body(&handle) {
         Some(Found::Warm(body)) => answer(Ok(vec![Some(body)])),
@@ -157,7 +156,7 @@ fn ask_body(
     owed
 }
 
-/// Gives up a shape whose definition was read and is none.
+/// Gives up a shape whose definition was read and turned out to be no shape.
 #[rustler::nif]
 fn lose(store: StoreArg<'_>, handle: Binary<'_>, reason: String) -> Atom {
     if let Some(entry) = store.store.entry(&handle) {
@@ -243,7 +242,7 @@ fn relations<'a>(env: Env<'a>, store: StoreArg<'_>, oids: &[u32], limit: usize) 
     match store.store.handles_for_relations(oids, limit) {
         Some(handles) => {
             consume(env, handles.len());
-            // From the last on, each cell before those that are there.
+            // A list is made from its end.
             let none = Term::list_new_empty(env);
             handles.iter().rev().fold(none, |list, handle| list.list_prepend(binary(env, handle)))
         }

@@ -124,7 +124,7 @@ fn next_whole_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: 
     consume(env, places.len());
     let metas = places.iter().filter_map(|place| store.store.meta_at(place));
     let metas = metas.map(|meta| whole(env, &meta)).collect::<Vec<_>>();
-    // Afterwards: what a store lacks that is closing did not go, it is not there to read.
+    // Asked afterwards: a shape that a closing store lacks is not gone, it cannot be read.
     readable!(env, store);
     cursor.move_to(start + places.len());
     metas.encode(env)

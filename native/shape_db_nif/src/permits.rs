@@ -13,7 +13,7 @@ use std::{
 use parking_lot::Mutex;
 use rustler::{Atom, Encoder, Env, Reference, Resource, ResourceArc, Term};
 
-use crate::{atoms, messenger::Caller};
+use crate::{atoms, messenger::Caller, owed::Owed};
 
 struct Line {
     /// How many permits there may be; half of the default of Erlang's `+SDio`.
@@ -66,7 +66,7 @@ impl Line {
     }
 }
 
-/// `{:ok, permit}`, or `{:line, number}` when `{ref, permit}` will come.
+/// `{:ok, permit}`, or `{:wait, owed}` when `{ref, permit}` will come.
 #[rustler::nif]
 fn ask_permit<'a>(env: Env<'a>, reference: Reference<'_>) -> Term<'a> {
     let mut line = LINE.lock();
@@ -77,13 +77,8 @@ fn ask_permit<'a>(env: Env<'a>, reference: Reference<'_>) -> Term<'a> {
     let number = line.next;
     line.next += 1;
     line.waiting.insert(number, Caller::new(env, reference));
-    (atoms::line(), number).encode(env)
-}
-
-/// Leaves the line. False when the permit is on its way.
-#[rustler::nif]
-fn cancel_permit(number: u64) -> bool {
-    LINE.lock().waiting.remove(&number).is_some()
+    let owed = Owed::new(move || LINE.lock().waiting.remove(&number).is_some());
+    (atoms::wait(), owed).encode(env)
 }
 
 #[rustler::nif]

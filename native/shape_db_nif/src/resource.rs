@@ -227,10 +227,9 @@ fn state(store: StoreArg<'_>) -> Atom {
 /// Makes the store the writer of its file; `{ref, :ok | {:error, reason}}`.
 #[rustler::nif]
 fn promote(env: Env<'_>, store: StoreArg<'_>, reference: Reference<'_>) -> ResourceArc<Owed> {
-    let owed = Owed::new(env, reference);
-    let caller = owed.clone();
+    let (owed, answer) = Owed::answered(env, reference);
     store.store.promote(Box::new(move |promoted| {
-        caller.answer(move |env| match promoted {
+        answer.send(move |env| match promoted {
             Ok(()) => atoms::ok().encode(env),
             Err(reason) => (atoms::error(), reason).encode(env),
         });

@@ -3,7 +3,7 @@
 //! Terms live on *pages*, which are environments of their own, since one a term would take
 //! more memory than most terms do. A shape is written to the open page when it is read for
 //! the second time, beside the others that are there: what it has in common with them is
-//! there once (see [`Parser`]). So a page has room for many more than it has bytes to give
+//! there once (see [`crate::parser`]). So a page has room for many more than it has bytes to give
 //! out. Nothing on a page is changed or taken away until all of it is: the oldest page goes
 //! first, and what of it is still asked for is written anew.
 //!
@@ -11,24 +11,25 @@
 //! missing costs a read of the file, a term only a parse, and terms are larger. So pages take
 //! what is free, and of what is not only as much as nobody misses.
 
+mod page;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, OnceLock,
+        OnceLock,
         atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
-use rustler::{Env, OwnedEnv, Term, sys};
 use shape_store::{BodyKey, Oid, Store};
 
-use crate::parser::{Limits, Parser};
+use self::page::{Kept, Open, Written};
 
 const SHARDS: usize = 16;
 
-/// So many rows are remembered as read from memory lately.
+/// How many rows are remembered as read from memory lately.
 const LATELY: usize = 4096;
 
 /// A page is this part of the cache, and no larger than [`LARGEST_PAGE`].
@@ -42,7 +43,8 @@ const SMALLEST_PAGE: usize = 8 << 10;
 const MOST_PART: usize = 2;
 const LEAST_PART: usize = 8;
 
-/// The part of the cache that is not free though nothing is there: it is divided unevenly.
+/// The part of the cache that counts as taken though nothing is there: the cache is divided
+/// into shards, and these fill unevenly.
 const UNEVEN_PART: usize = 8;
 
 /// After so many shapes were written while next to no body was missed, pages take one more
@@ -51,8 +53,8 @@ const UNEVEN_PART: usize = 8;
 const GROW_AFTER: usize = 1024;
 const GROW_AFTER_MOST: usize = 1 << 17;
 
-/// So many bodies missed are enough to tell, and are many beside less than so many shapes
-/// written for each; few, beside more than so many.
+/// Nothing is concluded from fewer missed bodies than `TELLING`. They are many when fewer than
+/// `MANY` shapes were written for each, and few when more than `FEW` were.
 const TELLING: usize = 32;
 const MANY: usize = 256;
 const FEW: usize = 1024;
@@ -61,17 +63,8 @@ const FEW: usize = 1024;
 /// are read most are still in memory when their page goes.
 const WANT_AFTER: u64 = 64;
 
-/// What is left behind stays on the page. To build a map takes no more than to put two
-/// values into another.
-const ON_A_PAGE: Limits = Limits { modelled: 16 << 10, patched: 1 };
-
-/// What a page and a shape on it take besides the terms: the environment, and places in
-/// the table and the list of keys.
-const PAGE_OVERHEAD: usize = 2048;
-const SHAPE_OVERHEAD: usize = 80;
-
-/// What a scheduler does while it copies a term is told by the bytes of its body, of which
-/// it does so many in 100 ns.
+/// The time that a copy of a term takes is reckoned by the bytes of its body: so many in
+/// 100 ns.
 pub(crate) const COPIED: usize = 150;
 
 pub(crate) struct Terms {
@@ -91,20 +84,6 @@ struct Shard {
     hits: AtomicU64,
 }
 
-/// A term on a page.
-#[derive(Clone)]
-pub(crate) struct Kept {
-    #[expect(dead_code, reason = "it has the memory of the term")]
-    page: Arc<Page>,
-    term: sys::ErlNifTerm,
-    /// The bytes of its body.
-    pub(crate) len: usize,
-}
-
-/// Behind a lock that is taken once, as the environment may be used by one at a time. To
-/// copy out of it is to use the other environment.
-struct Page(Mutex<OwnedEnv>);
-
 struct Pages {
     /// The oldest first.
     full: VecDeque<Written>,
@@ -117,37 +96,19 @@ struct Pages {
     /// Shapes written, and bodies missed, since the share was last in question.
     made: usize,
     missed: usize,
-    /// After how many shapes it is again.
+    /// After how many shapes it is in question again.
     grow_after: usize,
     /// Whether they took a page from bodies, and gave none back since.
     grew: bool,
     closed: bool,
 }
 
-struct Written {
-    page: Arc<Page>,
-    keys: Vec<BodyKey>,
-    bytes: usize,
-}
-
-/// The page that is written to.
-struct Open {
-    written: Written,
-    /// Lives in the environment of the page, which `written` keeps.
-    parser: Parser<'static>,
-}
-
-// SAFETY: a parser is not `Send` as it has an environment that others could use at the same
-// time. This one is that of the page beside it, in which nobody else makes terms, and both
-// are behind the lock of `Terms::pages`.
-unsafe impl Send for Open {}
-
 impl Pages {
     fn bytes(&self) -> usize {
         self.full_bytes + self.open.as_ref().map_or(0, |open| open.written.bytes)
     }
 
-    /// With what it takes to write to the open one.
+    /// All bytes, with what it takes to write to the open page.
     fn all_bytes(&self) -> usize {
         self.bytes() + self.open.as_ref().map_or(0, |open| open.parser.model_bytes())
     }
@@ -161,37 +122,8 @@ impl Pages {
     }
 }
 
-impl Open {
-    fn new() -> Self {
-        let page = Arc::new(Page(Mutex::new(OwnedEnv::new())));
-        let parser = page.0.lock().run(|env| Parser::within(env, ON_A_PAGE));
-        Self { written: Written { page, keys: Vec::new(), bytes: PAGE_OVERHEAD }, parser }
-    }
-
-    fn write(&mut self, key: BodyKey, table: Oid, body: &[u8]) -> Option<Kept> {
-        let before = self.parser.words();
-        let term = self.parser.parse(table, body);
-        let words = self.parser.words() - before;
-        self.written.bytes += words * size_of::<sys::ErlNifTerm>() + SHAPE_OVERHEAD;
-        let term = term?.as_c_arg();
-        self.written.keys.push(key);
-        Some(Kept { page: Arc::clone(&self.written.page), term, len: body.len() })
-    }
-}
-
-impl Kept {
-    pub(crate) fn copy<'a>(&self, env: Env<'a>) -> Term<'a> {
-        // SAFETY: the term is whole until its page is freed, which `self` prevents. Several
-        // threads may copy it at once, and another may write to the page: copying reads the
-        // words of the term, which nobody writes to any more, and counts references to
-        // binaries atomically, as for a lookup in an ETS table. It would write to a binary
-        // that can be appended to, but a parsed one cannot.
-        unsafe { Term::new(env, sys::enif_make_copy(env.as_c_arg(), self.term)) }
-    }
-}
-
 impl Terms {
-    /// Within a cache of so many bytes.
+    /// No terms yet, within a cache of so many bytes.
     pub(crate) fn new(cache: usize) -> Self {
         let pages = Pages {
             full: VecDeque::new(),
@@ -324,7 +256,7 @@ impl Terms {
         }
         let (bytes, page) = (pages.all_bytes(), page_bytes(self.cache));
         self.bytes.store(bytes, Relaxed);
-        // A page at a time.
+        // Lent a page at a time, so that the cache is not resized for each shape.
         let lent = bytes.next_multiple_of(page);
         if lent != pages.lent {
             pages.lent = lent;

@@ -1,31 +1,32 @@
 //! Waiting for numbers.
 
-use rustler::{Atom, Encoder, Env, Reference, Resource, ResourceArc, Term};
-use shape_store::{WaitId, Waiting};
+use rustler::{Atom, Encoder, Env, Reference, ResourceArc, Term};
+use shape_store::Waiting;
 
-use crate::{atoms, messenger::Caller, resource::StoreArg};
+use crate::{
+    atoms,
+    messenger::Caller,
+    owed::Owed,
+    resource::{StoreArg, StoreResource},
+};
 
-/// Names a wait, to take it back.
-struct WaitResource(WaitId);
-
-#[rustler::resource_impl]
-impl Resource for WaitResource {}
-
-/// The outcome, or `{:wait, wait}` when `{ref, outcome}` will come.
+/// The outcome, or `{:wait, owed}` when `{ref, outcome}` will come.
 #[rustler::nif]
-fn wait<'a>(env: Env<'a>, store: StoreArg<'_>, seq: u64, reference: Reference<'_>) -> Term<'a> {
+fn wait<'a>(
+    env: Env<'a>,
+    store: ResourceArc<StoreResource>,
+    seq: u64,
+    reference: Reference<'_>,
+) -> Term<'a> {
     let caller = Caller::new(env, reference);
     let notify = move |outcome| caller.answer(move |env| atoms::outcome(outcome).encode(env));
     match store.store.wait(seq, Box::new(notify)) {
         Waiting::Over(outcome) => atoms::outcome(outcome).encode(env),
-        Waiting::Until(id) => (atoms::wait(), ResourceArc::new(WaitResource(id))).encode(env),
+        Waiting::Until(id) => {
+            let owed = Owed::new(move || store.store.cancel_wait(id));
+            (atoms::wait(), owed).encode(env)
+        }
     }
-}
-
-/// False when the outcome is on its way.
-#[rustler::nif]
-fn cancel_wait(store: StoreArg<'_>, wait: ResourceArc<WaitResource>) -> bool {
-    store.store.cancel_wait(wait.0)
 }
 
 /// The number of the last change.

@@ -19,6 +19,7 @@ mod export;
 mod inspect;
 mod reader;
 mod room;
+mod row;
 mod rows;
 mod salvage;
 mod source;
@@ -37,7 +38,7 @@ pub use self::{
     inspect::{Label, Summary},
     reader::Reader,
     room::{Room, room},
-    rows::{Condition, Row},
+    row::{Condition, Row},
     salvage::{Salvaged, repair, salvage},
 };
 use crate::{

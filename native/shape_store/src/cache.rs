@@ -100,7 +100,7 @@ impl BodyCache {
         self.want(key);
     }
 
-    /// As if it were asked for.
+    /// Counts as a read of the body, if it is there.
     pub(crate) fn want(&self, key: BodyKey) {
         let _wanted = self.cache.get(&key);
     }
@@ -109,7 +109,7 @@ impl BodyCache {
         self.cache.remove(&key(self.database(), row));
     }
 
-    /// From now on up to this bound.
+    /// Keeps up to so many bytes from now on.
     pub(crate) fn resize(&self, bytes: usize) {
         self.cache.set_capacity(bytes as u64);
     }

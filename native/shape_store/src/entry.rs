@@ -138,7 +138,7 @@ impl Entry {
     }
 }
 
-/// The same, and when somebody last read the shape's data.
+/// An entry, and when somebody last read the shape's data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Meta {
     /// What the index knows of it.

@@ -60,7 +60,7 @@ impl Pool {
         Self(Arc::new(Mutex::new(Schedule::new(limits))))
     }
 
-    /// The one of this process, which lasts as long as that.
+    /// The pool of this process, which lasts as long as the process.
     pub(crate) fn of_process() -> &'static Self {
         static POOL: OnceLock<Pool> = OnceLock::new();
         POOL.get_or_init(|| {
@@ -75,8 +75,8 @@ impl Pool {
         })
     }
 
-    /// Takes a piece of work in, whose first turn comes at once. `known` is told how to call
-    /// it before that. An error when there is no thread for it.
+    /// Takes a piece of work in, whose first turn comes at once. Before that, `known` is told
+    /// how to call it. Gives an error when there is no thread for it.
     pub(crate) fn run(&self, work: Box<dyn Work>, known: impl FnOnce(Call)) -> io::Result<()> {
         let task = self.0.lock().number();
         known(Call { pool: self.clone(), task });
@@ -86,7 +86,7 @@ impl Pool {
             plan.help(Instant::now())
         };
         match self.give(help) {
-            // Some thread comes to it.
+            // Some thread comes to it later.
             Err(_) if self.0.lock().has_threads() => Ok(()),
             Err(error) => {
                 let _unrun = self.0.lock().take_out(task);
@@ -135,7 +135,7 @@ impl Pool {
                     });
                     last_turn = Instant::now();
                     let ended = plan.turned(task, work, next, last_turn);
-                    // It may be much.
+                    // Dropped without the lock: there may be much to free.
                     MutexGuard::unlocked(&mut plan, || end(ended));
                 }
                 Do::Sleep(sleep, until) => {

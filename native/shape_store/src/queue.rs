@@ -3,148 +3,20 @@
 //! The queue is bounded in operations and in bytes. What the writer has taken
 //! but not committed still counts, and so does room promised to a waiter.
 
+mod change;
 pub(crate) mod pending;
 pub(crate) mod ticket;
 pub(crate) mod waits;
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::{
-    Notify,
-    cache::body::Body,
-    entry::{Handle, RowId, Snapshot},
-    index::{
-        Index,
-        slab::{EntryId, FreeIds},
-    },
-};
+pub use self::change::Operation;
+pub(crate) use self::change::{Change, add_bytes};
+use crate::{Notify, entry::RowId, index::slab::FreeIds};
 
 /// The number of a change. The first is 1; a change is durable when the store's
 /// durable number has reached it.
 pub type Seq = u64;
-
-/// What a queued operation costs apart from its body, in bytes: its place here
-/// and in the pending map.
-const OVERHEAD: usize = 128;
-
-/// One change of the index, as the writer will repeat it on SQLite.
-pub(crate) enum Change {
-    Add {
-        row: RowId,
-        id: EntryId,
-        /// As it was added with; what was set since comes with its own change.
-        flags: u8,
-        body: Body,
-    },
-    Remove {
-        row: RowId,
-        handle: Arc<[u8]>,
-    },
-    Snapshot {
-        row: RowId,
-        id: EntryId,
-        snapshot: Snapshot,
-    },
-    /// The flags of some rows.
-    Flags(Box<[(RowId, u8)]>),
-    /// What all flags mean from here on.
-    FlagsVersion(Box<str>),
-    /// All rows below this one go.
-    Reset {
-        below: RowId,
-    },
-    /// A remove or mark of a handle that no shape had: it takes its turn, costs
-    /// SQLite nothing, and is reported.
-    Unknown {
-        operation: Operation,
-        handle: Box<[u8]>,
-    },
-}
-
-/// The kinds of operation, as reports name them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Operation {
-    /// A shape added.
-    Add,
-    /// A shape removed.
-    Remove,
-    /// A snapshot begun.
-    SnapshotStarted,
-    /// A snapshot finished.
-    SnapshotComplete,
-    /// Flags set.
-    Flags,
-    /// Everything removed.
-    Reset,
-}
-
-impl Operation {
-    /// What it is called in lists.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Add => "add",
-            Self::Remove => "remove",
-            Self::SnapshotStarted => "snapshot_started",
-            Self::SnapshotComplete => "snapshot_complete",
-            Self::Flags => "flags",
-            Self::Reset => "reset",
-        }
-    }
-}
-
-impl From<Snapshot> for Operation {
-    fn from(snapshot: Snapshot) -> Self {
-        match snapshot {
-            Snapshot::Complete => Self::SnapshotComplete,
-            _ => Self::SnapshotStarted,
-        }
-    }
-}
-
-impl Change {
-    pub(crate) fn operation(&self) -> Operation {
-        match self {
-            Self::Add { .. } => Operation::Add,
-            Self::Remove { .. } => Operation::Remove,
-            Self::Snapshot { snapshot, .. } => (*snapshot).into(),
-            Self::Flags(_) | Self::FlagsVersion(_) => Operation::Flags,
-            Self::Reset { .. } => Operation::Reset,
-            Self::Unknown { operation, .. } => *operation,
-        }
-    }
-
-    /// Whose it is, as far as that is still known.
-    pub(crate) fn handle(&self, index: &Index) -> Handle {
-        match self {
-            Self::Add { row, id, .. } | Self::Snapshot { row, id, .. } => {
-                let entry = index.get(*id).filter(|entry| entry.row == *row);
-                entry.map(|entry| entry.handle).unwrap_or_default()
-            }
-            Self::Remove { handle, .. } => Handle::from_slice(handle),
-            Self::Unknown { handle, .. } => Handle::from_slice(handle),
-            Self::Flags(_) | Self::FlagsVersion(_) | Self::Reset { .. } => Handle::new(),
-        }
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        OVERHEAD
-            + match self {
-                Self::Add { body, .. } => body.len(),
-                Self::Remove { handle, .. } => handle.len(),
-                Self::Unknown { handle, .. } => handle.len(),
-                Self::Flags(rows) => size_of_val::<[(RowId, u8)]>(rows),
-                Self::FlagsVersion(_) | Self::Snapshot { .. } | Self::Reset { .. } => 0,
-            }
-    }
-}
-
-/// The bytes an add of a body of this length will count for.
-pub(crate) fn add_bytes(body: usize) -> usize {
-    OVERHEAD + body
-}
 
 pub(crate) struct Queued {
     pub(crate) change: Change,
@@ -246,13 +118,13 @@ impl Queue {
         self.last
     }
 
-    /// Gives a number to nothing.
+    /// Gives a number to no change.
     pub(crate) fn skip(&mut self) -> Seq {
         self.last += 1;
         self.last
     }
 
-    /// Everything that waits, at once; the counts stay until [`Self::release`].
+    /// Takes everything that waits, at once; the counts stay until [`Self::release`].
     pub(crate) fn take(&mut self) -> VecDeque<Queued> {
         std::mem::take(&mut self.waiting)
     }
@@ -323,7 +195,7 @@ impl Queue {
         self.in_line.remove(&ticket).is_some()
     }
 
-    /// Everybody in line, told nothing: for a store that takes no more.
+    /// Empties the line, and gives whom to tell: for a store that takes no more changes.
     pub(crate) fn dismiss(&mut self) -> Vec<Notify<()>> {
         std::mem::take(&mut self.in_line).into_values().map(|one| one.notify).collect()
     }

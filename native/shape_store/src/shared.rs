@@ -36,7 +36,7 @@ use crate::{
         readers::Readers,
     },
     system::{FileId, Holder},
-    writer::{command::Command, gate::Gate, mail::Mail, wake_up::WakeUp},
+    writer::{command::Command, gate::Gate, mail::Mail},
 };
 
 pub(crate) struct Shared {
@@ -63,9 +63,8 @@ pub(crate) struct Shared {
     /// Those who want the connection that writes.
     pub(crate) writer_line: Mutex<Line>,
     pub(crate) counters: Counters,
+    /// How the writer is reached.
     pub(crate) mail: Arc<Mail>,
-    /// What the writer does.
-    pub(crate) wake_up: WakeUp,
     state: AtomicU8,
     events: Events,
     pressed_since: Mutex<Option<Instant>>,
@@ -86,7 +85,7 @@ impl Shared {
             Arc::clone(&known),
             Arc::clone(&open),
             // A writer that is gone has closed the readers.
-            Box::new(move || drop(janitor.send(Command::Wake))),
+            Box::new(move || janitor.wake()),
         );
         Self {
             index: Index::new(),
@@ -105,7 +104,6 @@ impl Shared {
             writer_line: Mutex::default(),
             counters: Counters::default(),
             mail,
-            wake_up: WakeUp::new(),
             state: AtomicU8::new(State::Opening as u8),
             events,
             pressed_since: Mutex::new(None),
@@ -114,12 +112,12 @@ impl Shared {
         }
     }
 
-    /// Whether it has a file, and is not in memory alone.
+    /// Whether the store has a file, and is not in memory alone.
     pub(crate) fn has_file(&self) -> bool {
         self.options.location != Location::Memory
     }
 
-    /// Where the file is: by its one name once the store is opening it.
+    /// Where the file is: its one name, once the store is opening it.
     pub(crate) fn path(&self) -> &Path {
         match (&self.options.location, self.path.get()) {
             (_, Some(path)) => path,
@@ -198,26 +196,6 @@ impl Shared {
         (self.events)(event);
     }
 
-    /// Has the writer look around, unless it is about to. To be called after what it
-    /// is to find was left for it.
-    pub(crate) fn wake(&self) {
-        if self.wake_up.notify() {
-            self.command(Command::Wake);
-        }
-    }
-
-    /// The same for what cannot wait until more has gathered.
-    pub(crate) fn wake_now(&self) {
-        if self.wake_up.notify_now() {
-            self.command(Command::Wake);
-        }
-    }
-
-    /// Sends a command; gives it back when the writer is gone.
-    pub(crate) fn command(&self, command: Command) -> Option<Command> {
-        self.mail.send(command)
-    }
-
     /// Has the writer check the file, when this error of a reader may come of it.
     pub(crate) fn suspect(&self, error: &ReadError) {
         match error {
@@ -239,7 +217,7 @@ impl Shared {
 
     fn suspect_file(&self) {
         if !self.suspected.swap(true, Relaxed) {
-            self.command(Command::Check);
+            self.mail.send(Command::Check);
         }
     }
 
@@ -252,7 +230,7 @@ impl Shared {
         let pushed = self.writer_line.lock().push(notify);
         match pushed {
             Ok(number) => {
-                self.wake_now();
+                self.mail.wake_now();
                 Some(number)
             }
             Err(notify) => {

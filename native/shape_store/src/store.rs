@@ -1,5 +1,6 @@
 //! A store, as its callers see it.
 
+mod bodies;
 mod changes;
 mod flags;
 pub(crate) mod lease;
@@ -15,8 +16,8 @@ mod waiting;
 use std::sync::{Arc, Weak};
 
 pub use self::{
+    bodies::{Found, Located, Place},
     changes::{NewShape, Request},
-    lookups::{Found, Located, Place},
     meta::Coldest,
 };
 use crate::{
@@ -82,7 +83,7 @@ struct LastHandle(Arc<Shared>);
 impl Drop for LastHandle {
     fn drop(&mut self) {
         self.0.enter(State::Closing);
-        self.0.command(Command::Close);
+        self.0.mail.send(Command::Close);
     }
 }
 
@@ -149,7 +150,7 @@ impl Store {
     /// one wrote. At once for a store that is it already.
     pub fn promote(&self, notify: Notify<Result<(), String>>) {
         let reply = Reply::new(notify, || Err("the store is closed".into()));
-        self.shared.command(Command::Promote(reply));
+        self.shared.mail.send(Command::Promote(reply));
     }
 
     /// Takes no more changes, commits what is queued, however long the disk makes
@@ -157,7 +158,7 @@ impl Store {
     pub fn close(&self) {
         // At once, not when the writer comes to it: who asks from here on is told.
         self.shared.enter(State::Closing);
-        self.shared.command(Command::Close);
+        self.shared.mail.send(Command::Close);
     }
 
     /// What does not succeed at present.

@@ -16,18 +16,21 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 pub use self::native::Native;
 
-/// Which file something is, whatever its name: two files that exist at one time differ.
+/// Which file something is, whatever its name: two files that exist at one time differ, and
+/// where the file system tells when a file was made, so do two that have one number in turn.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FileId {
     /// The device it is on.
     pub device: u64,
     /// Its number there.
     pub inode: u64,
+    /// When it was made.
+    pub born: Option<SystemTime>,
 }
 
 /// What is at a path.

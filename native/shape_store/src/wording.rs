@@ -123,6 +123,10 @@ fn advice(code: i32) -> Option<&'static str> {
              process has descriptors left (ulimit -n)"
         }
         ffi::SQLITE_READONLY_DBMOVED => "the file was moved or removed while it was open",
+        ffi::SQLITE_READONLY_ROLLBACK => {
+            "the writer, with which this store has no lock in common, is in the middle of a \
+             transaction or ended in one; it is for the writer to roll it back"
+        }
         ffi::SQLITE_READONLY => {
             "the file, its folder or the file system is read-only for this user; see mode, owner \
              and mount"

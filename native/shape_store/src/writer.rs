@@ -122,7 +122,7 @@ impl Machine {
                 }
             },
             Phase::Open(context, role) => {
-                self.shared.wake_up.unparked();
+                self.shared.mail.wake_up.unparked();
                 for command in self.shared.mail.take() {
                     context.obey(command, role, now);
                 }

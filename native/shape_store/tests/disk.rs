@@ -151,6 +151,23 @@ fn a_refused_add_is_set_aside_alone() {
     }
 }
 
+/// Adds are selected from a table that no file has, unless a borrower makes one of its name.
+#[test]
+fn adds_come_from_no_table_of_a_borrowers() {
+    let columns = "id, handle, comparable, hash, snapshot, relations, flags, checksum, shape";
+    for schema in ["main", "temp"] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(file_in(&folder));
+        on_writer(&store, &format!("CREATE TABLE {schema}.shape_store_inserts ({columns})"));
+        (0..5).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+        store.flush();
+        assert_eq!((store.statistics().set_aside, store.statistics().rebuilds), (0, 0));
+        store.close();
+        let store = open(file_in(&folder));
+        (0..5).for_each(|n| assert_eq!(store.whole_body(&shape(n).handle), Some(shape(n).body)));
+    }
+}
+
 #[test]
 fn a_refused_remove_is_set_aside_alone() {
     let folder = tempfile::tempdir().unwrap();

@@ -199,12 +199,17 @@ impl Model {
     }
 
     /// The writer wrote the file anew from memory.
-    /// `tampers` is how often it had been tampered with when that began.
-    pub fn rebuilt(&mut self, reign: usize, tampers: u64) {
+    /// `tampers` is how often it had been tampered with when that began, and `begun` how many
+    /// reigns had begun when the step began that tells of it.
+    pub fn rebuilt(&mut self, reign: usize, tampers: u64, begun: usize) {
         self.reigns[reign].rebuilt = true;
+        self.reigns[reign].handed_over = None;
+        if self.heir >= begun && self.reigns[self.heir].epoch > self.reigns[reign].epoch {
+            // The next one had taken that file over by the time that this was told.
+            return;
+        }
         // Whoever began another in the meantime has none any more.
         self.heir = reign;
-        self.reigns[reign].handed_over = None;
         self.memory_gone = false;
         // What was done to the file meanwhile may have been done to the new one.
         if self.tampers == tampers {

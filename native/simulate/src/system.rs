@@ -57,7 +57,7 @@ fn text(path: &Path) -> &str {
 }
 
 fn file_id(number: u64) -> FileId {
-    FileId { device: 1, inode: number }
+    FileId { device: 1, inode: number, born: None }
 }
 
 fn missing() -> io::Error {

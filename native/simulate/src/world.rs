@@ -31,6 +31,9 @@ pub const DATABASE: &str = "/data/meta/shapes.sqlite";
 /// How deep others may run within each other's operations.
 const DEEPEST: usize = 3;
 
+/// For how long an operation is held up before nobody more runs within it.
+const LONGEST_HOLD: Duration = Duration::from_secs(120);
+
 /// More operations than any history should need.
 const MOST_OPERATIONS: u64 = 400_000;
 
@@ -163,6 +166,8 @@ pub struct World {
     muted: BTreeSet<(usize, u64)>,
     fired: RefCell<Vec<(usize, u64)>>,
     depth: Cell<usize>,
+    /// Since when the outermost operation in which others run is held up.
+    held_since: Cell<Duration>,
     /// Whether somebody began to replace the file and did not finish.
     pub(crate) replacing: Cell<bool>,
     /// Whether a writer has just put another file in the place of its own.
@@ -197,6 +202,7 @@ impl World {
             muted,
             fired: RefCell::default(),
             depth: Cell::new(0),
+            held_since: Cell::default(),
             replacing: Cell::new(false),
             renewed: Cell::new(false),
             calm: Cell::new(false),

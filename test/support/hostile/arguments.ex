@@ -20,9 +20,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     mark: [:store, :handle, :snapshot, :ticket, :flag],
     note_unknown: [:store, :operation, :handle, :ticket],
     wait_for_room: [:store, :number, :ref],
-    give_up: [:ticket],
     wait: [:store, :number, :ref],
-    cancel_wait: [:store, :wait],
     flush_to: [:store, :number],
     pause: [:store, :flag],
     handle_for: [:store, :bytes],
@@ -43,7 +41,6 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     ask_shapes: [:store, :cursor, :number, :flag, :ref],
     parse_shapes: [:bodies],
     ask_permit: [:ref],
-    cancel_permit: [:line],
     give_permit_back: [:permit],
     limit_permits: [:number],
     pending_change: [:store, :handle],
@@ -67,8 +64,6 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     pending_handle: [:store, :bytes],
     ask_reader: [:store, :ref],
     ask_writer: [:store, :ref],
-    cancel_reader: [:store, :line],
-    cancel_writer: [:store, :line],
     give_back: [:lease],
     execute: [:store, :slot, :sql],
     query: [:store, :slot, :sql, :binds, :number],
@@ -88,7 +83,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   }
 
   # What a call gave or sent, by its kind, as later calls take it.
-  @made [:store, :ticket, :wait, :cursor, :lease, :slot, :line, :permit, :owed, :reader]
+  @made [:store, :ticket, :cursor, :lease, :slot, :permit, :owed, :reader]
   @kept 20
 
   @atoms [nil, true, false, :ok, :error, :sync, :buffered, :read, :write, :infinity, :undefined] ++
@@ -111,10 +106,12 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   def keep(pool, :open, {:ok, store}), do: put(pool, :store, store)
   def keep(pool, :cursor, cursor) when is_reference(cursor), do: put(pool, :cursor, cursor)
   def keep(pool, :admin_open, {:ok, reader}), do: put(pool, :reader, reader)
-  def keep(pool, :wait, {:wait, wait}), do: put(pool, :wait, wait)
-  def keep(pool, :wait_for_room, {:wait, ticket}), do: put(pool, :ticket, ticket)
-  def keep(pool, _ask, {:line, number, _}), do: put(pool, :line, number)
-  def keep(pool, :ask_permit, {:line, number}), do: put(pool, :line, number)
+
+  def keep(pool, :wait_for_room, {:wait, ticket, owed}),
+    do: pool |> put(:ticket, ticket) |> put(:owed, owed)
+
+  def keep(pool, _ask, {:wait, owed}), do: put(pool, :owed, owed)
+  def keep(pool, _ask, {:wait, owed, _at_once?}), do: put(pool, :owed, owed)
   def keep(pool, :ask_permit, {:ok, permit}), do: put(pool, :permit, permit)
 
   def keep(pool, ask, owed) when ask in [:promote, :ask_body, :ask_shapes] and is_reference(owed),
@@ -144,7 +141,6 @@ defmodule ElectricShapeDb.Hostile.Arguments do
 
   defp proper(:ticket, %{ticket: tickets}), do: Enum.random([nil, nil, nil | tickets])
   defp proper(:slot, %{slot: slots}), do: Enum.random([0, 1 | slots])
-  defp proper(:line, %{line: lines}), do: Enum.random([0 | lines])
   defp proper(kind, pool) when kind in @made, do: Enum.random(pool[kind] ++ [make_ref()])
   # Files that come and go, in the folder of this VM.
   defp proper(:file, _pool), do: "file-#{:rand.uniform(6)}.sqlite"

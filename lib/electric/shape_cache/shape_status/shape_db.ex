@@ -26,7 +26,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   alias __MODULE__.Internal.Arguments
   alias __MODULE__.Internal.Borrowed
-  alias __MODULE__.Internal.ColdReads
+  alias __MODULE__.Internal.Definitions
   alias __MODULE__.Connection
   alias __MODULE__.Error
   alias __MODULE__.Internal.Native
@@ -34,7 +34,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   alias __MODULE__.Internal.Shapes
   alias __MODULE__.Statistics
   alias __MODULE__.Internal.Stores
-  alias __MODULE__.Internal.Waits
   alias __MODULE__.WriteBuffer
   alias __MODULE__.Internal.Writes
 
@@ -56,12 +55,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
           flags: flags()
         }
 
-  # Shapes that are read in one go, and share what they have in common.
-  @shapes_at_once 512
+  # Shapes whose metadata is handed over in one go, and handles that are looked up.
   @metas_at_once 500
-
-  # How long the one connection of exclusive mode may take to answer.
-  @read_timeout 30_000
 
   # On every request: each call counts against the timeslice of the process.
   @compile {:inline, answer: 3}
@@ -69,11 +64,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   # A comparable or body above this is hashed and copied on a dirty scheduler: 50 µs of
   # work are worth the 10 µs it takes to get there.
   @large 65_536
-  # And so is a list of more oids.
+  # A list of more oids is as well.
   @many_oids 1_000
-
-  # What a list of an exclusive store asks for first, and a piece is to have.
-  @first_piece 16
 
   defguardp is_stack_id(term) when is_binary(term)
   defguardp is_handle(term) when is_binary(term)
@@ -310,9 +302,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec shape_for_handle(stack_id(), handle()) :: {:ok, shape()} | :error
   def shape_for_handle(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
-    store = Stores.fetch!(stack_id, :shape_for_handle)
-
-    shape(store, stack_id, handle)
+    Definitions.shape(Stores.fetch!(stack_id, :shape_for_handle), stack_id, handle)
   end
 
   def shape_for_handle(stack_id, handle),
@@ -787,7 +777,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec unknown_handles(stack_id(), Enumerable.t()) :: [handle()] | {:error, term()}
   def unknown_handles(stack_id, handles) do
-    # Before one of them is taken.
+    # Checked before the first handle is taken.
     if not is_stack_id(stack_id) or Enumerable.impl_for(handles) == nil,
       do: Arguments.refuse!(stack_id: stack_id, handles: handles)
 
@@ -814,7 +804,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @spec list_shapes(stack_id()) :: {:ok, [{handle(), shape()}]} | {:error, term()}
   def list_shapes(stack_id) when is_stack_id(stack_id) do
     # Read in the order of the file, in which each page of it is read once.
-    {:ok, Native.sort_shapes(fold_shapes(stack_id, :list_shapes, [], &[&1 | &2]))}
+    {:ok, Native.sort_shapes(Definitions.fold(stack_id, :list_shapes, [], &[&1 | &2]))}
   rescue
     error in Error -> {:error, error.reason}
   end
@@ -840,7 +830,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec reduce_shapes(stack_id(), acc, ({handle(), shape()}, acc -> acc)) :: acc when acc: term()
   def reduce_shapes(stack_id, acc, fun) when is_stack_id(stack_id) and is_function(fun, 2) do
-    fold_shapes(stack_id, :reduce_shapes, acc, fun)
+    Definitions.fold(stack_id, :reduce_shapes, acc, fun)
   end
 
   def reduce_shapes(stack_id, _acc, fun),
@@ -901,166 +891,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
         acc = Enum.reduce(metas, acc, fn meta, acc -> fun.(meta(meta), acc) end)
         fold_whole_meta(store, cursor, acc, fun)
     end
-  end
-
-  defp fold_shapes(stack_id, action, acc, fun) do
-    store = Stores.fetch!(stack_id, action)
-    cursor = answer(Native.cursor(store), stack_id, action)
-
-    {read, len} =
-      if Native.is_exclusive(store),
-        do: {&ask_shapes/3, @first_piece},
-        else: {&next_shapes/3, @shapes_at_once}
-
-    fold_pieces(read, store, cursor, len, {stack_id, action}, acc, fun)
-  end
-
-  defp fold_pieces(read, store, cursor, len, {stack_id, action} = whose, acc, fun) do
-    case read.(store, cursor, len) do
-      :done ->
-        acc
-
-      piece ->
-        items = read!(piece, stack_id, action)
-        acc = fold_items(items, acc, fun, store, &shape(store, stack_id, &1))
-        fold_pieces(read, store, cursor, next_len(items, len), whose, acc, fun)
-    end
-  end
-
-  # A piece that was cut short has large shapes; the next ones are likely to be large too.
-  defp next_len(items, len) do
-    if length(items) < len, do: max(length(items), 1), else: min(2 * len, @shapes_at_once)
-  end
-
-  # What cannot be read is asked of the writer, which sees to the file first if it has to.
-  defp next_shapes(store, cursor, len) do
-    with {:error, _reason} = read <- ColdReads.read(&Native.next_shapes(store, cursor, len, &1)),
-         {:error, _reason} <- ask_shapes(store, cursor, len),
-         do: read
-  end
-
-  defp ask_shapes(store, cursor, len) do
-    waits = may_wait(store)
-
-    case ask(&Native.ask_shapes(store, cursor, len, waits == :ok, &1)) do
-      {:ok, bodies} -> Native.parse_shapes(bodies)
-      :cold -> waits
-      other -> other
-    end
-  end
-
-  defp fold_items([], acc, _fun, _store, _again), do: acc
-
-  # It went in the meantime; it may have been added again.
-  defp fold_items([{handle, nil} | items], acc, fun, store, again) do
-    case again.(handle) do
-      {:ok, shape} -> fold_items(items, fun.({handle, shape}, acc), fun, store, again)
-      :error -> fold_items(items, acc, fun, store, again)
-    end
-  end
-
-  defp fold_items([{handle, body} | items], acc, fun, store, again) when is_binary(body) do
-    case parse(store, handle, body) do
-      {:ok, shape} -> fold_items(items, fun.({handle, shape}, acc), fun, store, again)
-      :error -> fold_items(items, acc, fun, store, again)
-    end
-  end
-
-  defp fold_items([{_handle, shape} = item | items], acc, fun, store, again)
-       when is_shape(shape) do
-    fold_items(items, fun.(item, acc), fun, store, again)
-  end
-
-  defp fold_items([{handle, _other} | items], acc, fun, store, again) do
-    lose(store, handle)
-    fold_items(items, acc, fun, store, again)
-  end
-
-  # A row that is gone when it is read was removed, by this store or by the one it
-  # follows, and its handle may be there again under another row.
-  defp shape(store, stack_id, handle, tries \\ 3)
-  defp shape(_store, _stack_id, _handle, 0), do: :error
-
-  defp shape(store, stack_id, handle, tries) do
-    case Native.shape(store, handle) do
-      {:ok, shape} when is_shape(shape) ->
-        {:ok, shape}
-
-      # Not for a scheduler that others need.
-      :large ->
-        found(Native.large_shape(store, handle), store, stack_id, handle, tries)
-
-      other ->
-        found(other, store, stack_id, handle, tries)
-    end
-  end
-
-  defp found({:ok, shape}, _store, _stack_id, _handle, _tries) when is_shape(shape),
-    do: {:ok, shape}
-
-  defp found({:ok, _other}, store, _stack_id, handle, _tries), do: lose(store, handle)
-  defp found({:body, body}, store, _stack_id, handle, _tries), do: parse(store, handle, body)
-
-  defp found(:cold, store, stack_id, handle, tries) do
-    case read_body(store, stack_id, handle) do
-      nil -> shape(store, stack_id, handle, tries - 1)
-      body -> parse(store, handle, body)
-    end
-  end
-
-  defp found(other, _store, stack_id, _handle, _tries),
-    do: answer(other, stack_id, :shape_for_handle)
-
-  # A definition that is none has to be given up: it would be read again and again.
-  defp parse(store, handle, body) do
-    case Shapes.parse(body) do
-      {:ok, shape} -> {:ok, shape}
-      :error -> lose(store, handle)
-    end
-  end
-
-  defp lose(store, handle) do
-    :ok = Native.lose(store, handle, "its definition is not a shape")
-    :error
-  end
-
-  defp read_body(store, stack_id, handle) do
-    read =
-      if Native.is_exclusive(store),
-        do: ask_body(store, handle),
-        else: ColdReads.read(&Native.read_body(store, handle, &1))
-
-    # What cannot be read is asked of the writer, which sees to the file first if it has to.
-    read =
-      with {:error, _reason} <- read,
-           {:error, _reason} <- ask_body(store, handle),
-           do: read
-
-    read!(read, stack_id, :shape_for_handle)
-  end
-
-  defp ask_body(store, handle) do
-    with :ok <- may_wait(store), do: ask(&Native.ask_body(store, handle, &1))
-  end
-
-  defp may_wait(store), do: Borrowed.check(store, "a shape that is not in memory")
-
-  # The one connection of exclusive mode answers by a message.
-  defp ask(ask) do
-    ref = make_ref()
-    owed = ask.(ref)
-
-    case Waits.await(ref, @read_timeout, fn -> Native.take_back(owed) end) do
-      {:ok, answer} -> answer
-      :timeout -> {:error, "the one connection did not answer within #{@read_timeout} ms"}
-    end
-  end
-
-  defp read!({:ok, read}, _stack_id, _action), do: read
-  defp read!({:error, reason}, _stack_id, action), do: raise(Error, action: action, error: reason)
-
-  defp read!(_unreadable, stack_id, action) do
-    raise Error, action: action, error: Stores.not_running(stack_id)
   end
 
   # --- the store itself

@@ -14,7 +14,7 @@ use std::{
     path::Path,
 };
 
-use super::rows::{Condition, Row, covers};
+use super::row::{Condition, Row};
 use crate::{cache::body::checksum, file::schema};
 
 const PAGE: usize = schema::PAGE_SIZE as usize;
@@ -34,7 +34,8 @@ pub(super) struct Carving {
 }
 
 impl Carving {
-    /// Looks for rows with ids in these ranges, which are in order, and for the bodies of these rows.
+    /// Looks for rows with ids in these ranges, which are in order, and for the bodies of
+    /// these rows.
     pub(super) fn begin(
         path: &Path,
         ranges: &[(i64, i64)],
@@ -147,6 +148,13 @@ enum Value<'a> {
     Null,
     Number(i64),
     Bytes(&'a [u8]),
+}
+
+/// Whether an id is in one of the ranges, which are in order.
+pub(super) fn covers(ranges: &[(i64, i64)], id: i64) -> bool {
+    let after = ranges.partition_point(|(from, _)| *from <= id);
+    let range = after.checked_sub(1).and_then(|at| ranges.get(at));
+    range.is_some_and(|(_, to)| id <= *to)
 }
 
 /// A record of `shapes`.

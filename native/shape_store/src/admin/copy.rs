@@ -1,4 +1,4 @@
-//! Copies: to keep, back from there, and to another place.
+//! Copies of a database: a backup, its restoration, and a move to another place.
 
 use std::{
     fs::File,
@@ -18,7 +18,7 @@ use super::{
     source::{Source, absolute},
 };
 use crate::{
-    file::{self, beside, open::quick_check, schema},
+    file::{self, beside, integrity::quick_check, schema},
     system::System,
 };
 

@@ -5,83 +5,23 @@
 //! before the number of tries runs out. Of a file that may be damaged, what no range leads to
 //! is looked for in the pages themselves, at the end.
 
+mod tables;
+
 use std::{collections::VecDeque, path::PathBuf};
 
-use rusqlite::{Connection, params, types::ValueRef};
+use rusqlite::Connection;
 
-use super::{carve::Carving, source::Source};
-use crate::{
-    cache::body::checksum,
-    entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Snapshot},
-    file::{fault::is_busy, schema},
+use self::tables::{End, first, last, read_new, read_old};
+use super::{
+    carve::{Carving, covers},
+    row::{Condition, Row},
+    source::Source,
 };
+use crate::file::fault::is_busy;
 
 /// How often SQLite may meet a bad page before the rest is given up. Each costs some
 /// microseconds, and a page has up to some hundred rows.
 const MOST_FAILURES: u64 = 200_000;
-
-/// What is known of a shape that was read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Condition {
-    /// It is what was written.
-    Sound,
-    /// It was read, and the schema has nothing to verify it by: the host's module has.
-    Unverified,
-    /// Its row, or its body, is not what was written.
-    Damaged,
-    /// It has no body.
-    Bodiless,
-    /// Its body cannot be read.
-    Unreadable,
-}
-
-/// A shape as a file has it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Row {
-    /// Its row id.
-    pub id: i64,
-    /// Its handle.
-    pub handle: Vec<u8>,
-    /// Its digest: 32 bytes, in a sound row.
-    pub digest: Vec<u8>,
-    /// The host's hash of it.
-    pub hash: i64,
-    /// 0 none, 1 started, 2 complete.
-    pub snapshot: i64,
-    /// The host's flags of it.
-    pub flags: u8,
-    /// The tables it reads.
-    pub oids: Vec<Oid>,
-    /// Its definition, serialised; empty where there is none.
-    pub body: Vec<u8>,
-    /// What is known of it.
-    pub condition: Condition,
-}
-
-impl Row {
-    /// The row as a store has it, under this id; none for one that a store would not take.
-    pub(crate) fn entry(&self, id: i64) -> Option<Entry> {
-        let fits = !self.handle.is_empty()
-            && self.handle.len() <= MAX_HANDLE
-            && self.oids.len() <= MAX_OIDS;
-        Some(Entry {
-            row: id.unsigned_abs(),
-            handle: Handle::from_slice(&self.handle),
-            digest: Digest(<[u8; 32]>::try_from(self.digest.as_slice()).ok()?),
-            hash: u32::try_from(self.hash).ok()?,
-            snapshot: Snapshot::from_number(self.snapshot.unsigned_abs()),
-            flags: self.flags,
-            oids: self.oids.iter().copied().collect(),
-        })
-        .filter(|_| fits)
-    }
-
-    /// Whether it may be served, or handed on.
-    pub(crate) fn is_usable(&self) -> bool {
-        matches!(self.condition, Condition::Sound | Condition::Unverified)
-            && self.entry(self.id).is_some()
-    }
-}
 
 /// Where the reading of a file is.
 pub(crate) struct Rows {
@@ -194,7 +134,7 @@ impl Rows {
             self.lost.push((from, to));
             return;
         }
-        // Both fit: their sum may not.
+        // Each of the two fits into an `i64`, and their sum may not.
         let middle = from + ((to.abs_diff(from) / 2) as i64);
         // At the end, so that what was split less often comes before.
         self.ranges.push_back((from, middle));
@@ -221,143 +161,4 @@ fn merge(ranges: &mut Vec<(i64, i64)>) {
         }
         touch
     });
-}
-
-/// Whether an id is in one of the ranges, which are in order.
-pub(super) fn covers(ranges: &[(i64, i64)], id: i64) -> bool {
-    let after = ranges.partition_point(|(from, _)| *from <= id);
-    let range = after.checked_sub(1).and_then(|at| ranges.get(at));
-    range.is_some_and(|(_, to)| id <= *to)
-}
-
-enum End {
-    /// Everything in the range was read.
-    Range,
-    Limit,
-    Failed(rusqlite::Error),
-}
-
-fn read_new(
-    conn: &Connection,
-    from: i64,
-    to: i64,
-    limit: usize,
-    into: &mut Vec<Row>,
-) -> rusqlite::Result<End> {
-    let mut statement = conn.prepare_cached(
-        "SELECT id, handle, comparable, hash, snapshot, relations, flags FROM shapes \
-         WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
-    )?;
-    let mut rows = statement.query(params![from, to])?;
-    while into.len() < limit {
-        let Some(row) = rows.next()? else { return Ok(End::Range) };
-        let relations = bytes(row.get_ref(5)?);
-        let mut read = Row {
-            id: number(row.get_ref(0)?),
-            handle: bytes(row.get_ref(1)?).to_vec(),
-            digest: bytes(row.get_ref(2)?).to_vec(),
-            hash: number(row.get_ref(3)?),
-            snapshot: number(row.get_ref(4)?),
-            flags: number(row.get_ref(6)?) as u8,
-            oids: schema::unpack_oids(relations).to_vec(),
-            body: Vec::new(),
-            condition: Condition::Damaged,
-        };
-        (read.body, read.condition) = body_of(conn, &read);
-        if !relations.len().is_multiple_of(4) || !(0..=2).contains(&read.snapshot) {
-            read.condition = Condition::Damaged;
-        }
-        into.push(read);
-    }
-    Ok(End::Limit)
-}
-
-fn body_of(conn: &Connection, row: &Row) -> (Vec<u8>, Condition) {
-    let read = conn.prepare_cached(schema::READ_BODY).and_then(|mut statement| {
-        let mut rows = statement.query([row.id])?;
-        let Some(found) = rows.next()? else { return Ok((Vec::new(), Condition::Bodiless)) };
-        let (stored, body) = (number(found.get_ref(0)?), bytes(found.get_ref(1)?));
-        let sound = row.entry(row.id).is_some_and(|entry| checksum(&entry, body) == stored as u64);
-        let condition = if sound { Condition::Sound } else { Condition::Damaged };
-        Ok((body.to_vec(), condition))
-    });
-    read.unwrap_or((Vec::new(), Condition::Unreadable))
-}
-
-fn read_old(
-    conn: &Connection,
-    from: i64,
-    to: i64,
-    limit: usize,
-    into: &mut Vec<Row>,
-) -> rusqlite::Result<End> {
-    let mut statement = conn.prepare_cached(
-        "SELECT rowid, handle, comparable, hash, snapshot_complete, shape FROM shapes \
-         NOT INDEXED WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid",
-    )?;
-    let mut rows = statement.query(params![from, to])?;
-    while into.len() < limit {
-        let Some(row) = rows.next()? else { return Ok(End::Range) };
-        let handle = bytes(row.get_ref(1)?).to_vec();
-        let oids = oids_of(conn, &handle);
-        into.push(Row {
-            id: number(row.get_ref(0)?),
-            digest: bytes(row.get_ref(2)?).to_vec(),
-            hash: number(row.get_ref(3)?),
-            // Schema 4 does not keep "started" apart.
-            snapshot: if number(row.get_ref(4)?) == 0 { 0 } else { 2 },
-            flags: 0,
-            body: bytes(row.get_ref(5)?).to_vec(),
-            condition: match &oids {
-                Ok(_) => Condition::Unverified,
-                Err(_) => Condition::Damaged,
-            },
-            oids: oids.unwrap_or_default(),
-            handle,
-        });
-    }
-    Ok(End::Limit)
-}
-
-/// From the table, if its index is damaged.
-fn oids_of(conn: &Connection, handle: &[u8]) -> rusqlite::Result<Vec<Oid>> {
-    let read = |sql| -> rusqlite::Result<Vec<Oid>> {
-        let mut statement = conn.prepare_cached(sql)?;
-        let rows = statement.query_map([handle], |row| row.get::<_, Oid>(0))?;
-        rows.collect()
-    };
-    read("SELECT oid FROM relations WHERE handle = ?1 ORDER BY oid").or_else(|_| {
-        read("SELECT DISTINCT oid FROM relations NOT INDEXED WHERE handle = ?1 ORDER BY oid")
-    })
-}
-
-fn bytes(value: ValueRef<'_>) -> &[u8] {
-    match value {
-        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
-        _ => &[],
-    }
-}
-
-fn number(value: ValueRef<'_>) -> i64 {
-    match value {
-        ValueRef::Integer(number) => number,
-        _ => -1,
-    }
-}
-
-fn first(source: &Source) -> i64 {
-    let sql = "SELECT coalesce(min(rowid), 1) FROM shapes NOT INDEXED";
-    source.conn.query_row(sql, [], |row| row.get(0)).unwrap_or(1)
-}
-
-/// The last id: of a table that cannot be asked for it, that which another one knows of, or
-/// more than any file of this size has.
-fn last(source: &Source) -> i64 {
-    let asked = |sql| source.conn.query_row(sql, [], |row| row.get::<_, i64>(0)).ok();
-    let shapes = asked("SELECT coalesce(max(rowid), 0) FROM shapes NOT INDEXED");
-    let others = || {
-        let bodies = asked("SELECT coalesce(max(id), 0) FROM bodies");
-        bodies.max(asked("SELECT max(next_row) - 1 FROM changes"))
-    };
-    shapes.or_else(|| if source.is_old() { None } else { others() }).unwrap_or(1 << 32)
 }

@@ -77,7 +77,7 @@ impl Dictionary {
         let more = sample(bytes, LARGEST_DICTIONARY.saturating_sub(dictionary.len()));
         if len * UNKNOWN_KIND > bytes.len()
             && more.len() >= SMALLEST
-            // Its beginning may be all there was room for.
+            // There may be room for its beginning only.
             && !dictionary.ends_with(more)
             && let Some(next) = self.versions.get(version + 1)
         {
@@ -103,7 +103,15 @@ impl Dictionary {
         })
     }
 
-    /// The bytes of a body, which this dictionary packed: in `buffer`, or where they are.
+    /// The bytes of a body, which this dictionary packed, to keep.
+    pub(crate) fn bytes(&self, body: &Body) -> Arc<[u8]> {
+        match body.packed {
+            None => Arc::clone(&body.bytes),
+            Some(_) => self.unpack(body, &mut Vec::new()).into(),
+        }
+    }
+
+    /// The same for a while: in `buffer`, or where they are.
     pub fn unpack<'b>(&self, body: &'b Body, buffer: &'b mut Vec<u8>) -> &'b [u8] {
         let Some(Packed { len, version }) = body.packed else { return &body.bytes };
         let dictionary = self.versions.get(usize::from(version)).and_then(OnceLock::get);

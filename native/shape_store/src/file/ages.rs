@@ -28,12 +28,12 @@ pub(crate) struct Ages {
     /// By the upper bits of the row; each in the order of rows. An item is the lower bits of
     /// a row over its age in microseconds, up to nine years.
     pieces: Vec<(RowId, Vec<u64>)>,
-    /// Where the one after that was which was asked for last.
+    /// Where the next one is that is likely to be asked for: after the last that was.
     next: AtomicUsize,
 }
 
 impl Ages {
-    /// Those of an index, now.
+    /// The ages of an index, now.
     pub(crate) fn of(shared: &Shared) -> Self {
         let Shared { index, clock, queue, .. } = shared;
         let ids = queue.lock().free.used();
@@ -52,7 +52,7 @@ impl Ages {
         Self { pieces: pieces.collect(), next: AtomicUsize::new(0) }
     }
 
-    /// Puts them in place of those in the file.
+    /// Puts these ages in place of those in the file.
     pub(crate) fn write(&self, tx: &Connection) -> rusqlite::Result<()> {
         tx.prepare_cached(schema::DELETE_AGES)?.execute([])?;
         let mut insert = tx.prepare_cached(schema::INSERT_AGES)?;
@@ -63,7 +63,7 @@ impl Ages {
         Ok(())
     }
 
-    /// Those in the file.
+    /// The ages in the file.
     pub(crate) fn read(tx: &Connection) -> rusqlite::Result<Self> {
         let mut read = tx.prepare_cached(schema::READ_AGES)?;
         let pieces = read.query_map([], |row| {
@@ -120,7 +120,7 @@ pub(crate) struct LastRead<'a> {
 }
 
 impl<'a> LastRead<'a> {
-    /// By what the file says, if it is to be asked. Ages that cannot be read are worth a
+    /// Goes by what the file says, if it is to be asked. Ages that cannot be read cost a
     /// warning, not the file.
     pub(crate) fn kept(tx: &Transaction<'_>, clock: &'a Clock, keep: bool) -> Self {
         let read = || {
@@ -134,7 +134,7 @@ impl<'a> LastRead<'a> {
         Self { now: clock.now(), ages: ages.map(|ages| (ages, clock)) }
     }
 
-    /// All at this moment.
+    /// Says of all that they were read at this moment.
     pub(crate) fn now(clock: &Clock) -> Self {
         Self { now: clock.now(), ages: None }
     }

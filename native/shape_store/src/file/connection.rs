@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use crate::{
-    file::schema,
+    file::{insert, schema},
     options::{Location, Options, Synchronous},
 };
 
@@ -137,6 +137,7 @@ fn open(path: &Path, options: &Options, flags: OpenFlags) -> rusqlite::Result<Co
         keep_log_on_close(&conn, true)?;
     }
     conn.pragma_update(None, "temp_store", "MEMORY")?;
+    insert::prepare(&conn)?;
     conn.set_prepared_statement_cache_capacity(2 * schema::STATEMENTS.len());
     Ok(conn)
 }

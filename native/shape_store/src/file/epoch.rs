@@ -1,5 +1,5 @@
 //! What a writer notes in the file of itself: that it has taken it over, that it is using
-//! it, and that it has left it in order.
+//! it, and that it has left it in order; and whether the file is still its own.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
@@ -7,6 +7,22 @@ use crate::{
     file::{Label, connection, fault::Fault, schema},
     options::{Options, Synchronous},
 };
+
+impl Label {
+    /// Whether a file that says `there` of itself is still this writer's to write.
+    pub(crate) fn check_writer(&self, there: &Self) -> Result<(), Fault> {
+        if there.identity != self.identity {
+            return Err(Fault::NotOurs("it is another database".into()));
+        }
+        if there.epoch > self.epoch {
+            return Err(Fault::Fenced);
+        }
+        match there.epoch == self.epoch {
+            true => Ok(()),
+            false => Err(Fault::NotOurs("it is an older copy".into())),
+        }
+    }
+}
 
 /// Makes a file this store's to write, in one transaction: under the next epoch, which is
 /// beyond those that other writers are known to have had, and with row

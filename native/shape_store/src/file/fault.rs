@@ -22,7 +22,7 @@ pub(crate) enum Fault {
     Fenced,
 }
 
-/// What passes.
+/// An error that may pass.
 #[derive(Debug, ErrorMessage)]
 pub(crate) enum Passing {
     #[error("{}", worded(.0))]

@@ -1,7 +1,8 @@
 //! Taking over an older file, once, into an empty one of ours.
 
+mod old;
+
 use std::{
-    collections::HashMap,
     ffi::OsStr,
     fs,
     os::unix::ffi::OsStrExt as _,
@@ -12,9 +13,9 @@ use std::{
 use rusqlite::{Connection, OpenFlags, Row, Transaction, params, types::Value};
 use tracing::{info, warn};
 
+use self::old::{Old, count, is_empty};
 use crate::{
-    cache::body::checksum,
-    entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId, Snapshot},
+    entry::{Digest, Handle, MAX_HANDLE, RowId},
     error::OpenError,
     file::schema::{self, Insert},
     options::{Options, Source, SourceSchema},
@@ -89,13 +90,6 @@ fn copy(tx: &Transaction<'_>, source: &Source, verify: &mut Verify) -> Result<Im
     importer.finish()
 }
 
-/// Whether nothing was ever written to the file, as when its writer died at the start.
-fn is_empty(old: &Connection) -> rusqlite::Result<bool> {
-    let anything = "SELECT count(*) FROM sqlite_schema";
-    let things: i64 = old.query_row(anything, [], |row| row.get(0))?;
-    Ok(things == 0 && schema::read_version(old)? == 0)
-}
-
 struct Failure(String);
 
 impl From<rusqlite::Error> for Failure {
@@ -127,79 +121,20 @@ struct Importer<'a> {
     told: Instant,
 }
 
-/// A row of an older file.
-struct Old {
-    handle: Handle,
-    body: Vec<u8>,
-    comparable: Vec<u8>,
-    hash: u32,
-    snapshot: Snapshot,
-    flags: u8,
-    oids: Oids,
-}
-
-impl Old {
-    fn entry(&self, row: RowId, digest: Digest) -> Entry {
-        Entry {
-            row,
-            handle: self.handle.clone(),
-            digest,
-            hash: self.hash,
-            snapshot: self.snapshot,
-            flags: self.flags,
-            oids: self.oids.clone(),
-        }
-    }
-}
-
 /// What is there of a row: all that we need of it, or its handle, if it has one.
 type OldRow = Result<Old, Handle>;
 
 impl Importer<'_> {
     fn run_four(&mut self, old: &Connection) -> Result<(), Failure> {
-        let mut relations = relations_four(old)?;
-        let sql = "SELECT handle, shape, comparable, hash, snapshot_complete FROM shapes \
-                   ORDER BY rowid";
-        self.run(old, sql, |row, handle| {
-            // Schema 4 counts 1 as complete; it did not keep "started" apart.
-            let complete = row.get_ref(4).ok()?.as_i64().ok()?;
-            Some(Old {
-                oids: relations.remove(&handle).unwrap_or_else(|| Some(Oids::new()))?,
-                handle,
-                body: row.get_ref(1).ok()?.as_blob().ok()?.to_vec(),
-                comparable: row.get_ref(2).ok()?.as_blob().ok()?.to_vec(),
-                hash: row.get(3).ok()?,
-                snapshot: if complete == 0 { Snapshot::None } else { Snapshot::Complete },
-                flags: 0,
-            })
-        })
+        let mut relations = old::relations_four(old)?;
+        self.run(old, old::SHAPES_FOUR, |row, handle| old::read_four(row, handle, &mut relations))
     }
 
     fn run_five(&mut self, old: &Connection) -> Result<(), Failure> {
         if let Some(version) = schema::read_flags_version(old)? {
             schema::write_meta(self.tx, schema::FLAGS_VERSION, version)?;
         }
-        let sql = "SELECT s.handle, b.shape, s.comparable, s.hash, s.snapshot, s.relations, \
-                   s.id, b.checksum, s.flags \
-                   FROM shapes s JOIN bodies b ON b.id = s.id ORDER BY s.id";
-        self.run(old, sql, |row, handle| {
-            let (id, stored) = (row.get_ref(6).ok()?, row.get_ref(7).ok()?);
-            let (id, stored) = (id.as_i64().ok()?, stored.as_i64().ok()?);
-            let snapshot = row.get_ref(4).ok()?.as_i64().ok()?;
-            let old = Old {
-                handle,
-                body: row.get_ref(1).ok()?.as_blob().ok()?.to_vec(),
-                comparable: row.get_ref(2).ok()?.as_blob().ok()?.to_vec(),
-                hash: row.get(3).ok()?,
-                snapshot: Snapshot::from_number(snapshot.unsigned_abs()),
-                flags: row.get_ref(8).ok()?.as_i64().ok()? as u8,
-                oids: schema::unpack_oids(row.get_ref(5).ok()?.as_blob().ok()?),
-            };
-            let digest = Digest(<[u8; 32]>::try_from(old.comparable.as_slice()).ok()?);
-            let written = checksum(&old.entry(id.unsigned_abs(), digest), &old.body);
-            // A body that is not the one that was written for this row is none.
-            (written == stored as u64).then_some(old)
-        })
+        self.run(old, old::SHAPES_FIVE, old::read_five)
     }
 
     /// Takes every row over. `read` makes what we need of a row with a handle, if it is
@@ -213,7 +148,7 @@ impl Importer<'_> {
         let mut read = |row: &Row<'_>| -> OldRow {
             let handle = row.get_ref(0).ok().and_then(|handle| handle.as_bytes().ok());
             let handle = Handle::from_slice(handle.unwrap_or_default());
-            read(row, handle.clone()).filter(usable).ok_or(handle)
+            read(row, handle.clone()).filter(Old::is_usable).ok_or(handle)
         };
         let mut statement = old.prepare(sql)?;
         let mut rows = statement.query([])?;
@@ -291,32 +226,6 @@ impl Importer<'_> {
             .execute(params![self.next_row as i64])?;
         Ok(self.done)
     }
-}
-
-fn count(old: &Connection) -> rusqlite::Result<i64> {
-    old.query_row("SELECT count(*) FROM shapes", [], |row| row.get(0))
-}
-
-fn usable(old: &Old) -> bool {
-    !old.handle.is_empty() && old.handle.len() <= MAX_HANDLE && old.oids.len() <= MAX_OIDS
-}
-
-/// The tables that each shape reads; none for a shape with a table that is no oid.
-fn relations_four(old: &Connection) -> Result<HashMap<Handle, Option<Oids>>, Failure> {
-    let mut relations: HashMap<Handle, Option<Oids>> = HashMap::new();
-    let mut statement = old.prepare("SELECT handle, oid FROM relations ORDER BY handle, oid")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        // Without a handle it belongs to no shape.
-        let Ok(handle) = row.get_ref(0)?.as_bytes() else { continue };
-        let oids = relations.entry(Handle::from_slice(handle));
-        let oids = oids.or_insert_with(|| Some(Oids::new()));
-        match row.get::<_, Oid>(1) {
-            Ok(oid) => oids.iter_mut().for_each(|oids| oids.push(oid)),
-            Err(_) => *oids = None,
-        }
-    }
-    Ok(relations)
 }
 
 /// The source to take over: the first that is there and not empty, or the first that is

@@ -39,20 +39,6 @@ impl Label {
         })
     }
 
-    /// Whether a file that says `there` of itself is still this writer's to write.
-    pub(crate) fn check_writer(&self, there: &Self) -> Result<(), Fault> {
-        if there.identity != self.identity {
-            return Err(Fault::NotOurs("it is another database".into()));
-        }
-        if there.epoch > self.epoch {
-            return Err(Fault::Fenced);
-        }
-        match there.epoch == self.epoch {
-            true => Ok(()),
-            false => Err(Fault::NotOurs("it is an older copy".into())),
-        }
-    }
-
     /// Whether the file is where this writer left it. Rows that somebody added by hand
     /// are no matter.
     pub(crate) fn check_position(&self, there: &Self) -> Result<(), Fault> {

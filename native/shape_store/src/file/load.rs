@@ -1,52 +1,36 @@
-//! From the file into the index: all of it when the store opens, and what
-//! another writer changed while it is a standby.
+//! From the file into the index: all of it, when the store opens. What another writer
+//! changes afterwards is in `follow.rs`.
 
-use std::{collections::HashMap, panic::resume_unwind, thread};
+use std::collections::HashMap;
 
-use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 use tracing::error;
 
 use crate::{
     clock::Clock,
-    entry::{Entry, RowId, Snapshot},
+    entry::{Entry, RowId},
     file::{
         ages::LastRead,
         scan::{self, PIECE},
         schema::{self, Position},
     },
-    index::{BuiltTables, BulkLoad, Index, Refusal, slab::EntryId},
+    index::{BulkLoad, Index, Refusal, slab::EntryId},
     queue::Queue,
     shared::Shared,
 };
 
-/// How many pieces may wait to go in.
-const PIECES_AHEAD: usize = 16;
-
 /// Reads what the file has, at once or as it changes.
 pub(crate) struct Loader<'a> {
-    index: &'a Index,
-    queue: &'a Mutex<Queue>,
-    clock: &'a Clock,
+    pub(super) index: &'a Index,
+    pub(super) queue: &'a Mutex<Queue>,
+    pub(super) clock: &'a Clock,
     /// Whether the file says when shapes were last read.
-    ages: bool,
-}
-
-/// How far a standby has read, and which entry each row is.
-pub(crate) struct Followed {
-    position: Position,
-    rows: HashMap<RowId, EntryId>,
-}
-
-impl Followed {
-    pub(crate) fn position(&self) -> Position {
-        self.position
-    }
+    pub(super) ages: bool,
 }
 
 impl<'a> Loader<'a> {
-    /// Into the index of this store.
+    /// A loader into the index of this store.
     pub(crate) fn of(shared: &'a Shared) -> Self {
         let ages = shared.options.keep_ages;
         Self { index: &shared.index, queue: &shared.queue, clock: &shared.clock, ages }
@@ -66,8 +50,8 @@ impl<'a> Loader<'a> {
         let read = LastRead::kept(&tx, self.clock, self.ages);
         if scan::are_few(&tx)? {
             self.insert_from(&tx, 1, &read, |_, _| {})?;
-        } else if !self.fill(&read, |pieces| scan::read_all(&tx, position, second, pieces))? {
-            // One by one, which tells what is wrong with which.
+        } else if !self.fill(&read, |take| scan::read_all(&tx, position, second, take))? {
+            // Row by row, which tells what is wrong with which.
             self.clear();
             self.insert_from(&tx, 1, &read, |_, _| {})?;
         }
@@ -76,92 +60,8 @@ impl<'a> Loader<'a> {
         Ok(position)
     }
 
-    /// Makes the index what the file is, whatever it was before, and remembers
-    /// the rows so that changes can be followed. What is in both stays findable
-    /// throughout.
-    pub(crate) fn load_to_follow(&self, conn: &Connection) -> rusqlite::Result<Followed> {
-        let tx = conn.unchecked_transaction()?;
-        let position = schema::read_position(&tx)?;
-        self.read_flags_version(&tx)?;
-        let mut gone = self.rows();
-        // What comes to those that were followed before was read elsewhere, just now.
-        let read = LastRead::kept(&tx, self.clock, self.ages && gone.is_empty());
-        let mut rows = HashMap::new();
-        let mut new = Vec::new();
-        let mut statement = tx.prepare_cached(schema::READ_SHAPES_FROM)?;
-        let mut stored = statement.query(params![1])?;
-        while let Some(row) = stored.next()? {
-            let entry = schema::read_entry(row)?;
-            // The same row may be another shape: one this store added and never
-            // committed before the other took over.
-            let same = |id: &EntryId| {
-                let there = self.index.get(*id);
-                let Entry { snapshot, flags, .. } = entry;
-                there.is_some_and(|there| Entry { snapshot, flags, ..there } == entry)
-            };
-            match gone.get(&entry.row).copied().filter(same) {
-                Some(id) => {
-                    gone.remove(&entry.row);
-                    rows.insert(entry.row, id);
-                    self.change(id, entry.snapshot, entry.flags);
-                }
-                None => new.push(entry),
-            }
-        }
-        drop(stored);
-        drop(statement);
-        tx.finish()?;
-        // What is gone first: it may have had the handle of something new.
-        gone.into_values().for_each(|id| self.remove(id));
-        for piece in new.chunks(PIECE) {
-            self.insert_piece(piece, &read, |row, id| {
-                rows.insert(row, id);
-            });
-        }
-        self.start_rows_at(position.next_row);
-        Ok(Followed { position, rows })
-    }
-
-    /// Brings the index up to what the file has now. After an error it may be
-    /// called again.
-    pub(crate) fn follow(&self, conn: &Connection, seen: &mut Followed) -> rusqlite::Result<()> {
-        let tx = conn.unchecked_transaction()?;
-        let position = schema::read_position(&tx)?;
-        let Some(changed) = changed_rows(&tx, seen.position)? else {
-            tx.finish()?;
-            *seen = self.load_to_follow(conn)?;
-            return Ok(());
-        };
-        self.read_flags_version(&tx)?;
-        let mut read = tx.prepare_cached(schema::READ_CHANGING)?;
-        for row in changed {
-            // A row that is new since comes with the insertions below.
-            let Some(id) = seen.rows.get(&row).copied() else { continue };
-            let changing = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
-            match read.query_row(params![row as i64], changing) {
-                Ok((number, flags)) => {
-                    self.change(id, Snapshot::from_number(number.unsigned_abs()), flags as u8);
-                }
-                Err(rusqlite::Error::QueryReturnedNoRows) => {
-                    self.remove(id);
-                    seen.rows.remove(&row);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        drop(read);
-        let now = LastRead::now(self.clock);
-        self.insert_from(&tx, seen.position.next_row, &now, |row, id| {
-            seen.rows.insert(row, id);
-        })?;
-        tx.finish()?;
-        seen.position = position;
-        self.start_rows_at(position.next_row);
-        Ok(())
-    }
-
     /// Puts in the rows from this one on, in pieces.
-    fn insert_from(
+    pub(super) fn insert_from(
         &self,
         conn: &Connection,
         first: RowId,
@@ -187,50 +87,29 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Fills the empty index with every row, reading the next ones meanwhile. False
-    /// when two rows have one handle or one digest, or there are too many, and when there
-    /// is no thread to be had for it.
+    /// Fills the empty index with every row. False when two rows have one handle or one
+    /// digest, or there are too many.
     fn fill(
         &self,
         last_read: &LastRead<'_>,
-        read_all: impl FnOnce(&Sender<Vec<Entry>>) -> rusqlite::Result<()>,
+        read_all: impl FnOnce(&mut dyn FnMut(Vec<Entry>) -> bool) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<bool> {
-        let filled = thread::scope(|scope| {
-            let (send, receive) = crossbeam_channel::bounded(PIECES_AHEAD);
-            let fill_in = move || self.fill_in(&receive, last_read);
-            // Without a thread to be had nobody would take the pieces.
-            let Ok(bulk) = thread::Builder::new().spawn_scoped(scope, fill_in) else {
-                return Ok(None);
-            };
-            // The other end hears of the last piece even when reading fails.
-            let read = read_all(&send);
-            drop(send);
-            let filled = bulk.join().unwrap_or_else(|panic| resume_unwind(panic));
-            read.map(|()| filled)
+        let mut bulk = BulkLoad::new(self.index);
+        let mut fits = true;
+        read_all(&mut |piece| {
+            let free = &mut self.queue.lock().free;
+            fits = piece.iter().all(|entry| bulk.push(free, entry, last_read.of(entry.row)));
+            fits
         })?;
-        let all = filled.is_some();
-        if let Some(filled) = filled {
-            self.index.install(&mut self.queue.lock().free, filled);
+        let tables = if fits { bulk.finish() } else { None };
+        let all = tables.is_some();
+        if let Some(tables) = tables {
+            self.index.install(&mut self.queue.lock().free, tables);
         }
         Ok(all)
     }
 
-    fn fill_in(
-        &self,
-        pieces: &Receiver<Vec<Entry>>,
-        last_read: &LastRead<'_>,
-    ) -> Option<BuiltTables> {
-        let mut bulk = BulkLoad::new(self.index);
-        for piece in pieces {
-            let mut queue = self.queue.lock();
-            for entry in &piece {
-                bulk.push(&mut queue.free, entry, last_read.of(entry.row))?;
-            }
-        }
-        bulk.finish()
-    }
-
-    fn insert_piece(
+    pub(super) fn insert_piece(
         &self,
         piece: &[Entry],
         last_read: &LastRead<'_>,
@@ -257,20 +136,12 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Makes what changes of an entry what the file says, so that a change that was given up
-    /// is undone. What is known of its snapshot in memory alone stays.
-    fn change(&self, id: EntryId, snapshot: Snapshot, flags: u8) {
-        let free = &mut self.queue.lock().free;
-        self.index.set_snapshot(free, id, snapshot);
-        self.index.set_flags(free, id, flags);
-    }
-
-    fn read_flags_version(&self, tx: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn read_flags_version(&self, tx: &Connection) -> rusqlite::Result<()> {
         self.index.flags.set_version(schema::read_flags_version(tx)?);
         Ok(())
     }
 
-    fn remove(&self, id: EntryId) {
+    pub(super) fn remove(&self, id: EntryId) {
         let mut queue = self.queue.lock();
         if let Some(entry) = self.index.get(id) {
             self.index.remove(&mut queue.free, id, &entry);
@@ -283,7 +154,7 @@ impl<'a> Loader<'a> {
     }
 
     /// The rows the index has now.
-    fn rows(&self) -> HashMap<RowId, EntryId> {
+    pub(super) fn rows(&self) -> HashMap<RowId, EntryId> {
         let ids = self.queue.lock().free.used();
         ids.filter_map(|id| Some((self.index.get(id)?.row, id))).collect()
     }
@@ -293,20 +164,4 @@ impl<'a> Loader<'a> {
         let mut queue = self.queue.lock();
         queue.next_row = queue.next_row.max(next_row);
     }
-}
-
-/// The rows changed since, or `None` when that is no longer known.
-fn changed_rows(conn: &Connection, seen: Position) -> rusqlite::Result<Option<Vec<RowId>>> {
-    let mut read = conn.prepare_cached(schema::READ_CHANGES)?;
-    let mut batches = read.query(params![seen.batch as i64])?;
-    let mut rows = Vec::new();
-    let mut expected = seen.batch as i64 + 1;
-    while let Some(batch) = batches.next()? {
-        if batch.get::<_, i64>(0)? != expected {
-            return Ok(None);
-        }
-        expected += 1;
-        rows.extend(schema::unpack_rows(batch.get_ref(2)?.as_blob()?));
-    }
-    Ok((!rows.contains(&0)).then_some(rows))
 }

@@ -26,7 +26,7 @@ use crate::{
 
 pub(crate) struct Locks {
     files: Option<Files>,
-    /// Whether a lock was had before: then the file system can, and what fails passes.
+    /// Whether a lock was had before: then the file system can lock, and a failure may pass.
     proven: bool,
 }
 
@@ -44,7 +44,7 @@ struct Named {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Presence {
     Alone,
-    /// And what the one says of itself that was alone last.
+    /// Others are there; and what the instance that was alone last says of itself.
     Shared(String),
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum Presence {
 const EPOCH: &str = "epoch ";
 
 impl Locks {
-    /// For a store that shares nothing.
+    /// The locks of a store that shares nothing: it has none.
     pub(crate) fn none() -> Self {
         Self { files: None, proven: false }
     }

@@ -20,6 +20,8 @@ use crate::{
 /// A frame's own header, and the log's.
 const FRAME_HEADER: u64 = 24;
 const LOG_HEADER: u64 = 32;
+/// A frame.
+const FRAME: u64 = FRAME_HEADER + schema::PAGE_SIZE as u64;
 
 /// What the log was when this connection had committed last.
 #[derive(Debug)]
@@ -92,9 +94,14 @@ impl Log {
 
     /// Whether what is beside the file is still the log, and its shared memory, of then.
     pub(crate) fn is_there(&self, system: &dyn System, path: &Path) -> io::Result<bool> {
-        let id_of = |path: &Path| Ok::<_, io::Error>(system.stat(path)?.map(|there| there.id));
-        Ok(id_of(&log_of(path))? == Some(self.id)
-            && id_of(&shared_memory_of(path))? == Some(self.shared_memory))
+        let there = system.stat(&log_of(path))?;
+        Ok(there.map(|there| there.id) == Some(self.id) && self.has_memory(system, path)?)
+    }
+
+    /// Whether the shared memory of then is still there.
+    pub(crate) fn has_memory(&self, system: &dyn System, path: &Path) -> io::Result<bool> {
+        let there = system.stat(&shared_memory_of(path))?;
+        Ok(there.map(|there| there.id) == Some(self.shared_memory))
     }
 
     /// Whether the log is still there as it was. Another's checkpoint may have emptied it,
@@ -109,14 +116,47 @@ impl Log {
         if there.map(|there| there.id) != Some(self.id) {
             return Err(LogError::Lost("it is gone, or another is in its place"));
         }
-        let memory = system.stat(&shared_memory_of(path))?;
-        if memory.map(|there| there.id) != Some(self.shared_memory) {
+        if !self.has_memory(system, path)? {
             return Err(LogError::Lost("its shared memory is gone, or another is in its place"));
         }
         if there.is_some_and(|there| there.len < self.len) && filled(conn)? >= self.len {
             return Err(LogError::Lost("it was cut"));
         }
         Ok(())
+    }
+
+    /// Whether the last frame of then is whole, by SQLite's own checksum of it, unless the log
+    /// was begun again: <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
+    pub(crate) fn check_last_frame(
+        &self,
+        system: &dyn System,
+        path: &Path,
+    ) -> Result<(), LogError> {
+        let Some(start) = self.len.checked_sub(FRAME).filter(|start| *start >= LOG_HEADER) else {
+            return Ok(());
+        };
+        let read = |at, buffer: &mut [u8]| system.read_at(&log_of(path), at, buffer);
+        let mut header = [0; LOG_HEADER as usize];
+        read(0, &mut header)?;
+        if header != self.header {
+            return Ok(());
+        }
+        // It continues that of the frame before, or of the log's header.
+        let before = if start == LOG_HEADER { LOG_HEADER - 8 } else { start - FRAME + 16 };
+        let mut sum = [0; 8];
+        read(before, &mut sum)?;
+        let mut frame = vec![0; FRAME as usize];
+        read(start, &mut frame)?;
+        let Some((head, page)) = frame.split_at_checked(FRAME_HEADER as usize) else {
+            return Ok(());
+        };
+        let (summed, sums) = head.split_at(8);
+        let big_endian = header[3] & 1 == 1;
+        let sum = checksum(checksum(words(&sum, true), summed, big_endian), page, big_endian);
+        match sums.ends_with(&sum.map(u32::to_be_bytes).concat()) {
+            true => Ok(()),
+            false => Err(LogError::Lost("it was cut")),
+        }
     }
 
     /// Whether what was there before a commit is there after it: what is cut in between is
@@ -133,7 +173,7 @@ impl Log {
         }
         // Otherwise it was begun again from its start.
         if self.len > 0 && now.header == self.header && now.len > self.len {
-            let last = self.len - FRAME_HEADER - u64::from(schema::PAGE_SIZE);
+            let last = self.len - FRAME;
             let mut frame = [0; FRAME_HEADER as usize];
             system.read_at(&log_of(path), last, &mut frame)?;
             // Unless another's checkpoint has emptied it since.
@@ -155,15 +195,29 @@ pub(crate) enum LogError {
     Sqlite(#[from] rusqlite::Error),
 }
 
+/// Two words of four bytes.
+fn words(bytes: &[u8; 8], big_endian: bool) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = *bytes;
+    let word = if big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+    [word([a, b, c, d]), word([e, f, g, h])]
+}
+
+/// SQLite's checksum, continued over whole pairs of words.
+fn checksum(sum: [u32; 2], bytes: &[u8], big_endian: bool) -> [u32; 2] {
+    bytes.as_chunks().0.iter().fold(sum, |[first, second], pair| {
+        let [even, odd] = words(pair, big_endian);
+        let first = first.wrapping_add(even).wrapping_add(second);
+        [first, second.wrapping_add(odd).wrapping_add(first)]
+    })
+}
+
 /// How much of the log is in use, as SQLite knows it.
 fn filled(conn: &Connection) -> rusqlite::Result<u64> {
     // The second of its answers is the number of frames; -1 without a log.
     let frames: i64 =
         conn.prepare_cached("PRAGMA main.wal_checkpoint(NOOP)")?.query_row([], |row| row.get(1))?;
     Ok(match u64::try_from(frames) {
-        Ok(frames) if frames > 0 => {
-            LOG_HEADER + frames * (FRAME_HEADER + u64::from(schema::PAGE_SIZE))
-        }
+        Ok(frames) if frames > 0 => LOG_HEADER + frames * FRAME,
         _ => 0,
     })
 }

@@ -1,4 +1,5 @@
-//! Getting the file ready at a start: found, checked, made, taken over or moved aside.
+//! Getting the file ready at a start: made, taken over or moved aside. Whether what is there
+//! is sound is found out in `integrity.rs`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use crate::{
         self, Label, connection,
         fault::is_damage,
         import::{self, Imported, Verify},
+        integrity::{Inspected, inspect},
         schema,
     },
     options::{Options, Source, Synchronous},
@@ -82,17 +84,6 @@ pub(crate) fn prepare_memory(options: &Options) -> rusqlite::Result<Connection> 
     Ok(conn)
 }
 
-/// What is in our file's place.
-enum Inspected {
-    /// No file, or one without tables.
-    Nothing,
-    /// Closed in order. What was opened to see that is what it is written by.
-    Clean(Made),
-    Sound,
-    /// Something else, or ours no more, for this reason.
-    Bad(String),
-}
-
 /// Whether a file with a write-ahead log is where nothing can be mapped into memory.
 fn has_no_maps(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
@@ -112,122 +103,10 @@ fn leave_log(options: &Options, path: &Path) -> Result<(), OpenError> {
     connection::prepare_to_write(&conn, options).map_err(named)
 }
 
-/// An error is one of the surroundings: no permission, no disk.
-fn inspect(options: &Options, path: &Path) -> Result<Inspected, OpenError> {
-    let failed = |source| OpenError::Io { what: "look at", path: path.to_path_buf(), source };
-    match options.system.stat(path).map_err(failed)? {
-        None => return Ok(Inspected::Nothing),
-        Some(there) if there.folder => return Ok(Inspected::Bad("it is a directory".into())),
-        Some(there) if there.len == 0 => {
-            warn!(path = %path.display(), "an empty file is in the place of the shape database");
-        }
-        Some(_) => {}
-    }
-    let anchor = options.system.anchor(path).map_err(failed)?;
-    let checked = connection::open_to_write(path, options)
-        .and_then(|conn| check(Made { conn, anchor }, options, path))
-        .or_else(|error| match is_damage(&error) {
-            true => Ok(Inspected::Bad(worded(&error).to_string())),
-            false => Err(OpenError::Sqlite { path: path.to_path_buf(), source: error }),
-        })?;
-    Ok(checked)
-}
-
-fn check(made: Made, options: &Options, path: &Path) -> rusqlite::Result<Inspected> {
-    let conn = &made.conn;
-    let version = schema::read_version(conn)?;
-    if version == 0 {
-        let sql = "SELECT count(*) FROM main.sqlite_schema";
-        let tables: i64 = conn.query_row(sql, [], |row| row.get(0))?;
-        return Ok(match tables {
-            0 => Inspected::Nothing,
-            _ => Inspected::Bad("its tables are not ours".into()),
-        });
-    }
-    if version != schema::SCHEMA_VERSION {
-        return Ok(Inspected::Bad(format!("its schema version is {version}")));
-    }
-    let unprepared = schema::STATEMENTS.iter().find_map(|(_, sql)| conn.prepare(sql).err());
-    if let Some(error) = unprepared {
-        return match is_damage(&error) {
-            true => Ok(Inspected::Bad(worded(&error).to_string())),
-            false => Err(error),
-        };
-    }
-    Label::read(conn)?;
-    if schema::read_meta_number(conn, "clean")? == 1 && is_whole(conn, options, path)? {
-        // Its log is as good where it is, and to put it into the file waits for the disk.
-        connection::keep_log_on_close(conn, true)?;
-        return Ok(Inspected::Clean(made));
-    }
-    info!("checking a shape database that was not closed");
-    let answer = quick_check(conn)?;
-    if answer != "ok" {
-        return Ok(Inspected::Bad(answer));
-    }
-    // Trees that are each sound need not belong to one moment.
-    let halves = conn.execute(schema::DELETE_BODILESS, [])?;
-    if halves > 0 {
-        warn!(shapes = halves, "left out shapes whose bodies were lost");
-    }
-    Ok(Inspected::Sound)
-}
-
-/// What SQLite says to the whole file: `ok`, or what is wrong. A page that the disk does not
-/// give for now is an error, and not what is wrong with the file.
-pub(crate) fn quick_check(conn: &Connection) -> rusqlite::Result<String> {
-    let answer: String = conn.query_row("PRAGMA main.quick_check(1)", [], |row| row.get(0))?;
-    match passing_code(&answer) {
-        Some(code) => {
-            let error = rusqlite::ffi::Error::new(code);
-            Err(rusqlite::Error::SqliteFailure(error, Some(answer)))
-        }
-        None => Ok(answer),
-    }
-}
-
-/// The code in an answer that tells of a page which could not be read, if that may pass.
-fn passing_code(answer: &str) -> Option<i32> {
-    use rusqlite::ffi::{SQLITE_IOERR, SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ, SQLITE_NOMEM};
-    // Of a page in a chain it tells no code. That the page is one of the file was seen before,
-    // so it is the disk that does not give it.
-    if answer.contains("failed to get page") {
-        return Some(SQLITE_IOERR_READ);
-    }
-    let (_, code) = answer.split_once("error code=")?;
-    let digits = code.find(|c: char| !c.is_ascii_digit()).unwrap_or(code.len());
-    let code: i32 = code.get(..digits)?.parse().ok()?;
-    let passes = matches!(code & 0xff, SQLITE_IOERR | SQLITE_NOMEM);
-    (passes && code != SQLITE_IOERR_SHORT_READ).then_some(code)
-}
-
 /// Whether nobody has written to a database since it was made.
 fn is_new(conn: &Connection) -> rusqlite::Result<bool> {
     let label = Label::read(conn)?;
     Ok((label.epoch, label.position) == (0, schema::Position { batch: 0, next_row: 1 }))
-}
-
-/// Whether the file is as long as it says: one that was cut off within its last
-/// page looks sound to SQLite until that page is read. Where the log is another's to write
-/// back, the last pages may be there alone.
-pub(crate) fn is_whole(
-    conn: &Connection,
-    options: &Options,
-    path: &Path,
-) -> rusqlite::Result<bool> {
-    let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
-    let page = number("PRAGMA main.page_size")?;
-    let said = number("PRAGMA main.page_count")? * page;
-    let len = |path| {
-        let found = options.system.stat(path).ok().flatten();
-        found.and_then(|found| i64::try_from(found.len).ok())
-    };
-    Ok(match len(path) {
-        Some(found) if found < said && options.external_checkpoint => {
-            found % page == 0 && len(&file::log_of(path)).is_some_and(|log| log > 0)
-        }
-        found => found == Some(said),
-    })
 }
 
 /// An error for a file that nothing is to be done to, not even what opening it for writing

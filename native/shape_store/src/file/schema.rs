@@ -6,6 +6,7 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Transaction, params};
 use smallvec::SmallVec;
 
+use super::insert::{INSERT_BODIES, INSERT_SHAPES};
 use crate::{
     cache::body::{Body, checksum},
     entry::{Digest, Entry, Handle, Oid, Oids, RowId, Snapshot},
@@ -112,6 +113,8 @@ pub(crate) const FLAGS_VERSION: &str = "flags_version";
 pub const STATEMENTS: &[(&str, &str)] = &[
     ("insert_shape", INSERT_SHAPE),
     ("insert_body", INSERT_BODY),
+    ("insert_shapes", INSERT_SHAPES),
+    ("insert_bodies", INSERT_BODIES),
     ("delete_shape", DELETE_SHAPE),
     ("delete_body", DELETE_BODY),
     ("mark_shape", MARK_SHAPE),

@@ -1,12 +1,10 @@
-//! BulkLoad an empty index that nobody asks yet: the cells one after the other, and
+//! The filling of an empty index that nobody asks yet: the cells one after the other, and
 //! in the end the tables and the relations, each in one go. An insertion of each
 //! entry would look at a place in each table that is not in the processor's cache.
 
 use std::{
     collections::BTreeSet,
-    panic::resume_unwind,
     sync::{Arc, atomic::Ordering::Relaxed},
-    thread,
 };
 
 use super::{Index, hash_digest};
@@ -40,10 +38,10 @@ impl<'a> BulkLoad<'a> {
         Self { index, by_handle, by_digest, pairs: Vec::new() }
     }
 
-    /// Fills a cell, if there is one, with an entry that was last read at this time. No lookup finds the entry before
-    /// [`Index::install`].
-    pub(crate) fn push(&mut self, free: &mut FreeIds, entry: &Entry, read: Stamp) -> Option<()> {
-        let (id, cell, mark) = self.index.slab.allocate(free)?;
+    /// Fills a cell with an entry that was last read at this time; false when there is no cell
+    /// to be had. No lookup finds the entry before [`Index::install`].
+    pub(crate) fn push(&mut self, free: &mut FreeIds, entry: &Entry, read: Stamp) -> bool {
+        let Some((id, cell, mark)) = self.index.slab.allocate(free) else { return false };
         if !entry.fits_inline() {
             self.index.overflow.write().insert(entry.row, Arc::new(entry.clone()));
         }
@@ -53,7 +51,7 @@ impl<'a> BulkLoad<'a> {
         self.by_handle.push(self.index.hash_handle(&entry.handle), id);
         self.by_digest.push(hash_digest(&entry.digest), id);
         self.pairs.extend(relations::pairs(&entry.oids, id));
-        Some(())
+        true
     }
 
     /// Makes the tables and the relations. `None` when two entries have one handle
@@ -61,20 +59,12 @@ impl<'a> BulkLoad<'a> {
     pub(crate) fn finish(self) -> Option<BuiltTables> {
         let Self { index, by_handle, by_digest, pairs } = self;
         let get = |id| index.get(id);
-        thread::scope(|scope| {
-            let sort = || pairs.iter().copied().collect();
-            let sorting = thread::Builder::new().spawn_scoped(scope, sort);
-            let handles = |one, other| get(one).map(|e| e.handle) == get(other).map(|e| e.handle);
-            let digests = |one, other| get(one).map(|e| e.digest) == get(other).map(|e| e.digest);
-            Some(BuiltTables {
-                by_handle: by_handle.arrays(handles)?,
-                by_digest: by_digest.arrays(digests)?,
-                pairs: match sorting {
-                    Ok(sorting) => sorting.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                    // No thread is to be had.
-                    Err(_) => sort(),
-                },
-            })
+        let handles = |one, other| get(one).map(|e| e.handle) == get(other).map(|e| e.handle);
+        let digests = |one, other| get(one).map(|e| e.digest) == get(other).map(|e| e.digest);
+        Some(BuiltTables {
+            by_handle: by_handle.arrays(handles)?,
+            by_digest: by_digest.arrays(digests)?,
+            pairs: pairs.into_iter().collect(),
         })
     }
 }

@@ -55,7 +55,7 @@ impl Flags {
         })
     }
 
-    /// How many have this value under this mask. To be called by who may change them.
+    /// How many have this value under this mask. Only who holds the mutation lock may call it.
     pub(crate) fn count(&self, mask: u8, value: u8) -> usize {
         let values = self.by_value.iter().enumerate();
         values.filter(|(flags, _)| *flags as u8 & mask == value).map(|(_, n)| n.load(Relaxed)).sum()

@@ -34,7 +34,7 @@ impl Index {
     pub(crate) fn touch_by_digest(&self, digest: &Digest, stamp: Stamp) -> Option<Meta> {
         self.by_digest.find(hash_digest(digest), |id| {
             let (cell, mark) = self.slab.slot(id)?;
-            // CellHold from before the look: it may be marked.
+            // The cell is held from before the look, so the entry that is found may be marked.
             let held = mark.hold();
             let entry = self.whole(cell.look())?;
             let entry = (entry.digest == *digest).then_some(entry)?;
@@ -69,8 +69,8 @@ impl Index {
         let look = self.images.look();
         held.replace(to, |there| {
             if let Some(look) = look {
-                // Of the entry that was found, or 0 when it has gone: nothing else comes
-                // into a cell that is held.
+                // This is the row of the entry that was found, or 0 when it has gone:
+                // nothing else comes into a cell that is held.
                 self.images.note(look, id, cell.row(), there);
             }
         })
@@ -80,7 +80,7 @@ impl Index {
         let name = Name::of(handle);
         let found = self.by_handle.find(self.hash_handle(handle), |id| {
             let (cell, at) = self.slab.slot(id)?;
-            // CellHold from before the look: it may be marked.
+            // The cell is held from before the look, so the entry that is found may be marked.
             let held = at.hold();
             self.hash_in(cell, handle, &name)?;
             mark(id, cell, &held);

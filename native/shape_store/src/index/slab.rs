@@ -86,7 +86,7 @@ impl Slab {
         self.segments.get(segment)?.get()?.cells.get(offset)
     }
 
-    /// The same with its mark.
+    /// The cell of `id` with its mark.
     pub(crate) fn slot(&self, id: EntryId) -> Option<(&Cell, Mark<'_>)> {
         let (segment, offset) = locate(id);
         self.segments.get(segment)?.get()?.slot(offset)

@@ -134,8 +134,8 @@ fn probe(slots: &[AtomicU64], tag: u32) -> impl Iterator<Item = &AtomicU64> {
 }
 
 impl Shard {
-    /// With an array that it has in common with others: one of a single slot is full before
-    /// anything is written to it.
+    /// A shard shares its first array with all others: an array of a single slot is full
+    /// before anything is written to it.
     fn new(none: Arc<Box<[AtomicU64]>>) -> Self {
         Self { slots: ArcSwap::new(none), live: AtomicU32::new(0), taken: AtomicU32::new(0) }
     }

@@ -16,13 +16,13 @@ use parking_lot::RwLock;
 
 use crate::{
     cache::body::Body,
-    entry::{Handle, RowId},
+    entry::{Handle, MAX_HANDLE, RowId},
     index::slab::EntryId,
 };
 
-/// A list copies a shard with its lock held, for which a change may wait that has the
-/// mutation lock: so many that a shard of a full queue has a thousand rows. They are made
-/// a group at a time, as a store of few shapes needs few.
+/// A list copies a shard with its lock held, and a change that has the mutation lock may
+/// wait for that: there are so many shards that one of a full queue has a thousand rows.
+/// They are made a group at a time, as a store of few shapes needs few.
 const SHARDS: usize = GROUPS * IN_GROUP;
 const GROUPS: usize = 16;
 const IN_GROUP: usize = 16;
@@ -90,7 +90,8 @@ impl Pending {
 
     /// Whether a removal of this handle is not committed.
     pub(crate) fn is_removed(&self, handle: &[u8]) -> bool {
-        self.removed_shard(handle).read().contains_key(handle)
+        // Nothing has a longer handle, and to hash it may take long.
+        handle.len() <= MAX_HANDLE && self.removed_shard(handle).read().contains_key(handle)
     }
 
     pub(crate) fn added(&self, row: RowId, id: EntryId, body: Body) {
@@ -133,11 +134,11 @@ impl Pending {
         }
     }
 
-    /// Nothing of it will be committed.
+    /// Forgets all of it: none of it will be committed.
     pub(crate) fn clear(&self) {
         for shard in self.shards() {
             let rows = std::mem::take(&mut *shard.write());
-            // One by one: a removal that comes meanwhile is counted.
+            // Removed one by one, so that a removal that comes meanwhile is counted.
             for row in rows.into_values() {
                 if let Row::Removed { handle } = row {
                     self.forget_removal(handle);

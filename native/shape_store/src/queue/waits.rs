@@ -57,10 +57,10 @@ pub(crate) struct Waits {
 struct Waiters {
     waiting: BTreeMap<WaitId, Notify<Outcome>>,
     next_nonce: u64,
-    /// Numbers passed over. Few: each is a fault somebody looks into.
+    /// Numbers passed over. They are few: each is a fault somebody looks into.
     set_aside: HashSet<Seq>,
-    /// Numbers that will never be durable. Few: one range each time that another store
-    /// took the writing over.
+    /// Numbers that will never be durable. They are few ranges: one each time that another
+    /// store took the writing over.
     given_up: Vec<RangeInclusive<Seq>>,
     ended: Option<Outcome>,
 }

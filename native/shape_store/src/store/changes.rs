@@ -118,8 +118,9 @@ impl Store {
             let mut queue = self.shared.queue.lock();
             self.shared.state().writable()?;
             let below = queue.next_row;
-            // Before the first shape goes: who takes its handle again must come
-            // later in the queue. Not held up by a full one: it makes room.
+            // Pushed before the first shape goes: an add that takes its handle again
+            // must come later in the queue. A full queue does not hold it up, since
+            // it makes room.
             let seq = queue.push(Change::Reset { below }, false);
             (below, queue.free.used(), seq)
         };
@@ -131,7 +132,7 @@ impl Store {
             }
         })?;
         self.shared.cache.clear();
-        self.shared.wake();
+        self.shared.mail.wake();
         Ok(seq)
     }
 
@@ -159,7 +160,7 @@ impl Store {
             }
         })?;
         let last = self.shared.queue.lock().last();
-        self.shared.wake();
+        self.shared.mail.wake();
         sort_handles(&mut removed);
         Ok((removed, last))
     }
@@ -191,7 +192,7 @@ impl Store {
             Ok(apply(shared, queue, id, &entry))
         });
         match changed {
-            // Nobody waits for room to hear that there is no such shape.
+            // A caller need not wait for room to hear that there is no such shape.
             Err(ChangeError::Full) if self.shared.index.by_handle(handle).is_none() => {
                 Err(ChangeError::Unknown)
             }
@@ -222,9 +223,9 @@ impl Store {
             }
             queue.push(change, request.log)
         };
-        // While it is held, whoever lets it go rouses the writer.
+        // While the gate is held, whoever opens it wakes the writer.
         if shared.gate.allows() >= seq {
-            shared.wake();
+            shared.mail.wake();
         }
         Ok(seq)
     }

@@ -41,7 +41,7 @@ impl Store {
                 false => queue.push(Change::Flags(changed.into()), false),
             }
         };
-        self.shared.wake();
+        self.shared.mail.wake();
         Ok(seq)
     }
 
@@ -78,7 +78,7 @@ impl Store {
             self.shared.index.flags.set_version(Some(version.into()));
             queue.push(Change::FlagsVersion(version.into()), false)
         };
-        self.shared.wake();
+        self.shared.mail.wake();
         Ok(seq)
     }
 }

@@ -31,10 +31,10 @@ type GiveBack = Box<dyn FnOnce(Connection, ReturnedAs) + Send>;
 /// The slot of the connection that writes.
 pub const WRITER_SLOT: u64 = 0;
 
-/// How a connection came back.
+/// In which state a connection is returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ReturnedAs {
-    /// As it went.
+    /// As it was lent.
     Unchanged,
     /// With settings, attached files or temporary tables of its borrower's, or in a
     /// transaction that cannot be ended: not for the next one.
@@ -92,19 +92,21 @@ impl Lease {
     /// May touch the disk.
     pub fn revoke(&self) {
         let mut held = self.held.try_lock().unwrap_or_else(|| {
-            // Only then: at home its statements are those of others.
+            // Only while somebody uses it: once it is returned, its statements are
+            // those of others.
             self.interrupt();
             self.held.lock()
         });
         if let Some((conn, _)) = &*held {
-            // Here: whoever takes it back may wait for the lock that the transaction has.
+            // Ended here, as whoever takes the connection back may wait for the lock
+            // that the transaction has.
             end_transaction(conn);
         }
         let held = held.take();
-        self.send_home(held);
+        self.return_now(held);
     }
 
-    fn send_home(&self, held: Option<(Connection, GiveBack)>) {
+    fn return_now(&self, held: Option<(Connection, GiveBack)>) {
         if let Some((mut conn, give_back)) = held {
             let none = None::<fn(AuthContext<'_>) -> Authorization>;
             let unwatched = conn.authorizer(none).is_ok();
@@ -120,7 +122,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let held = self.held.get_mut().take();
-        self.send_home(held);
+        self.return_now(held);
     }
 }
 
@@ -188,8 +190,8 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Stands in line, unless it is closed: then the notification comes back. The number
-    /// takes the request back.
+    /// Puts a request in line, and gives the number by which it is taken back. A line that
+    /// is closed gives the notification back instead.
     pub(crate) fn push(&mut self, notify: Notify<Granted>) -> Result<u64, Notify<Granted>> {
         if self.closed {
             return Err(notify);

@@ -2,9 +2,10 @@
 //! some time without use.
 
 use std::{
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
@@ -16,9 +17,10 @@ use rusqlite::Connection;
 use crate::{
     Notify,
     error::ReadError,
-    file::{Known, Opened, connection, open_labelled},
+    file::{Known, Opened, Unopened, connection, open_labelled, shared_memory_of},
     options::Options,
     store::lease::{GrantError, Granted, Lease, Line, ReturnedAs, end_transaction},
+    system::FileId,
 };
 
 pub(crate) struct Readers {
@@ -45,11 +47,23 @@ struct Pool {
     /// Connections up to this slot are of a file that was replaced.
     stale: u64,
     closed: bool,
+    /// What the open readers share.
+    memory: Weak<SharedMemory>,
 }
 
-struct Idle {
+struct Reader {
     conn: Connection,
     slot: u64,
+    /// Let go after the connection.
+    memory: Arc<SharedMemory>,
+}
+
+/// The index of the log that all connections of a process to a file share: SQLite opens it
+/// with the first of them, and the others have that one, also where another has its name.
+struct SharedMemory(Option<FileId>);
+
+struct Idle {
+    reader: Reader,
     since: Instant,
 }
 
@@ -72,12 +86,12 @@ impl Readers {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, ReadError> {
         let idle = self.state.lock().idle.pop();
-        let (conn, slot) = match idle {
-            Some(idle) => (idle.conn, idle.slot),
+        let reader = match idle {
+            Some(idle) => idle.reader,
             None => self.open_one()?,
         };
-        let result = work(&conn);
-        self.put_back(conn, slot);
+        let result = work(&reader.conn);
+        self.put_back(reader);
         Ok(result?)
     }
 
@@ -100,11 +114,11 @@ impl Readers {
             state.idle.pop()
         };
         let opened = match idle {
-            Some(idle) => Ok((idle.conn, idle.slot)),
+            Some(idle) => Ok(idle.reader),
             None => self.open_one(),
         };
         match opened {
-            Ok((conn, slot)) => notify(Ok(self.lease(conn, slot))),
+            Ok(reader) => notify(Ok(self.lease(reader))),
             Err(error) => {
                 notify(Err(error.into()));
                 self.pass_on(None);
@@ -147,6 +161,18 @@ impl Readers {
         self.close_all(idle);
     }
 
+    /// Whether connections to the file are open here whose shared memory is not the one that
+    /// has its name. Who opened another would have theirs, and be alone with them.
+    pub(crate) fn have_lost_memory(&self) -> io::Result<bool> {
+        let memory = self.state.lock().memory.upgrade();
+        let (Some(memory), Some(path)) = (memory, self.path.get()) else { return Ok(false) };
+        Ok(memory.0 != self.memory_at(path)?)
+    }
+
+    fn memory_at(&self, path: &Path) -> io::Result<Option<FileId>> {
+        Ok(self.options.system.stat(&shared_memory_of(path))?.map(|there| there.id))
+    }
+
     /// Closes what is idle, refuses who waits, and closes the rest as it returns.
     pub(crate) fn close(&self) {
         let (idle, line) = {
@@ -164,7 +190,7 @@ impl Readers {
     }
 
     /// Opens a reader of the file that the store knows, and of no other.
-    fn open_one(&self) -> Result<(Connection, u64), ReadError> {
+    fn open_one(&self) -> Result<Reader, ReadError> {
         // Numbered before it opens, so that one that opened the file of before a
         // `renew` has a number of before it too.
         let slot = {
@@ -179,24 +205,36 @@ impl Readers {
         if !self.known.is(id, label.identity) {
             return Err(ReadError::NotOurs("another file is in its place".into()));
         }
+        let found = Arc::new(SharedMemory(self.memory_at(path).map_err(Unopened::Io)?));
+        let memory = {
+            let mut state = self.state.lock();
+            let memory = state.memory.upgrade().unwrap_or(found);
+            state.memory = Arc::downgrade(&memory);
+            memory
+        };
         self.open.fetch_add(1, Relaxed);
-        Ok((conn, slot))
+        Ok(Reader { conn, slot, memory })
     }
 
-    fn lease(self: &Arc<Self>, conn: Connection, slot: u64) -> Lease {
+    fn lease(self: &Arc<Self>, reader: Reader) -> Lease {
         let readers = Arc::clone(self);
-        let give_back = move |conn, condition| readers.pass_on(Some((conn, slot, condition)));
+        let Reader { conn, slot, memory } = reader;
+        let give_back = move |conn, condition| {
+            readers.pass_on(Some((Reader { conn, slot, memory }, condition)));
+        };
         Lease::new(conn, slot, true, Box::new(give_back))
     }
 
-    /// A lent connection is back, or was never opened: the first in line gets
-    /// it, or it rests. Opens one only when there is none to pass on.
-    fn pass_on(self: &Arc<Self>, back: Option<(Connection, u64, ReturnedAs)>) {
+    /// A connection that was lent is returned, or none could be opened: the first in line
+    /// gets one, or nobody waits and it is kept idle. Opens one only when there is none to
+    /// pass on.
+    fn pass_on(self: &Arc<Self>, back: Option<(Reader, ReturnedAs)>) {
         // A borrower that died may have left a transaction open. It wrote nothing, so
         // ending it touches memory only.
         let stale = self.state.lock().stale;
-        let usable = |(conn, slot, condition): &(Connection, u64, ReturnedAs)| {
-            *slot > stale && *condition == ReturnedAs::Unchanged && end_transaction(conn)
+        let usable = |(reader, condition): &(Reader, ReturnedAs)| {
+            let unchanged = *condition == ReturnedAs::Unchanged;
+            reader.slot > stale && unchanged && end_transaction(&reader.conn)
         };
         let mut back = match back {
             Some(back) if !usable(&back) => {
@@ -207,7 +245,7 @@ impl Readers {
                     readers.pass_on(None);
                 }));
             }
-            back => back.map(|(conn, slot, _)| (conn, slot)),
+            back => back.map(|(reader, _)| reader),
         };
         loop {
             let next = {
@@ -220,23 +258,23 @@ impl Readers {
             };
             match (next, back.take()) {
                 (None, None) => return,
-                (None, Some((conn, slot))) => return self.put_back(conn, slot),
-                (Some(notify), Some((conn, slot))) => return notify(Ok(self.lease(conn, slot))),
+                (None, Some(reader)) => return self.put_back(reader),
+                (Some(notify), Some(reader)) => return notify(Ok(self.lease(reader))),
                 (Some(notify), None) => match self.open_one() {
-                    Ok((conn, slot)) => return notify(Ok(self.lease(conn, slot))),
+                    Ok(reader) => return notify(Ok(self.lease(reader))),
                     Err(error) => notify(Err(error.into())),
                 },
             }
         }
     }
 
-    fn put_back(&self, conn: Connection, slot: u64) {
+    fn put_back(&self, reader: Reader) {
         let mut state = self.state.lock();
-        if state.closed || slot <= state.stale || state.idle.len() >= self.options.readers {
+        if state.closed || reader.slot <= state.stale || state.idle.len() >= self.options.readers {
             drop(state);
-            self.discard(conn);
+            self.discard(reader);
         } else {
-            state.idle.push(Idle { conn, slot, since: self.options.system.now() });
+            state.idle.push(Idle { reader, since: self.options.system.now() });
             if !self.watched.swap(true, Relaxed) {
                 (self.wake_writer)();
             }
@@ -245,9 +283,9 @@ impl Readers {
 
     /// Closes a connection off this thread: closing may touch the disk, and the caller may
     /// be a scheduler of the BEAM that ran a destructor.
-    fn discard(&self, conn: Connection) {
+    fn discard(&self, reader: Reader) {
         self.open.fetch_sub(1, Relaxed);
-        self.options.system.background(Box::new(move || drop(conn)));
+        self.options.system.background(Box::new(move || drop(reader)));
     }
 }
 

@@ -17,21 +17,39 @@ use crate::{
     writer::command::ReadBodies,
 };
 
-/// What a list is to hold at a time: the body that brings it to so many bytes is its last.
+/// Why a shape is lost whose body does not verify.
+pub(crate) const DAMAGED: &str = "its definition is damaged in the file";
+
+/// A list has so many bytes at a time: the body that brings it there is its last.
 const LIST_BYTES: usize = 2 << 20;
 
 impl Shared {
     /// Reads the bodies of the first of these shapes on the writer's own connection, if it has
-    /// one, up to a bound in bytes and of one at least. One that is asked for alone is kept
-    /// warm; many at once are a list.
+    /// one, up to a bound in bytes and of one at least.
     pub(crate) fn read_bodies(&self, conn: Option<&Connection>, entries: &[Entry]) -> ReadBodies {
         let Some(conn) = conn else {
             return Err(ReadError::NotOurs("it is not open".into()));
         };
+        // The connection that writes is of the database that the store reads now.
+        Ok(self.read_stored(conn, self.cache.database(), entries)?)
+    }
+
+    /// The same on any connection to the file of this `database`. A body that is asked for
+    /// alone is kept warm; many at once are a list.
+    pub(crate) fn read_stored(
+        &self,
+        conn: &Connection,
+        database: u64,
+        entries: &[Entry],
+    ) -> rusqlite::Result<Vec<Option<Body>>> {
         let mut bytes = 0;
         let mut bodies = Vec::with_capacity(entries.len());
         for entry in entries {
-            let body = self.take_whole(entry, schema::read_body(conn, entry)?);
+            let stored = schema::read_body(conn, entry)?;
+            if matches!(stored, Stored::Damaged) {
+                self.lose(entry, DAMAGED);
+            }
+            let body = stored.whole();
             bytes += body.as_ref().map_or(0, Body::size);
             bodies.push(body);
             if bytes >= LIST_BYTES {
@@ -39,18 +57,10 @@ impl Shared {
             }
         }
         if let ([entry], [Some(body)]) = (entries, bodies.as_slice()) {
-            let key = cache::key(self.cache.database(), entry.row);
+            let key = cache::key(database, entry.row);
             self.cache.keep_wanted(key, self.dictionary.pack(body));
         }
         Ok(bodies)
-    }
-
-    /// The body, if it is whole; a shape whose body is damaged is lost.
-    pub(crate) fn take_whole(&self, entry: &Entry, stored: Stored<Body>) -> Option<Body> {
-        if matches!(stored, Stored::Damaged) {
-            self.lose(entry, "its definition is damaged in the file");
-        }
-        stored.whole()
     }
 
     /// Takes a shape out whose definition is of no use, in memory and in the file. A follower
@@ -81,7 +91,7 @@ impl Shared {
             error!(handle = %name, %reason, "a shape is lost");
             self.counters.lost.fetch_add(1, Relaxed);
             self.emit(Event::Lost { handle: entry.handle.clone(), reason: reason.into() });
-            self.wake();
+            self.mail.wake();
         }
     }
 }

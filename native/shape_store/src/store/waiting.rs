@@ -38,18 +38,18 @@ impl Store {
     /// manual, and at once: whoever waits for a number says so here.
     pub fn flush_to(&self, seq: Seq) {
         self.shared.gate.flush_to(seq);
-        self.shared.wake_now();
+        self.shared.mail.wake_now();
     }
 
     /// Pauses or resumes the writer. What is committed by then stays so.
     pub fn pause(&self, paused: bool) {
         self.shared.gate.hold(paused);
-        self.shared.wake();
+        self.shared.mail.wake();
     }
 
-    /// Stands in line for room for an add with a body of this many bytes.
-    /// `notify` is called when it is there, and when there will never be any:
-    /// the change then says why. `None` when there is room now.
+    /// Puts a caller in line for room for an add with a body of this many bytes. `notify`
+    /// is called when there is room, and also when there will never be any: the change
+    /// then says why. `None` when there is room now.
     pub fn wait_for_room(&self, body: usize, notify: Notify<()>) -> Option<Ticket> {
         let bytes = queue::add_bytes(body);
         let (number, load) = {
@@ -59,7 +59,7 @@ impl Store {
             }
             (queue.stand_in_line(bytes, notify), queue.size())
         };
-        self.shared.wake_now();
+        self.shared.mail.wake_now();
         self.shared.pressure_began(load.ops, load.bytes);
         Some(Ticket { shared: Arc::clone(&self.shared), number })
     }
@@ -81,7 +81,7 @@ impl Store {
 
     /// Whether the writer does nothing, so that its connection can be had at once.
     pub fn is_resting(&self) -> bool {
-        self.shared.wake_up.is_idle()
+        self.shared.mail.wake_up.is_idle()
     }
 
     /// Takes back a request for a reader. False when the answer is on its way.

@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     collections::{HashMap, hash_map::Entry},
-    fs::{self, File, TryLockError},
+    fs::{self, File, Metadata, TryLockError},
     hash::{BuildHasher as _, RandomState},
     io::{self, Read as _, Seek as _, Write as _},
     os::{
@@ -70,11 +70,9 @@ impl System for Native {
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
         match fs::metadata(path) {
-            Ok(found) => Ok(Some(Stat {
-                id: FileId { device: found.dev(), inode: found.ino() },
-                len: found.len(),
-                folder: found.is_dir(),
-            })),
+            Ok(found) => {
+                Ok(Some(Stat { id: id_of(&found), len: found.len(), folder: found.is_dir() }))
+            }
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -87,7 +85,7 @@ impl System for Native {
     fn anchor(&self, path: &Path) -> io::Result<Box<dyn Anchor>> {
         // With O_PATH, to close it drops no locks of SQLite's.
         let file = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
-        let id = id_of(&file)?;
+        let id = id_of(&file.metadata()?);
         Ok(Box::new(NativeAnchor { file, id }))
     }
 
@@ -167,9 +165,8 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn id_of(file: &File) -> io::Result<FileId> {
-    let found = file.metadata()?;
-    Ok(FileId { device: found.dev(), inode: found.ino() })
+fn id_of(found: &Metadata) -> FileId {
+    FileId { device: found.dev(), inode: found.ino(), born: found.created().ok() }
 }
 
 #[derive(Debug)]
@@ -221,7 +218,7 @@ impl LockFile for NativeLock {
     }
 
     fn id(&self) -> io::Result<FileId> {
-        id_of(&self.file)
+        Ok(id_of(&self.file.metadata()?))
     }
 
     fn read(&self) -> io::Result<String> {

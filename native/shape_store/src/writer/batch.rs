@@ -1,6 +1,7 @@
-//! One batch: the changes at the head of the queue, in one transaction.
+//! One batch: the changes at the head of the queue, in one transaction. One that fails is
+//! tried again by `commit.rs`.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
@@ -9,7 +10,8 @@ use crate::{
     entry::{Entry, Handle, RowId, Snapshot},
     file::{
         Label,
-        fault::{Fault, is_refusal},
+        fault::{Fault, Passing, is_refusal},
+        insert::{self, NewShape},
         schema::{self, Insert, Position},
     },
     index::{Index, slab::EntryId},
@@ -47,6 +49,7 @@ pub(crate) struct Refused {
 }
 
 /// What the writing of a batch is based on.
+#[derive(Clone, Copy)]
 pub(crate) struct Batch<'a> {
     pub(crate) index: &'a Index,
     pub(crate) dictionary: &'a Dictionary,
@@ -62,7 +65,23 @@ impl Batch<'_> {
     pub(crate) fn write<'q>(
         self,
         conn: &Connection,
-        changes: impl Iterator<Item = &'q Queued>,
+        changes: impl Iterator<Item = &'q Queued> + Clone,
+        unsure: &mut Option<Written>,
+    ) -> Result<Written, Fault> {
+        match self.write_adds(Adds::Together, conn, changes.clone(), unsure) {
+            // It is rolled back. Shape by shape shows which it is that SQLite refuses.
+            Err(Fault::Transient(Passing::Sqlite(error))) if is_refusal(&error) => {
+                self.write_adds(Adds::Apart, conn, changes, unsure)
+            }
+            written => written,
+        }
+    }
+
+    fn write_adds<'q>(
+        self,
+        adds: Adds,
+        conn: &Connection,
+        changes: impl Iterator<Item = &'q Queued> + Clone,
         unsure: &mut Option<Written>,
     ) -> Result<Written, Fault> {
         let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
@@ -84,7 +103,7 @@ impl Batch<'_> {
             };
         }
         self.label.check_position(&there)?;
-        let mut written = self.repeat(&tx, changes)?;
+        let mut written = self.repeat(adds, &tx, changes)?;
         match tx.commit() {
             Ok(()) => {
                 *unsure = None;
@@ -104,17 +123,21 @@ impl Batch<'_> {
 
     fn repeat<'q>(
         self,
+        adds: Adds,
         tx: &Transaction<'_>,
-        changes: impl Iterator<Item = &'q Queued>,
+        changes: impl Iterator<Item = &'q Queued> + Clone,
     ) -> Result<Written, Fault> {
         let mut run = Run {
             tx,
-            insert: Insert::new(tx)?,
+            adds,
             batch: self,
             written: Written::default(),
             changed: Vec::new(),
-            buffer: Vec::new(),
+            added: VecDeque::new(),
         };
+        if adds == Adds::Together {
+            run.add_all(changes.clone())?;
+        }
         for (offset, queued) in changes.enumerate() {
             run.apply(offset, queued)?;
         }
@@ -141,20 +164,37 @@ fn write_position(
     Ok(position)
 }
 
+/// How the shapes of a batch are added.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Adds {
+    /// All of them before anything else is done: what is done to a shape comes after its add,
+    /// and concerns no other.
+    Together,
+    Apart,
+}
+
 struct Run<'a> {
     tx: &'a Transaction<'a>,
-    insert: Insert<'a>,
+    adds: Adds,
     batch: Batch<'a>,
     written: Written,
     /// Rows that a standby has to look at again.
     changed: Vec<RowId>,
-    /// Memory that each body uses again.
-    buffer: Vec<u8>,
+    /// Shapes that were added together, whose callers want to be told, by their places in
+    /// the batch.
+    added: VecDeque<(usize, Handle)>,
 }
 
 impl Run<'_> {
     fn apply(&mut self, offset: usize, queued: &Queued) -> Result<(), Fault> {
         let done = match &queued.change {
+            Change::Add { .. } if self.adds == Adds::Together => {
+                let logged = self.added.front().is_some_and(|(at, _)| *at == offset);
+                if logged && let Some((_, handle)) = self.added.pop_front() {
+                    self.written.log.push((Operation::Add, handle));
+                }
+                Ok(())
+            }
             Change::Add { row, id, flags, body } => self.add(*row, *id, *flags, body, queued.log),
             Change::Remove { row, handle } => self.remove(*row, handle, queued.log),
             Change::Snapshot { row, id, snapshot } => self.mark(*row, *id, *snapshot, queued.log),
@@ -180,6 +220,37 @@ impl Run<'_> {
         }
     }
 
+    /// The shape that a change adds, if it is still there.
+    fn new_shape(&mut self, row: RowId, id: EntryId, flags: u8, body: &Body) -> Option<NewShape> {
+        let position = &mut self.batch.label.position;
+        position.next_row = position.next_row.max(row + 1);
+        let entry = self.batch.index.get(id).filter(|entry| entry.row == row);
+        let Some(entry) = entry else {
+            // Removed since: its removal is further down the queue.
+            self.written.skipped.push(row);
+            return None;
+        };
+        // The row is the shape as it was added. What was marked since comes with
+        // its own operation, so the file is never ahead of the durable number.
+        Some(NewShape { entry: Entry { flags, ..entry }, body: self.batch.dictionary.bytes(body) })
+    }
+
+    fn add_all<'q>(&mut self, changes: impl Iterator<Item = &'q Queued>) -> rusqlite::Result<()> {
+        let mut shapes = Vec::new();
+        for (offset, queued) in changes.enumerate() {
+            let Change::Add { row, id, flags, body } = &queued.change else { continue };
+            let Some(shape) = self.new_shape(*row, *id, *flags, body) else { continue };
+            if queued.log {
+                self.added.push_back((offset, shape.entry.handle.clone()));
+            }
+            shapes.push(shape);
+        }
+        match shapes.is_empty() {
+            true => Ok(()),
+            false => insert::insert(self.tx, shapes),
+        }
+    }
+
     fn add(
         &mut self,
         row: RowId,
@@ -188,20 +259,12 @@ impl Run<'_> {
         body: &Body,
         log: bool,
     ) -> rusqlite::Result<()> {
-        let position = &mut self.batch.label.position;
-        position.next_row = position.next_row.max(row + 1);
-        let entry = self.batch.index.get(id).filter(|entry| entry.row == row);
-        let Some(entry) = entry else {
-            // Removed since: its removal is further down the queue.
-            self.written.skipped.push(row);
+        let Some(NewShape { entry, body }) = self.new_shape(row, id, flags, body) else {
             return Ok(());
         };
-        // The row is the shape as it was added. What was marked since comes with
-        // its own operation, so the file is never ahead of the durable number.
-        let entry = Entry { flags, ..entry };
-        self.insert.shape(&entry, Snapshot::None)?;
-        let body = self.batch.dictionary.unpack(body, &mut self.buffer);
-        if let Err(error) = self.insert.body(&entry, body) {
+        let mut insert = Insert::new(self.tx)?;
+        insert.shape(&entry, Snapshot::None)?;
+        if let Err(error) = insert.body(&entry, &body) {
             self.tx.prepare_cached(schema::DELETE_SHAPE)?.execute([row as i64])?;
             return Err(error);
         }

@@ -11,9 +11,8 @@ use crate::file::{
     connection::open_to_write,
     epoch::{note_clean, note_clean_in_log},
     fault::{Fault, Passing},
-    log_of,
-    open::is_whole,
-    open_labelled,
+    integrity::is_whole,
+    log_of, open_labelled,
 };
 
 /// How long a log may be in bytes that is left beside a file.
@@ -135,16 +134,19 @@ impl Writing {
     }
 
     /// Closes the connection so that the log goes into the file, if the file has its name
-    /// and nobody exchanges it meanwhile.
-    pub(super) fn close_with_log(&mut self, context: &mut Context) {
+    /// and nobody exchanges it meanwhile. While the file is not what was written, the
+    /// connection may be what is left of it, and stays.
+    fn close_with_log(&mut self, context: &mut Context) {
         let ours = context.locks.try_batch() && self.check_name(context).is_ok();
+        if self.damage.is_none() && matches!(self.check_log(context), Err(Fault::NotOurs(_))) {
+            context.locks.end();
+            context.doubted = true;
+            return;
+        }
         match ours && self.damage.is_none() && !self.is_untouched(context) {
             true => self.own.close_with_log(),
             false => self.own.close(),
         }
         context.locks.end();
-        if let Some(file) = &mut self.file {
-            file.log = None;
-        }
     }
 }

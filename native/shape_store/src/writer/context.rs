@@ -82,7 +82,10 @@ impl Context {
         match command {
             Command::Wake => {}
             Command::Return(conn, tenure, condition) => match role {
-                Role::Writing(writing) => writing.own.take_back(conn, tenure, condition, now),
+                Role::Writing(writing) => {
+                    writing.own.take_back(conn, tenure, condition, now);
+                    writing.returned = true;
+                }
                 Role::Following(following) => {
                     following.own.take_back(conn, tenure, condition, now);
                 }

@@ -12,9 +12,10 @@ use super::{Turn, commit::LONGEST_PAUSE, context::Context, own_connection::OwnCo
 use crate::{
     file::{
         Label, Log, Opened,
-        connection::open_to_write,
+        connection::{open_to_read, open_to_write},
         fault::{Fault, Passing},
-        load::{Followed, Loader},
+        follow::Followed,
+        load::Loader,
         open_labelled,
         schema::Identity,
     },
@@ -39,6 +40,8 @@ pub(super) struct Following {
     /// Of a store that was the writer, until it has read what the other one wrote: that the
     /// index is what it was then, and its connection to the file of then, if it had one.
     pub(super) before: Option<Option<Connection>>,
+    /// Whether somebody else could take the file from this store, which was its writer.
+    was_fenced: bool,
 }
 
 /// What a follower has read, and of which file, whose number nobody else gets meanwhile.
@@ -92,6 +95,7 @@ impl Following {
             pause: shared.options.follow_interval,
             failures: 0,
             promote_at: None,
+            was_fenced: before.is_some(),
             before,
         }
     }
@@ -172,7 +176,16 @@ impl Following {
             return self.leave_log(shared);
         }
         let system = &*options.system;
-        let open = || Ok(open_labelled(system, path, || open_to_write(path, options))?);
+        // In exclusive mode the writer's lock keeps others out of its file. Who was fenced all
+        // the same has no lock in common with the new writer: a journal of a transaction in
+        // the middle looks like one that was left behind, and who may write rolls it back.
+        let reads_only = options.exclusive && self.was_fenced;
+        let open = || {
+            Ok(open_labelled(system, path, || match reads_only {
+                true => open_to_read(path, options),
+                false => open_to_write(path, options),
+            })?)
+        };
         let (opened, log) = match options.exclusive {
             true => (open()?, None),
             false => Log::opened(system, path, open)?,
@@ -241,7 +254,7 @@ impl Following {
         if self.own.is_lent() {
             return Turn::Next(Next::Again);
         }
-        shared.wake_up.prepare_to_park();
+        shared.mail.wake_up.prepare_to_park();
         // Whoever asked before that has told nobody.
         if !shared.writer_line.lock().is_empty() {
             return Turn::Next(Next::Again);

@@ -1,21 +1,27 @@
-//! What the writer is asked to do, in a row, and who has it come and look.
+//! How the writer is reached: by a command, or by having it look for what was left elsewhere.
 
 use std::{collections::VecDeque, sync::OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::{pool::Call, writer::command::Command};
+use crate::{
+    pool::Call,
+    writer::{command::Command, wake_up::WakeUp},
+};
 
 /// It has no memory of its own while it is empty.
 pub(crate) struct Mail {
     /// None when nobody will look any more.
     commands: Mutex<Option<VecDeque<Command>>>,
     reader: OnceLock<Call>,
+    /// Whether it would look around by itself.
+    pub(crate) wake_up: WakeUp,
 }
 
 impl Mail {
     pub(crate) fn new() -> Self {
-        Self { commands: Mutex::new(Some(VecDeque::new())), reader: OnceLock::new() }
+        let commands = Mutex::new(Some(VecDeque::new()));
+        Self { commands, reader: OnceLock::new(), wake_up: WakeUp::new() }
     }
 
     /// Has this reader called whenever something arrives. What arrived before it has to see
@@ -35,6 +41,21 @@ impl Mail {
             reader.call();
         }
         None
+    }
+
+    /// Has the writer look around, unless it is about to. The caller has left what it is to
+    /// find before that.
+    pub(crate) fn wake(&self) {
+        if self.wake_up.notify() {
+            self.send(Command::Wake);
+        }
+    }
+
+    /// The same for what cannot wait until more has gathered.
+    pub(crate) fn wake_now(&self) {
+        if self.wake_up.notify_now() {
+            self.send(Command::Wake);
+        }
     }
 
     /// All that arrived.

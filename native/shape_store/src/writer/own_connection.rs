@@ -69,7 +69,7 @@ impl OwnConnection {
         let Some(conn) = self.take(What::Lent) else { return false };
         let (shared, tenure) = (Arc::clone(&self.shared), self.tenure);
         let give_back = move |conn, condition| {
-            let unsent = shared.command(Command::Return(conn, tenure, condition));
+            let unsent = shared.mail.send(Command::Return(conn, tenure, condition));
             if let Some(Command::Return(conn, ..)) = unsent {
                 // The writer did not wait for it.
                 shared.count_connection(false);

@@ -21,7 +21,7 @@ pub(super) struct OwnFile {
     pub(super) anchor: Box<dyn Anchor>,
     /// How long it was.
     pub(super) len: u64,
-    /// What its log was after the last commit of the connection there is.
+    /// What its log was after the last commit.
     pub(super) log: Option<Log>,
 }
 
@@ -48,6 +48,14 @@ impl Writing {
         let Some(file) = &mut self.file else {
             return Err(Fault::NotOurs("what was in memory is gone with its connection".into()));
         };
+        if shared.readers.have_lost_memory()? {
+            return Err(Fault::NotOurs("the shared memory of its log is gone".into()));
+        }
+        // Where somebody has kept its memory, SQLite believes what that says of the log.
+        let kept = match &file.log {
+            Some(log) => log.has_memory(&*options.system, path)?,
+            None => false,
+        };
         let opened = open_labelled(&*options.system, path, || open_to_write(path, options))?;
         self.label.check_writer(&opened.label)?;
         if opened.id != file.anchor.id() {
@@ -58,9 +66,11 @@ impl Writing {
             self.label.check_position(&opened.label)?;
         }
         prepare_to_write(&opened.conn, options)?;
-        file.log = None;
+        if !kept {
+            file.log = None;
+        }
         self.own.put(opened.conn);
-        Ok(())
+        self.check_log_after_others(context)
     }
 
     /// Whether the file still has its name. What else has it may be what another writer put
@@ -132,6 +142,14 @@ impl Writing {
         }
         file.log = now;
         Ok(())
+    }
+
+    /// The same where others may have committed meanwhile, for any length of time.
+    pub(super) fn check_log_after_others(&mut self, context: &Context) -> Result<(), Fault> {
+        if let Some(log) = self.file.as_ref().and_then(|file| file.log.as_ref()) {
+            log.check_last_frame(&*context.shared.options.system, context.shared.path())?;
+        }
+        self.check_log_after(context)
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
         connection::{self, keep_log_on_close},
         draft::{self, BodySource, Draft},
         fault::{Fault, Passing, is_damage},
-        open::quick_check,
+        integrity::quick_check,
         open_labelled,
     },
     shared::Shared,

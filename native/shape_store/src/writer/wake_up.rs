@@ -1,4 +1,4 @@
-//! Whether the writer works, gathers or rests, so that it is sent for only when it
+//! Whether the writer works, delays or is parked, so that it is called only when it
 //! would not come by itself in time.
 
 use std::sync::atomic::Ordering::SeqCst;
@@ -7,14 +7,14 @@ use crate::sync::AtomicU8;
 
 /// It will look around before it pauses.
 const RUNNING: u8 = 0b00;
-/// It will look around in a moment; what cannot wait that long has to send for it.
+/// It will look around in a moment; what cannot wait that long has to call it.
 const DELAYING: u8 = 0b01;
-/// It will not look around until it is sent for.
+/// It will not look around until it is called.
 const PARKED: u8 = 0b10;
 
 /// The protocol: who asks for something first leaves it where the writer looks, then
-/// rouses it. The writer says that it is about to pause, then looks once more, then
-/// pauses until it is sent for. So either the look finds what was left, or whoever
+/// notifies it. The writer says that it is about to pause, then looks once more, then
+/// pauses until it is called. So either the look finds what was left, or whoever
 /// left it finds the writer about to pause.
 #[derive(Debug)]
 pub(crate) struct WakeUp {
@@ -26,7 +26,7 @@ impl WakeUp {
         Self { state: AtomicU8::new(RUNNING) }
     }
 
-    /// For callers: whether the writer has to be sent for. Then do, for nobody else
+    /// For callers: whether the writer has to be called. Then do, for nobody else
     /// will.
     #[must_use]
     pub(crate) fn notify(&self) -> bool {
@@ -40,7 +40,7 @@ impl WakeUp {
     }
 
     // In these a swap: the looks that follow it are not made before it, and it meets the
-    // swap of whoever rouses, so that what was left before that is seen.
+    // swap of whoever notifies, so that what was left before that is seen.
 
     /// For the writer, before its last look for what cannot wait.
     pub(crate) fn prepare_to_delay(&self) {
@@ -52,7 +52,7 @@ impl WakeUp {
         self.state.swap(PARKED, SeqCst);
     }
 
-    /// For the writer, when it has found something after all, was sent for, or has
+    /// For the writer, when it has found something after all, was called, or has
     /// gathered long enough.
     pub(crate) fn unparked(&self) {
         self.state.swap(RUNNING, SeqCst);

@@ -51,6 +51,8 @@ pub(super) struct Writing {
     pub(super) gather_until: Option<Instant>,
     /// Nothing is committed before this.
     pub(super) not_before: Option<Instant>,
+    /// Whether somebody had the connection since the log was looked at.
+    pub(super) returned: bool,
     watch_at: Instant,
     /// When to save when shapes were last read, and what was read last by then.
     pub(super) ages_due: Instant,
@@ -86,6 +88,7 @@ impl Writing {
             damage: None,
             gather_until: None,
             not_before: None,
+            returned: false,
             watch_at: shared.now() + WATCH,
             ages_due: shared.now() + shared.options.ages_interval,
             // What is loaded is in the file, or was read when it was loaded.
@@ -112,12 +115,12 @@ impl Writing {
             return Turn::Next(Next::Again);
         }
         if let Some(until) = self.gather_until {
-            context.shared.wake_up.prepare_to_delay();
+            context.shared.mail.wake_up.prepare_to_delay();
             // Whoever was in a hurry before that has told nobody.
             if now < until && !self.is_urgent(context) {
                 return Turn::Next(Next::Wait(Some(until)));
             }
-            context.shared.wake_up.unparked();
+            context.shared.mail.wake_up.unparked();
             self.gather_until = None;
         }
         if self.ages_due(context).is_some_and(|at| at <= now) {
@@ -204,6 +207,9 @@ impl Writing {
         if self.damage.as_ref().is_some_and(|damage| damage.retry_at <= now) {
             self.replace(context, now)?;
         }
+        if self.damage.is_none() && std::mem::take(&mut self.returned) {
+            self.check_log_after_others(context)?;
+        }
         if std::mem::take(&mut context.doubted) {
             let checked = if self.damage.is_none() { self.check(context) } else { Ok(()) };
             context.shared.checked();
@@ -264,9 +270,9 @@ impl Writing {
         let not_before = self.not_before.filter(|at| *at > now);
         if retry_at.is_some() || not_before.is_some() {
             // Those who wait for a commit have nothing to send for.
-            shared.wake_up.prepare_to_delay();
+            shared.mail.wake_up.prepare_to_delay();
         } else {
-            shared.wake_up.prepare_to_park();
+            shared.mail.wake_up.prepare_to_park();
             // Whatever was asked for before that has told nobody.
             if !shared.queue.lock().is_empty() || self.next_batch(context) > 0 {
                 return Turn::Next(Next::Again);
@@ -276,6 +282,9 @@ impl Writing {
             return Turn::Next(Next::Again);
         }
         let idle = self.close_idle(context, now);
+        if context.doubted {
+            return Turn::Next(Next::Again);
+        }
         // What is damaged needs no watch, and takes no ages.
         let watch_at = self.file.as_ref().map(|_| self.watch_at).filter(|_| self.damage.is_none());
         let ages_due = self.ages_due(context).filter(|_| self.damage.is_none());

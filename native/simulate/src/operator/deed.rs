@@ -42,7 +42,7 @@ impl Deed {
         (Self::CutDatabase, 2, "database cut"),
         (Self::CutLog, 5, "log cut"),
         (Self::FlipByte, 2, "bytes flipped"),
-        (Self::FlipBody, 28, "bodies damaged"),
+        (Self::FlipBody, 44, "bodies damaged"),
         (Self::Copy, 6, "copies made"),
         (Self::PutBack, 8, "copies put back"),
         (Self::PutBackWithLog, 8, "copies with log put back"),

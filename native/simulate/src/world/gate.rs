@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use super::{DEEPEST, MOST_OPERATIONS, TRACES, World};
+use super::{DEEPEST, LONGEST_HOLD, MOST_OPERATIONS, TRACES, World};
 use crate::{
     action,
     chance::{Chance, mix},
@@ -49,13 +49,16 @@ impl World {
             return None;
         }
         self.fired.borrow_mut().push((self.step.get(), number));
-        if runs && self.depth.get() < DEEPEST {
+        if runs && self.may_hold() {
             self.say(|| {
                 format!(
                     "during {:?} of {} by process {}:",
                     operation.kind, operation.path, operation.process.0
                 )
             });
+            if self.depth.get() == 0 {
+                self.held_since.set(self.platform.elapsed());
+            }
             self.depth.set(self.depth.get() + 1);
             for _ in 0..1 + chance.below(3) {
                 let kind = action::Kind::draw_nested(&mut chance, &self.config.weights);
@@ -84,6 +87,15 @@ impl World {
             )
         });
         Some(fault)
+    }
+
+    /// Whether others may run within an operation. Who is held up by an operation that is held
+    /// up may wait for what that one has, and try again and again: it goes on at last, as a
+    /// thread would.
+    fn may_hold(&self) -> bool {
+        let depth = self.depth.get();
+        let held = || self.platform.elapsed() - self.held_since.get();
+        depth < DEEPEST && (depth == 0 || held() < LONGEST_HOLD)
     }
 
     /// An operation takes long: everybody else goes on.

@@ -18,13 +18,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   import Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments, only: [is_timeout: 1]
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Borrowed
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Checkout
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Files
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Waits
 
   @enforce_keys [:conn, :mode]
   defstruct [:conn, :mode]
@@ -58,7 +55,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
 
   def checkout!(stack_id, label, fun, timeout)
       when is_binary(stack_id) and is_function(fun, 1) and is_timeout(timeout) do
-    with_lease(:read, stack_id, label, fun, timeout)
+    Checkout.run(:read, stack_id, label, &fun.(lent(&1, :read)), timeout)
   end
 
   def checkout!(stack_id, _label, fun, timeout),
@@ -81,7 +78,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
 
   def checkout_write!(stack_id, label, fun, timeout)
       when is_binary(stack_id) and is_function(fun, 1) and is_timeout(timeout) do
-    with_lease(:write, stack_id, label, &transaction(&1, fun), timeout)
+    Checkout.run(:write, stack_id, label, &transaction(lent(&1, :write), fun), timeout)
   end
 
   def checkout_write!(stack_id, _label, fun, timeout),
@@ -104,7 +101,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   def execute({store, slot}, sql) when is_conn(store, slot) and is_binary(sql) do
     Native.execute(store, slot, sql)
   rescue
-    # A reference to something else.
+    # The conn has a reference to something else.
     ArgumentError -> Arguments.refuse!(conn: {store, slot})
   end
 
@@ -120,7 +117,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   """
   @spec execute_all(conn(), [String.t()]) :: :ok | {:error, String.t()}
   def execute_all(conn, sqls) do
-    # All of them, before the first is run.
+    # All of them are checked before the first is run.
     Arguments.check!(conn: conn, sqls: sqls)
 
     Enum.reduce_while(sqls, :ok, fn sql, :ok ->
@@ -267,62 +264,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Connection do
   defp fetch(conn, sql, binds, _limit),
     do: Arguments.refuse!(conn: conn, sql: sql, binds: binds)
 
-  defp with_lease(mode, stack_id, label, fun, timeout) do
-    store = Stores.fetch!(stack_id, :checkout)
-    check!(mode, store, stack_id)
-    started = System.monotonic_time()
-    {lease, slot, waited?} = ask(mode, store, stack_id, label, timeout)
-
-    try do
-      waited = if waited?, do: System.monotonic_time() - started, else: 0
-
-      Telemetry.execute(
-        [:pool, :checkout],
-        %{queue_time_μs: System.convert_time_unit(waited, :native, :microsecond)},
-        %{label: label, stack_id: stack_id}
-      )
-
-      connection = %__MODULE__{conn: {store, slot}, mode: mode}
-      Borrowed.within(store, mode, fn -> fun.(connection) end)
-    after
-      Native.give_back(lease)
-    end
-  end
-
-  defp check!(mode, store, stack_id) do
-    # Gone in this moment: then the checkout says so.
-    readers = with {_, options, _} <- Stores.get(stack_id), do: options.read_pool_size
-
-    with {:error, reason} <- Borrowed.check_checkout(store, mode, readers || 1) do
-      raise Electric.ShapeCache.ShapeStatus.ShapeDb.Error, action: :checkout, error: reason
-    end
-  end
-
-  defp ask(mode, store, stack_id, label, timeout) do
-    ref = make_ref()
-
-    asked =
-      if mode == :read, do: Native.ask_reader(store, ref), else: Native.ask_writer(store, ref)
-
-    case Waits.await(ref, timeout, fn -> cancel(mode, store, asked) end) do
-      {:ok, answer} -> granted(answer, asked, label)
-      :timeout -> exit({:timeout, {__MODULE__, :checkout!, [stack_id, label, timeout]}})
-    end
-  end
-
-  defp granted({:ok, lease, slot}, asked, _label) do
-    {lease, slot, match?({:line, _number, false}, asked)}
-  end
-
-  defp granted({:error, reason}, _asked, label) do
-    raise Electric.ShapeCache.ShapeStatus.ShapeDb.Error,
-      action: :checkout,
-      error: "#{reason} (#{inspect(label)})"
-  end
-
-  defp cancel(_mode, _store, :asked), do: false
-  defp cancel(:read, store, {:line, number, _}), do: Native.cancel_reader(store, number)
-  defp cancel(:write, store, {:line, number, _}), do: Native.cancel_writer(store, number)
+  defp lent(conn, mode), do: %__MODULE__{conn: conn, mode: mode}
 
   defp transaction(%__MODULE__{conn: conn} = connection, fun) do
     ok!(execute(conn, "BEGIN IMMEDIATE"))

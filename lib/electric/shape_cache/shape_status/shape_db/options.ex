@@ -1,5 +1,5 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
-  # What `receive` can wait for, some 49 days, and a size that no machine has.
+  # The longest that `receive` can wait, some 49 days, and a size that no machine has.
   @longest Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments.longest()
   @largest 0x10000000000
 
@@ -101,7 +101,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Options do
 
   @type flags :: {version :: non_neg_integer() | String.t(), (shape :: struct() -> byte())}
 
-  # Callers hand the whole list of a stack around, in which these stand too.
+  # Hosts hand the whole list of a stack's options around, and these are in it too.
   @elsewhere [:stack_id, :shape_db_opts]
 
   @doc """

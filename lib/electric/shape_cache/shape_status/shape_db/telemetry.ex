@@ -45,6 +45,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry do
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Metrics
 
+  # Before the names that `events.ex` gives.
   @prefix [:electric, :shape_db]
 
   @doc false

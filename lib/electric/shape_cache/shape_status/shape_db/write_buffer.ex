@@ -94,7 +94,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
 
     with :ok <- Borrowed.check(store, "a flush") do
       case Writes.await_commit(store, Native.last(store), timeout) do
-        # Set aside: everything that SQLite takes is there.
+        # Set aside means that everything that SQLite takes is there.
         outcome when outcome in [:durable, :set_aside] -> :ok
         :timeout -> exit({:timeout, {__MODULE__, :flush_sync, [stack_id, timeout]}})
         reason -> {:error, reason}
@@ -125,7 +125,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   """
   @spec resume_flush(stack_id()) :: :ok
   def resume_flush(stack_id) do
-    # The store first: without one it raises.
+    # The store is fetched first, as that raises where there is none.
     store = store!(stack_id, :resume_flush)
     Native.pause(store, match?({_, %{manual_flush_only: true}, _}, Stores.get(stack_id)))
   end
@@ -354,7 +354,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
     {flags, opts} = Flags.take(opts, stack_id, shape)
     log = Writes.log?()
 
-    # On a dirty scheduler what is long to hash and to copy.
+    # What takes long to hash and to copy goes to a dirty scheduler.
     native =
       if byte_size(comparable) + byte_size(body) > @large or length(oids) > @many_oids,
         do: &Native.add_large/10,

@@ -9,10 +9,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Application do
 
   @impl true
   def start(_type, _args) do
-    # Asked for by `function_exported?/3` later on, which loads nothing.
+    # Loaded here: `function_exported?/3`, which asks for it later, loads nothing.
     _ = Code.ensure_loaded(:telemetry)
 
-    # Here, and in words: a module that was not loaded is only said to be undefined.
+    # Said here, in words: later the VM would only say that a module is undefined.
     case Code.ensure_loaded(ShapeDb.Internal.Native) do
       {:module, _native} -> start_children()
       {:error, _reason} -> {:error, ShapeDb.Internal.NativeLibrary.error()}

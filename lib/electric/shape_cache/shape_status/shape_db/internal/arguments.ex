@@ -1,6 +1,6 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments do
   @moduledoc false
-  # What the arguments of public functions have to be, told to who gave another one: by
+  # What the arguments of public functions have to be. Who gives another one is told so by
   # an error that names the argument and the value. Functions check theirs in a guard,
   # which costs nothing, and come here when that fails.
 

@@ -117,7 +117,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Files do
     end
   end
 
-  # It becomes part of the file's name.
+  # The version becomes part of the file's name.
   defp printable(version, _whence) when is_integer(version), do: {:ok, version}
 
   defp printable(version, whence) do

@@ -27,7 +27,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
 
   @doc "The flags of a new shape, from the options it is added with, and the other options."
   @spec take(keyword(), String.t(), Shapes.shape()) :: {byte(), keyword()}
-  # Most adds: each step counts against the timeslice of the process.
+  # Most adds come this way, and each step counts against the timeslice of the process.
   def take([], stack_id, shape), do: {by_function(Stores.get(stack_id), shape), []}
 
   def take(opts, stack_id, shape) do
@@ -83,7 +83,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
     Native.state(store) == :active and Native.flags_version(store) != version
   end
 
-  # Many may find at once that a store has become the writer: one does it, the others wait.
+  # Many processes may find at once that a store has become the writer: one of them makes
+  # the flags anew, the others wait.
   defp renew_once(stack_id, store, version, fun) do
     name = {stack_id, __MODULE__}
 
@@ -159,7 +160,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
   end
 
   defp work(store, cursor, fun, renewer) do
-    case read(store, cursor) do
+    case ColdReads.shapes(store, cursor, @shapes_at_once, :infinity) do
       :done ->
         :ok
 
@@ -178,20 +179,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
 
       unread ->
         exit(unread)
-    end
-  end
-
-  defp read(store, cursor) do
-    if Native.is_exclusive(store) do
-      ref = make_ref()
-      _owed = Native.ask_shapes(store, cursor, @shapes_at_once, true, ref)
-
-      receive do
-        {^ref, {:ok, bodies}} -> Native.parse_shapes(bodies)
-        {^ref, other} -> other
-      end
-    else
-      ColdReads.read(&Native.next_shapes(store, cursor, @shapes_at_once, &1), :infinity)
     end
   end
 

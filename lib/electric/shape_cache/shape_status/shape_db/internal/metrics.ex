@@ -53,7 +53,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Metrics do
      []}
   ]
 
-  # Of `measure/0`, by the names of `Statistics`.
+  # What `measure/0` sends, by the names of `Statistics`.
   @measured [
     verdict: "0 ok, 1 degraded, 2 failing",
     role: "0 opening, 1 follower, 2 writer, 3 fenced",

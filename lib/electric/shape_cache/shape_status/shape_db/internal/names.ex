@@ -56,7 +56,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Names do
         :yes
 
       whereis_name(name) == :undefined ->
-        # Of a process that has ended just now, or of nobody by this time.
+        # The name is of a process that has ended just now, or of nobody by this time.
         forget_if({:name, name}, &(not Process.alive?(&1)))
         register_name(name, pid)
 

@@ -36,7 +36,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   @type seq :: non_neg_integer()
   @type changed :: {:ok, seq()} | {:error, term()}
   @type unreadable :: :closed | :opening | :poisoned
-  @typedoc "An answer that will come, and can be taken back."
+  @typedoc "An answer that will come, and can be taken back: `Waits.await/3` does both."
   @type owed :: reference()
   @typedoc "The right to read from the disk once."
   @type permit :: reference()
@@ -100,19 +100,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   def reset(_store), do: unloaded()
   @spec remove_incomplete(store()) :: {:ok, [binary()], seq()} | {:error, term()}
   def remove_incomplete(_store), do: unloaded()
-  @spec wait_for_room(store(), non_neg_integer(), reference()) :: :room | {:wait, reference()}
+
+  @spec wait_for_room(store(), non_neg_integer(), reference()) ::
+          :room | {:wait, reference(), owed()}
   def wait_for_room(_store, _body_bytes, _ref), do: unloaded()
-  @spec give_up(reference()) :: boolean()
-  def give_up(_ticket), do: unloaded()
 
   # Waiting
 
   @spec take_back(owed()) :: boolean()
   def take_back(_owed), do: unloaded()
-  @spec wait(store(), seq(), reference()) :: atom() | {:wait, reference()}
+  @spec wait(store(), seq(), reference()) :: atom() | {:wait, owed()}
   def wait(_store, _seq, _ref), do: unloaded()
-  @spec cancel_wait(store(), reference()) :: boolean()
-  def cancel_wait(_store, _wait), do: unloaded()
   @spec last(store()) :: seq()
   def last(_store), do: unloaded()
   @spec flush_to(store(), seq()) :: :ok
@@ -224,10 +222,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
 
   # Permits for cold reads
 
-  @spec ask_permit(reference()) :: {:ok, permit()} | {:line, non_neg_integer()}
+  @spec ask_permit(reference()) :: {:ok, permit()} | {:wait, owed()}
   def ask_permit(_ref), do: unloaded()
-  @spec cancel_permit(non_neg_integer()) :: boolean()
-  def cancel_permit(_number), do: unloaded()
   @spec give_permit_back(permit()) :: :ok
   def give_permit_back(_permit), do: unloaded()
   @spec limit_permits(pos_integer()) :: pos_integer()
@@ -258,14 +254,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
 
   # Connections
 
-  @spec ask_reader(store(), reference()) :: {:line, integer(), boolean()} | :asked
+  @spec ask_reader(store(), reference()) :: {:wait, owed(), boolean()} | :asked
   def ask_reader(_store, _ref), do: unloaded()
-  @spec ask_writer(store(), reference()) :: {:line, integer(), boolean()} | :asked
+  @spec ask_writer(store(), reference()) :: {:wait, owed(), boolean()} | :asked
   def ask_writer(_store, _ref), do: unloaded()
-  @spec cancel_reader(store(), integer()) :: boolean()
-  def cancel_reader(_store, _number), do: unloaded()
-  @spec cancel_writer(store(), integer()) :: boolean()
-  def cancel_writer(_store, _number), do: unloaded()
   @spec give_back(reference()) :: :ok
   def give_back(_lease), do: unloaded()
   @spec execute(store(), integer(), binary()) :: :ok | {:error, String.t()}

@@ -58,7 +58,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner do
 
   @impl GenServer
   def init({stack_id, options, parent}) do
-    # So that the store is closed in order when the supervisor says so.
+    # Without it a supervisor's exit would end this process before it closes the store.
     Process.flag(:trap_exit, true)
     # The first look at the level fills a cache of Logger's, for all at once.
     _ = Writes.log?()
@@ -180,8 +180,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner do
     {:noreply, tell(state, event, details)}
   end
 
-  # Also the exits of strangers that linked themselves to it. Its parent's is a matter of
-  # GenServer's own.
+  # Among these are the exits of strangers that linked themselves to it. GenServer itself
+  # sees to the exit of its parent.
   def handle_info(_other, state), do: {:noreply, state}
 
   @impl GenServer
@@ -191,7 +191,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner do
     Names.forget({:store, state.stack_id}, self())
   end
 
-  # A poisoned store has nobody who would close it.
+  # Nobody is left who would close a poisoned store.
   defp close({:poisoned, _reason}, _state), do: :ok
   # Whoever killed the supervisor waits for nothing. The store goes on by itself.
   defp close(:killed, %{store: store}), do: Native.close(store)

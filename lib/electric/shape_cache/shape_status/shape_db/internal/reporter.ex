@@ -92,7 +92,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Reporter do
     tell_of_it(%{reporter | untold: reporter.untold + count})
   end
 
-  # By yet another process: that one is stuck.
+  # Another process tells of it, as the reporter is stuck.
   defp tell_of_it(reporter) do
     now = System.monotonic_time(:millisecond)
     late? = reporter.told_at == nil or now - reporter.told_at >= @told_every

@@ -2,7 +2,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Storable do
   @moduledoc false
   # What means nothing after a restart is not stored: a process, port or reference,
   # wherever in a shape it is, also in what a function has taken along. The native side
-  # finds out quickly whether there may be one; here is looked, and named.
+  # finds out quickly whether there may be one; this module looks for it, and names it.
 
   @doc "`{:error, {:not_storable, text}}` when there is one in the shape or its comparable."
   @spec check(struct(), binary()) :: :ok | {:error, {:not_storable, String.t()}}
@@ -17,7 +17,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Storable do
     end
   end
 
-  # Only where it is found the way there is written down.
+  # The way to it is written down only once it is found.
   defp find(term, where) do
     case path(term) do
       nil -> nil

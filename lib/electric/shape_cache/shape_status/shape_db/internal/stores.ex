@@ -39,7 +39,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores do
   @spec put(stack_id(), Native.store(), Options.t(), about()) :: :ok
   def put(stack_id, store, options, about) do
     entry = {store, options, about}
-    # First noted, then to be found: whatever is killed in between, it is taken out.
+    # Noted before it can be found: whoever is killed in between, it is taken out again.
     :ok = Names.note({:store, stack_id}, self(), entry)
     :persistent_term.put({__MODULE__, stack_id}, entry)
   end
@@ -99,7 +99,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores do
   def erase_ended, do: GenServer.call(__MODULE__, :erase_ended, :infinity)
 
   @impl true
-  # It has its name already. So whoever is noted from now on tells it.
+  # This process has its name already, so whoever is noted from now on tells it.
   def init(nil) do
     watched = Enum.reduce(Names.notes(), %{}, fn {pid, key}, all -> watch(all, pid, key) end)
     ids = for {{__MODULE__, stack_id}, _entry} <- :persistent_term.get(), do: stack_id

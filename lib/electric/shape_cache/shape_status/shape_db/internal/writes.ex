@@ -50,7 +50,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
     end
   end
 
-  # Before anything is done. The others wait for a time at most.
+  # Asked before anything is done. Other durabilities wait for a bounded time, if at all.
   defp may_wait(store, :sync), do: Borrowed.check(store, "a change that is to be durable")
   defp may_wait(_store, _durability), do: :ok
 
@@ -92,17 +92,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
     with :ok <- Borrowed.check(store, "room in the full queue") do
       case Native.wait_for_room(store, bytes, ref) do
         :room -> attempt(stack, bytes, try, nil)
-        {:wait, ticket} -> await_room(stack, options, bytes, try, {ref, ticket})
+        {:wait, ticket, owed} -> await_room(stack, options, bytes, try, {ref, ticket, owed})
       end
     end
   end
 
-  defp await_room(stack, options, bytes, try, {ref, ticket}) do
-    case Waits.await(ref, options.pending_timeout, fn -> Native.give_up(ticket) end) do
+  defp await_room(stack, options, bytes, try, {ref, ticket, owed}) do
+    case Waits.await(ref, options.pending_timeout, owed) do
       {:ok, :room} ->
         result = attempt(stack, bytes, try, ticket)
-        # A change that was refused did not use it: it goes to the next.
-        Native.give_up(ticket)
+        # A change that was refused did not use the room: it goes to the next in line.
+        Native.take_back(owed)
         result
 
       :timeout ->
@@ -121,7 +121,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
     with :ok <- Borrowed.check(store, "becoming the writer of the file") do
       owed = Native.promote(store, ref)
 
-      case Waits.await(ref, timeout, fn -> Native.take_back(owed) end) do
+      case Waits.await(ref, timeout, owed) do
         {:ok, :ok} -> Flags.renew(stack_id, store, options)
         {:ok, result} -> result
         :timeout -> {:error, :timeout}
@@ -165,10 +165,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
     ref = make_ref()
 
     case Native.wait(store, seq, ref) do
-      {:wait, wait} ->
-        with {:ok, outcome} <-
-               Waits.await(ref, timeout, fn -> Native.cancel_wait(store, wait) end),
-             do: outcome
+      {:wait, owed} ->
+        with {:ok, outcome} <- Waits.await(ref, timeout, owed), do: outcome
 
       outcome ->
         outcome

@@ -1,0 +1,139 @@
+defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
+  @moduledoc false
+  # The definitions of shapes: that of one, and those of all, some at a time. What is in
+  # memory is parsed from there; `ColdReads` reads what is not.
+
+  import Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Shapes, only: [is_shape: 1]
+
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Error
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Shapes
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
+
+  # Shapes that are read in one go, and share what they have in common.
+  @shapes_at_once 512
+
+  # How often a row may be gone when it is read.
+  @tries 3
+
+  @doc "The shape that has this handle. Raises when the store does not answer."
+  @spec shape(Native.store(), String.t(), binary()) :: {:ok, Shapes.shape()} | :error
+  def shape(store, stack_id, handle), do: shape(store, stack_id, handle, @tries)
+
+  # A row that is gone when it is read was removed, by this store or by the one it
+  # follows, and its handle may be there again under another row.
+  defp shape(_store, _stack_id, _handle, 0), do: :error
+
+  defp shape(store, stack_id, handle, tries) do
+    case Native.shape(store, handle) do
+      {:ok, shape} when is_shape(shape) ->
+        {:ok, shape}
+
+      # Not for a scheduler that others need.
+      :large ->
+        found(Native.large_shape(store, handle), store, stack_id, handle, tries)
+
+      other ->
+        found(other, store, stack_id, handle, tries)
+    end
+  end
+
+  defp found({:ok, shape}, _store, _stack_id, _handle, _tries) when is_shape(shape),
+    do: {:ok, shape}
+
+  defp found({:ok, _other}, store, _stack_id, handle, _tries), do: lose(store, handle)
+  defp found({:body, body}, store, _stack_id, handle, _tries), do: parse(store, handle, body)
+
+  defp found(:cold, store, stack_id, handle, tries) do
+    case read!(ColdReads.body(store, handle), stack_id, :shape_for_handle) do
+      nil -> shape(store, stack_id, handle, tries - 1)
+      body -> parse(store, handle, body)
+    end
+  end
+
+  defp found(other, _store, stack_id, _handle, _tries),
+    do: answer(other, stack_id, :shape_for_handle)
+
+  # A definition that is none has to be given up: it would be read again and again.
+  defp parse(store, handle, body) do
+    case Shapes.parse(body) do
+      {:ok, shape} -> {:ok, shape}
+      :error -> lose(store, handle)
+    end
+  end
+
+  defp lose(store, handle) do
+    :ok = Native.lose(store, handle, "its definition is not a shape")
+    :error
+  end
+
+  @doc """
+  Folds over all shapes there were at the call and are still there when their turn comes, in
+  no order. Raises when the store does not answer; `action` names what failed.
+  """
+  @spec fold(String.t(), atom(), acc, ({binary(), Shapes.shape()}, acc -> acc)) :: acc
+        when acc: term()
+  def fold(stack_id, action, acc, fun) do
+    store = Stores.fetch!(stack_id, action)
+    cursor = answer(Native.cursor(store), stack_id, action)
+    fold_pieces(store, cursor, @shapes_at_once, {stack_id, action}, acc, fun)
+  end
+
+  defp fold_pieces(store, cursor, len, {stack_id, action} = whose, acc, fun) do
+    case ColdReads.shapes(store, cursor, len) do
+      :done ->
+        acc
+
+      piece ->
+        items = read!(piece, stack_id, action)
+        acc = fold_items(items, acc, fun, store, &shape(store, stack_id, &1))
+        fold_pieces(store, cursor, next_len(items, len), whose, acc, fun)
+    end
+  end
+
+  # A piece that was cut short has large shapes; the next ones are likely to be large too.
+  defp next_len(items, len) do
+    if length(items) < len, do: max(length(items), 1), else: min(2 * len, @shapes_at_once)
+  end
+
+  defp fold_items([], acc, _fun, _store, _again), do: acc
+
+  # It went in the meantime; it may have been added again.
+  defp fold_items([{handle, nil} | items], acc, fun, store, again) do
+    case again.(handle) do
+      {:ok, shape} -> fold_items(items, fun.({handle, shape}, acc), fun, store, again)
+      :error -> fold_items(items, acc, fun, store, again)
+    end
+  end
+
+  defp fold_items([{handle, body} | items], acc, fun, store, again) when is_binary(body) do
+    case parse(store, handle, body) do
+      {:ok, shape} -> fold_items(items, fun.({handle, shape}, acc), fun, store, again)
+      :error -> fold_items(items, acc, fun, store, again)
+    end
+  end
+
+  defp fold_items([{_handle, shape} = item | items], acc, fun, store, again)
+       when is_shape(shape) do
+    fold_items(items, fun.(item, acc), fun, store, again)
+  end
+
+  defp fold_items([{handle, _other} | items], acc, fun, store, again) do
+    lose(store, handle)
+    fold_items(items, acc, fun, store, again)
+  end
+
+  defp read!({:ok, read}, _stack_id, _action), do: read
+  defp read!({:error, reason}, _stack_id, action), do: raise(Error, action: action, error: reason)
+
+  defp read!(_unreadable, stack_id, action) do
+    raise Error, action: action, error: Stores.not_running(stack_id)
+  end
+
+  defp answer(unreadable, stack_id, action) when unreadable in [:closed, :opening, :poisoned] do
+    raise Error, action: action, error: Stores.not_running(stack_id)
+  end
+
+  defp answer(answer, _stack_id, _action), do: answer
+end

@@ -1,0 +1,151 @@
+//! Many shapes into the file with two statements.
+//!
+//! A statement for each row costs more than the row: binding, starting, ending, and finding
+//! the end of the table again. So the rows are a table that SQLite selects from, a [virtual
+//! one](https://sqlite.org/vtab.html) whose rows are those that this thread is inserting.
+
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    ffi::{CStr, c_int},
+    rc::Rc,
+    sync::Arc,
+};
+
+use rusqlite::{
+    Connection, Result, ffi,
+    vtab::{Context, Filters, IndexInfo, Module, VTab, VTabConfig, VTabConnection, VTabCursor},
+};
+
+use super::schema::pack_oids;
+use crate::{
+    cache::body::checksum,
+    entry::{Entry, Snapshot},
+};
+
+/// A shape to be inserted.
+pub(crate) struct NewShape {
+    pub(crate) entry: Entry,
+    pub(crate) body: Arc<[u8]>,
+}
+
+const NAME: &CStr = c"shape_store_inserts";
+const COLUMNS: &CStr = c"CREATE TABLE inserts(
+    id, handle, comparable, hash, snapshot, relations, flags, checksum, shape)";
+
+/// A failure leaves what was inserted before it, for the transaction to end: with `ABORT`
+/// SQLite would copy each page first.
+pub(crate) const INSERT_SHAPES: &str = "INSERT OR FAIL INTO main.shapes
+    SELECT id, handle, comparable, hash, snapshot, relations, flags FROM main.shape_store_inserts";
+pub(crate) const INSERT_BODIES: &str =
+    "INSERT OR FAIL INTO main.bodies SELECT id, checksum, shape FROM main.shape_store_inserts";
+
+thread_local! {
+    /// What the statement that this thread is running inserts.
+    static INSERTS: RefCell<Rc<Vec<NewShape>>> = RefCell::default();
+}
+
+/// Makes a connection one that [`insert`] can use.
+pub(crate) fn prepare(conn: &Connection) -> Result<()> {
+    const MODULE: Module<'_, Inserts> = Module::eponymous_only_module();
+    conn.create_module(NAME, &MODULE, None)
+}
+
+/// Inserts shapes, none of which is marked, in the transaction that the connection is in.
+/// After an error any number of them is there.
+pub(crate) fn insert(conn: &Connection, shapes: Vec<NewShape>) -> Result<()> {
+    let shapes = Rc::new(shapes);
+    INSERTS.set(Rc::clone(&shapes));
+    let inserted = [INSERT_SHAPES, INSERT_BODIES].iter().try_for_each(|sql| {
+        match conn.prepare_cached(sql)?.execute([])? == shapes.len() {
+            true => Ok(()),
+            // Somebody has made a table of this name.
+            false => Err(rusqlite::Error::SqliteFailure(
+                ffi::Error::new(ffi::SQLITE_CONSTRAINT),
+                Some("these are not the shapes to be inserted".into()),
+            )),
+        }
+    });
+    INSERTS.take();
+    inserted
+}
+
+#[repr(C)]
+struct Inserts {
+    /// SQLite's part of it, which it has a pointer to.
+    base: ffi::sqlite3_vtab,
+}
+
+// SAFETY: its layout is C's, and SQLite's part comes first, which is all that is asked for.
+unsafe impl<'vtab> VTab<'vtab> for Inserts {
+    type Aux = ();
+    type Cursor = Cursor;
+
+    fn connect(
+        db: &mut VTabConnection,
+        _: Option<&()>,
+        _: &[u8],
+        _: &[u8],
+        _: &[u8],
+        _: &[&[u8]],
+    ) -> Result<(Cow<'static, CStr>, Self)> {
+        // Not for views and triggers.
+        db.config(VTabConfig::DirectOnly)?;
+        Ok((Cow::Borrowed(COLUMNS), Self { base: ffi::sqlite3_vtab::default() }))
+    }
+
+    fn best_index(&self, _: &mut IndexInfo) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn open(&'vtab mut self) -> Result<Cursor> {
+        Ok(Cursor::default())
+    }
+}
+
+#[derive(Default)]
+#[repr(C)]
+struct Cursor {
+    /// SQLite's part of it, which it has a pointer to.
+    base: ffi::sqlite3_vtab_cursor,
+    shapes: Rc<Vec<NewShape>>,
+    at: usize,
+}
+
+// SAFETY: as for its table.
+unsafe impl VTabCursor for Cursor {
+    fn filter(&mut self, _: c_int, _: Option<&str>, _: &Filters<'_>) -> Result<()> {
+        self.shapes = INSERTS.with_borrow(Rc::clone);
+        self.at = 0;
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<()> {
+        self.at += 1;
+        Ok(())
+    }
+
+    fn eof(&self) -> bool {
+        self.at >= self.shapes.len()
+    }
+
+    fn column(&self, context: &mut Context, column: c_int) -> Result<()> {
+        let Some(NewShape { entry, body }) = self.shapes.get(self.at) else { return Ok(()) };
+        match column {
+            0 => context.set_result(entry.row as i64),
+            1 => context.set_result(entry.handle.as_slice()),
+            2 => context.set_result(entry.digest.0.as_slice()),
+            3 => context.set_result(entry.hash),
+            4 => context.set_result(Snapshot::None as u8),
+            5 => context.set_result(pack_oids(&entry.oids).as_slice()),
+            6 => context.set_result(entry.flags),
+            7 => context.set_result(checksum(entry, body) as i64),
+            8 => context.set_result(&**body),
+            _ => Ok(()),
+        }
+    }
+
+    fn rowid(&self) -> Result<i64> {
+        Ok(self.at as i64)
+    }
+}
