@@ -81,17 +81,18 @@ impl World {
             }
             Event::Rebuilt { lost, .. } => {
                 self.count("replacements");
-                let (reign, tampers) = self.of(number, |it| {
+                let (reign, tampers, begun) = self.of(number, |it| {
                     // What a try before this one put in place may be taken as it is by now.
                     let first = it.first_try.take();
-                    (it.reign, first.map_or(it.tampers, |first| first.min(it.tampers)))
+                    let tampers = first.map_or(it.tampers, |first| first.min(it.tampers));
+                    (it.reign, tampers, it.begun)
                 });
                 match reign {
                     Some(reign) => {
                         for handle in lost {
                             self.lost(reign, &handle);
                         }
-                        self.model.borrow_mut().rebuilt(reign, tampers);
+                        self.model.borrow_mut().rebuilt(reign, tampers, begun);
                         self.renewed.set(true);
                     }
                     None => self.model.borrow_mut().replaced(tampers),

@@ -199,11 +199,12 @@ impl Model {
     }
 
     /// The writer wrote the file anew from memory.
-    /// `tampers` is how often it had been tampered with when that began.
-    pub fn rebuilt(&mut self, reign: usize, tampers: u64) {
+    /// `tampers` is how often it had been tampered with when that began, and `begun` how many
+    /// reigns had begun when the step began that tells of it.
+    pub fn rebuilt(&mut self, reign: usize, tampers: u64, begun: usize) {
         self.reigns[reign].rebuilt = true;
         self.reigns[reign].handed_over = None;
-        if self.reigns[self.heir].epoch > self.reigns[reign].epoch {
+        if self.heir >= begun && self.reigns[self.heir].epoch > self.reigns[reign].epoch {
             // The next one had taken that file over by the time that this was told.
             return;
         }
