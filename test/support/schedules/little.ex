@@ -40,7 +40,7 @@ defmodule ElectricShapeDb.Schedules.Little do
         :ok = Native.pause(store, true)
         {:ok, seq} = Native.note_unknown(store, :remove, "none", nil)
         {:wait, wait} = Native.wait(store, Native.last(store), make_ref())
-        true = Native.cancel_wait(store, wait)
+        true = Native.take_back(wait)
         :ok = Native.pause(store, false)
         :ok = Native.flush_to(store, seq)
         Native.take_back(Native.promote(store, make_ref()))
@@ -49,8 +49,8 @@ defmodule ElectricShapeDb.Schedules.Little do
       permits: fn ->
         {:ok, permit} = Native.ask_permit(make_ref())
         limit = Native.limit_permits(1)
-        {:line, number} = Native.ask_permit(make_ref())
-        true = Native.cancel_permit(number)
+        {:wait, owed} = Native.ask_permit(make_ref())
+        true = Native.take_back(owed)
         :ok = Native.give_permit_back(permit)
         1 = Native.limit_permits(limit)
         {0, 0} = Native.permits()
@@ -61,9 +61,8 @@ defmodule ElectricShapeDb.Schedules.Little do
       end,
       line: fn ->
         Connection.checkout_write!(stack_id, :test, fn _ ->
-          {:line, number, _} = Native.ask_writer(store, make_ref())
-          true = Native.cancel_writer(store, number)
-          _in_line? = Native.cancel_reader(store, number)
+          {:wait, owed, _} = Native.ask_writer(store, make_ref())
+          true = Native.take_back(owed)
           :ok
         end)
       end,
@@ -72,8 +71,8 @@ defmodule ElectricShapeDb.Schedules.Little do
         fn opts ->
           with_stack(opts, fn stack_id, store ->
             {:ok, _hash} = ShapeDb.add_shape(stack_id, Samples.shape(1), "1")
-            {:wait, ticket} = Native.wait_for_room(store, 1, make_ref())
-            true = Native.give_up(ticket)
+            {:wait, _ticket, owed} = Native.wait_for_room(store, 1, make_ref())
+            true = Native.take_back(owed)
             :ok = Native.not_verified(store, "nobody asked")
           end)
         end
