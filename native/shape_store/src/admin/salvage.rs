@@ -17,7 +17,8 @@ use super::{
 use crate::{
     file::{
         self,
-        schema::{self, Insert, Position},
+        insert::Insert,
+        schema::{self, Position},
     },
     system::System,
 };

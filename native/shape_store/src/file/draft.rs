@@ -8,13 +8,7 @@ use crate::{
     cache::body::Body,
     entry::Entry,
     error::OpenError,
-    file::{
-        self, Label,
-        ages::Ages,
-        connection,
-        fault::is_damage,
-        schema::{self, Insert},
-    },
+    file::{self, Label, ages::Ages, connection, fault::is_damage, insert::Insert, schema},
     index::slab::EntryId,
     shared::Shared,
 };

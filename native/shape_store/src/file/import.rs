@@ -17,7 +17,7 @@ use self::old::{Old, count, is_empty};
 use crate::{
     entry::{Digest, Handle, MAX_HANDLE, RowId},
     error::OpenError,
-    file::schema::{self, Insert},
+    file::{insert::Insert, schema},
     options::{Options, Source, SourceSchema},
     wording::worded,
 };

@@ -1,4 +1,4 @@
-//! Many shapes into the file with two statements.
+//! Shapes into the file: one by one, or many with two statements.
 //!
 //! A statement for each row costs more than the row: binding, starting, ending, and finding
 //! the end of the table again. So the rows are a table that SQLite selects from, a [virtual
@@ -13,15 +13,47 @@ use std::{
 };
 
 use rusqlite::{
-    Connection, Result, ffi,
+    CachedStatement, Connection, Result, ffi, params,
     vtab::{Context, Filters, IndexInfo, Module, VTab, VTabConfig, VTabConnection, VTabCursor},
 };
 
-use super::schema::pack_oids;
+use super::schema::{INSERT_BODIES, INSERT_BODY, INSERT_SHAPE, INSERT_SHAPES, pack_oids};
 use crate::{
     cache::body::checksum,
     entry::{Entry, Snapshot},
 };
+
+/// Inserts shapes, with statements that are looked up once for all of them.
+pub(crate) struct Insert<'a> {
+    shape: CachedStatement<'a>,
+    body: CachedStatement<'a>,
+}
+
+impl<'a> Insert<'a> {
+    pub(crate) fn new(conn: &'a Connection) -> Result<Self> {
+        let (shape, body) = (conn.prepare_cached(INSERT_SHAPE)?, conn.prepare_cached(INSERT_BODY)?);
+        Ok(Self { shape, body })
+    }
+
+    pub(crate) fn shape(&mut self, entry: &Entry, snapshot: Snapshot) -> Result<()> {
+        let relations = pack_oids(&entry.oids);
+        let values = params![
+            entry.row as i64,
+            entry.handle.as_slice(),
+            entry.digest.0.as_slice(),
+            entry.hash,
+            snapshot as u8,
+            relations.as_slice(),
+            entry.flags,
+        ];
+        self.shape.execute(values).map(drop)
+    }
+
+    pub(crate) fn body(&mut self, entry: &Entry, body: &[u8]) -> Result<()> {
+        let checksum = checksum(entry, body) as i64;
+        self.body.execute(params![entry.row as i64, checksum, body]).map(drop)
+    }
+}
 
 /// A shape to be inserted.
 pub(crate) struct NewShape {
@@ -32,13 +64,6 @@ pub(crate) struct NewShape {
 const NAME: &CStr = c"shape_store_inserts";
 const COLUMNS: &CStr = c"CREATE TABLE inserts(
     id, handle, comparable, hash, snapshot, relations, flags, checksum, shape)";
-
-/// A failure leaves what was inserted before it, for the transaction to end: with `ABORT`
-/// SQLite would copy each page first.
-pub(crate) const INSERT_SHAPES: &str = "INSERT OR FAIL INTO main.shapes
-    SELECT id, handle, comparable, hash, snapshot, relations, flags FROM main.shape_store_inserts";
-pub(crate) const INSERT_BODIES: &str =
-    "INSERT OR FAIL INTO main.bodies SELECT id, checksum, shape FROM main.shape_store_inserts";
 
 thread_local! {
     /// What the statement that this thread is running inserts.

@@ -7,10 +7,17 @@ use tracing::{info, warn};
 
 use crate::{
     error::OpenError,
-    file::{self, Label, connection, fault::is_damage, open::Made, schema},
+    file::{self, Label, connection, fault::is_damage, schema},
     options::Options,
+    system::Anchor,
     wording::worded,
 };
+
+/// A connection to a database of ours, and which file that is.
+pub(crate) struct Made {
+    pub(crate) conn: Connection,
+    pub(crate) anchor: Box<dyn Anchor>,
+}
 
 /// What is in our file's place.
 pub(super) enum Inspected {

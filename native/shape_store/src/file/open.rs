@@ -12,19 +12,12 @@ use crate::{
         self, Label, connection,
         fault::is_damage,
         import::{self, Imported, Verify},
-        integrity::{Inspected, inspect},
+        integrity::{Inspected, Made, inspect},
         schema,
     },
     options::{Options, Source, Synchronous},
-    system::Anchor,
     wording::worded,
 };
-
-/// A connection to a database of ours, and which file that is.
-pub(crate) struct Made {
-    pub(crate) conn: Connection,
-    pub(crate) anchor: Box<dyn Anchor>,
-}
 
 /// A database that is ready, and how it came to be so.
 pub(crate) struct Ready {

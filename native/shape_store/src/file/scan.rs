@@ -146,7 +146,7 @@ mod tests {
                 flags: 0,
                 oids: Oids::new(),
             };
-            schema::Insert::new(&tx)?.shape(&entry, Snapshot::Complete)?;
+            crate::file::insert::Insert::new(&tx)?.shape(&entry, Snapshot::Complete)?;
         }
         tx.commit()?;
         schema::read_position(conn)

@@ -6,7 +6,6 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Transaction, params};
 use smallvec::SmallVec;
 
-use super::insert::{INSERT_BODIES, INSERT_SHAPES};
 use crate::{
     cache::body::{Body, checksum},
     entry::{Digest, Entry, Handle, Oid, Oids, RowId, Snapshot},
@@ -62,6 +61,13 @@ pub(crate) const PAGE_SIZE: u32 = 16_384;
 
 pub(crate) const INSERT_SHAPE: &str = "INSERT INTO main.shapes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 pub(crate) const INSERT_BODY: &str = "INSERT INTO main.bodies VALUES (?1, ?2, ?3)";
+/// A failure leaves what was inserted before it, for the transaction to end: with `ABORT`
+/// SQLite would copy each page first.
+pub(crate) const INSERT_SHAPES: &str = "INSERT OR FAIL INTO main.shapes
+    SELECT id, handle, comparable, hash, snapshot, relations, flags FROM main.shape_store_inserts";
+pub(crate) const INSERT_BODIES: &str =
+    "INSERT OR FAIL INTO main.bodies SELECT id, checksum, shape FROM main.shape_store_inserts";
+
 pub(crate) const DELETE_SHAPE: &str = "DELETE FROM main.shapes WHERE id = ?1";
 pub(crate) const DELETE_BODY: &str = "DELETE FROM main.bodies WHERE id = ?1";
 pub(crate) const MARK_SHAPE: &str = "UPDATE main.shapes SET snapshot = ?2 WHERE id = ?1";
@@ -196,38 +202,6 @@ pub(crate) fn write_meta(
     value: impl rusqlite::ToSql,
 ) -> rusqlite::Result<()> {
     conn.prepare_cached(WRITE_META)?.execute(params![key, value]).map(drop)
-}
-
-/// Inserts shapes, with statements that are looked up once for all of them.
-pub(crate) struct Insert<'a> {
-    shape: CachedStatement<'a>,
-    body: CachedStatement<'a>,
-}
-
-impl<'a> Insert<'a> {
-    pub(crate) fn new(conn: &'a Connection) -> rusqlite::Result<Self> {
-        let (shape, body) = (conn.prepare_cached(INSERT_SHAPE)?, conn.prepare_cached(INSERT_BODY)?);
-        Ok(Self { shape, body })
-    }
-
-    pub(crate) fn shape(&mut self, entry: &Entry, snapshot: Snapshot) -> rusqlite::Result<()> {
-        let relations = pack_oids(&entry.oids);
-        let values = params![
-            entry.row as i64,
-            entry.handle.as_slice(),
-            entry.digest.0.as_slice(),
-            entry.hash,
-            snapshot as u8,
-            relations.as_slice(),
-            entry.flags,
-        ];
-        self.shape.execute(values).map(drop)
-    }
-
-    pub(crate) fn body(&mut self, entry: &Entry, body: &[u8]) -> rusqlite::Result<()> {
-        let checksum = checksum(entry, body) as i64;
-        self.body.execute(params![entry.row as i64, checksum, body]).map(drop)
-    }
 }
 
 /// The body of a shape as the file has it.
