@@ -28,10 +28,11 @@ use std::{
 use common::{
     PATIENCE, Running, file_in,
     instance::{Between, Breaking, elsewhere},
-    open, path_of, shape, sql, try_open, unsynced,
+    open, path_of, shape, sql, tell, try_open, unsynced,
 };
+use crossbeam_channel::unbounded;
 use fault_vfs::{Fault, FaultVfs, Kinds, Plan};
-use shape_store::{Event, Options, Outcome, State};
+use shape_store::{Event, Lease, Options, Outcome, State};
 
 const SHAPES: u32 = 200;
 
@@ -70,6 +71,15 @@ fn filled(when: When, options: &Options) -> Running {
         });
     }
     store
+}
+
+fn lease(store: &Running, writer: bool) -> Lease {
+    let (sender, granted) = unbounded();
+    match writer {
+        true => store.ask_writer(tell(sender)),
+        false => store.ask_reader(tell(sender)),
+    };
+    granted.recv_timeout(PATIENCE).unwrap().unwrap()
 }
 
 /// Adds a shape that is durable, closes, and finds everything at the next start.
@@ -302,6 +312,47 @@ fn a_log_that_is_cut_removed_or_exchanged_is_noticed() {
         hands(&beside(path_of(&options), "-wal"));
         nothing_is_lost(store, &options, name);
     }
+}
+
+/// What a borrower commits is written beyond the hole, and fills it with nothing.
+#[test]
+fn a_log_that_is_cut_while_a_borrower_commits_is_noticed() {
+    for cut in [8_000, 20_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = unsynced(file_in(&folder));
+        let store = filled(When::Open, &options);
+        let lease = lease(&store, true);
+        let log = fs::File::options().write(true).open(beside(path_of(&options), "-wal")).unwrap();
+        log.set_len(log.metadata().unwrap().len() - cut).unwrap();
+        let sql = "CREATE TABLE other (number); INSERT INTO other VALUES (1)";
+        lease.with(|conn| conn.execute_batch(sql)).unwrap().unwrap();
+        drop(lease);
+        until("another file", || store.statistics().rebuilds == 1);
+        nothing_is_lost(store, &options, "cut by a little");
+    }
+}
+
+/// SQLite opens shared memory once a process: a writer that came to that of its readers would
+/// commit what nobody else sees.
+#[test]
+fn a_writer_that_opens_its_file_again_does_not_join_readers_whose_memory_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let connection_idle = Duration::from_millis(10);
+    let options = unsynced(Options { connection_idle, ..file_in(&folder) });
+    let store = open(options.clone());
+    let reader = lease(&store, false);
+    (0..SHAPES).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+    store.flush();
+    until("an idle writer", || store.statistics().connections == 1);
+    fs::remove_file(beside(path_of(&options), "-shm")).unwrap();
+    // Another process has come since.
+    fs::write(beside(path_of(&options), "-shm"), "").unwrap();
+    let seq = store.add(&shape(SHAPES)).unwrap();
+    assert_eq!(store.outcome(seq), Outcome::Durable);
+    assert_eq!(store.statistics().rebuilds, 1, "written anew, for others to see");
+    drop(reader);
+    store.close();
+    everything_is_there(&options, "without its memory");
 }
 
 /// The end of the store is the last chance: what is in memory is gone after it.
