@@ -57,7 +57,11 @@ impl World {
     }
 
     pub(crate) fn begin_reign(&self, number: usize, store: &Store, epoch: i64) {
-        let (tampers, begun) = self.of(number, |instance| (instance.tampers, instance.begun));
+        let (tampers, begun, mends) =
+            self.of(number, |instance| (instance.tampers, instance.begun, instance.mends));
+        if self.model.borrow().mends() != mends {
+            self.model.borrow_mut().distrust();
+        }
         let first = self.of(number, |instance| instance.reigns.is_empty());
         if first && store.statistics().found_clean == 1 && self.model.borrow().is_in_use() {
             self.wrong(

@@ -121,11 +121,13 @@ impl World {
                 return;
             }
             self.count("steps");
-            let (tampers, begun) = {
+            let (tampers, begun, mends) = {
                 let model = self.model.borrow();
-                (model.tampers(), model.begun())
+                (model.tampers(), model.begun(), model.mends())
             };
-            self.of(number, |instance| (instance.tampers, instance.begun) = (tampers, begun));
+            self.of(number, |instance| {
+                (instance.tampers, instance.begun, instance.mends) = (tampers, begun, mends);
+            });
             let now = self.platform.now();
             let stepped = self
                 .platform

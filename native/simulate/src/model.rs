@@ -60,6 +60,8 @@ pub struct Model {
     unseen: bool,
     /// How often somebody replaced or damaged the file.
     tampers: u64,
+    /// How often it was sound again after that.
+    mends: u64,
     /// Numbers up to this are not known to be of after the last replacement, by store.
     seen_at_tamper: BTreeMap<usize, u64>,
     rows: BTreeMap<u64, ShapeId>,
@@ -78,6 +80,7 @@ impl Default for Model {
             ever_shaken: false,
             unseen: false,
             tampers: 0,
+            mends: 0,
             seen_at_tamper: BTreeMap::new(),
             rows: BTreeMap::new(),
         }
@@ -88,6 +91,17 @@ impl Model {
     /// How often somebody replaced or damaged the file.
     pub fn tampers(&self) -> u64 {
         self.tampers
+    }
+
+    /// How often the file was sound again.
+    pub fn mends(&self) -> u64 {
+        self.mends
+    }
+
+    /// A store that began to look at the file before it was sound again, as another closed or
+    /// committed meanwhile, may go on with what it saw.
+    pub fn distrust(&mut self) {
+        self.trust = Trust::Wild;
     }
 
     /// How many reigns have begun.
@@ -154,6 +168,7 @@ impl Model {
 
     /// What was done to the file is undone, or was none.
     fn mended(&mut self) {
+        self.mends += 1;
         self.trust = Trust::Sound;
         self.damaged = false;
         self.mendable = false;

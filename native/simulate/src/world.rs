@@ -77,6 +77,8 @@ pub(crate) struct Instance {
     pub(crate) first_try: Option<u64>,
     /// How many reigns had begun then.
     pub(crate) begun: usize,
+    /// How often the file had become sound again by then.
+    pub(crate) mends: u64,
     pub(crate) reigns: Vec<usize>,
     pub(crate) reign: Option<usize>,
     /// The highest number whose end is known.
@@ -122,6 +124,7 @@ impl Instance {
             tampers: 0,
             first_try: None,
             begun: 0,
+            mends: 0,
             reigns: Vec::new(),
             reign: None,
             probed: 0,

@@ -23,6 +23,9 @@ pub(super) struct OwnFile {
     pub(super) len: u64,
     /// What its log was after the last commit.
     pub(super) log: Option<Log>,
+    /// What was amiss with the log when it was looked at first. By the next look another
+    /// process may have made shared memory, which is not that of the connection there is.
+    amiss: Option<String>,
 }
 
 impl OwnFile {
@@ -32,7 +35,7 @@ impl OwnFile {
     }
 
     pub(super) fn of(anchor: Box<dyn Anchor>) -> Self {
-        Self { anchor, len: 0, log: None }
+        Self { anchor, len: 0, log: None, amiss: None }
     }
 }
 
@@ -98,8 +101,13 @@ impl Writing {
     /// own. What cannot be looked at now is looked at then.
     pub(super) fn note_file(&mut self, context: &Context) {
         self.note_length(context);
-        if let Err(fault) = self.check_log(context) {
-            debug!(reason = %fault, "the log of the shape database cannot be looked at yet");
+        let (looked, file) = (self.check_log(context), &mut self.file);
+        match (looked, file) {
+            (Err(Fault::NotOurs(problem)), Some(file)) => file.amiss = Some(problem),
+            (Err(fault), _) => {
+                debug!(reason = %fault, "the log of the shape database cannot be looked at yet");
+            }
+            (Ok(()), _) => {}
         }
     }
 
@@ -119,6 +127,9 @@ impl Writing {
         let shared = &context.shared;
         if shared.options.exclusive {
             return Ok(());
+        }
+        if let Some(problem) = &file.amiss {
+            return Err(Fault::NotOurs(problem.clone()));
         }
         let (system, path) = (&*shared.options.system, shared.path());
         match &file.log {
