@@ -17,7 +17,7 @@ rustler::atoms! {
     // waits
     durable, set_aside, wait, room,
     // lookups
-    body, cold, done, large, many,
+    body, borrowed, cold, done, gone, here, large, many,
     // connections
     asked, blob,
     // log

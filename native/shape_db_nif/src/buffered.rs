@@ -5,7 +5,7 @@ use shape_store::{Digest, Found};
 
 use crate::{
     atoms,
-    lookups::{readable, unpacked},
+    lookups::readable,
     resource::{StoreArg, binary},
 };
 
@@ -39,7 +39,9 @@ fn pending_body<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Te
     let entry = store.store.entry(&handle).filter(|entry| store.store.is_pending(entry));
     match entry.and_then(|_| store.store.body(&handle)) {
         Some(Found::Warm(body)) => {
-            (atoms::ok(), unpacked(env, store.store.dictionary(), &body)).encode(env)
+            let mut buffer = Vec::new();
+            let bytes = store.store.dictionary().unpack(&body, &mut buffer);
+            (atoms::ok(), binary(env, bytes)).encode(env)
         }
         _ => atoms::error().encode(env),
     }

@@ -20,7 +20,6 @@ mod messenger;
 mod meta;
 mod owed;
 mod parser;
-mod permits;
 mod resource;
 mod storable;
 mod terms;

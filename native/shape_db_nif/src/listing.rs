@@ -4,15 +4,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rustler::{Binary, Encoder, Env, NifResult, Reference, Resource, ResourceArc, Term};
-use shape_store::{Body, Dictionary, Found, Oid, Place, ReadError};
+use shape_store::{Body, Found, Place, ReadBodies, ReadError};
 
 use crate::{
     atoms,
     items::Items,
-    lookups::{consume, is_complete, readable, unpacked, unread},
+    lookups::{consume, is_complete, readable, unread},
     owed::Owed,
     parser::Parser,
-    permits::Permit,
     resource::{StoreArg, StoreResource, binary},
 };
 
@@ -82,59 +81,21 @@ fn next_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -
     metas.encode(env)
 }
 
-/// `{:ok, items}`, the next of `{handle, shape}`, up to `len` and to a bound in bytes;
-/// `:done` after the last, or `{:error, reason}`. In place of a shape that went in the
-/// meantime there is `nil`, and its body in place of one that only the VM can parse, if
-/// anybody. Uses the permit up.
-#[rustler::nif(schedule = "DirtyIo")]
-fn next_shapes<'a>(
-    env: Env<'a>,
-    store: StoreArg<'_>,
-    cursor: &Cursor,
-    len: u16,
-    permit: &Permit,
-) -> Term<'a> {
-    let (start, places) = cursor.piece(len);
-    if places.is_empty() {
-        permit.give_back();
-        return atoms::done().encode(env);
-    }
-    let mut parser = Parser::new(env);
-    let mut items = Vec::with_capacity(places.len());
-    let mut bytes = 0;
-    let read = store.store.read_places(places, |place, body| {
-        bytes += body.map_or(0, <[u8]>::len);
-        items.push((binary(env, &place.handle), shape(env, &mut parser, place.table, body)));
-        bytes < PIECE_BYTES
-    });
-    permit.give_back();
-    if let Err(error) = read {
-        return unread(env, &error);
-    }
-    readable!(env, store);
-    cursor.move_to(start + items.len());
-    (atoms::ok(), items).encode(env)
-}
-
-/// The same for a store with one connection, in two steps: the bodies by a message
-/// `{ref, answer}`, with `{:ok, [{handle, table, body}]}`, for `parse_shapes`. Who has the
-/// connection on loan gets `:cold` instead of what they would wait for.
+/// Asks for the next shapes of a cursor, up to `len` and to a bound in bytes. The message
+/// `{ref, :here}` says that `take_shapes` has them. Who `has_writer`, the connection that
+/// writes, does not wait for it.
 #[rustler::nif]
 fn ask_shapes(
     env: Env<'_>,
     store: ResourceArc<StoreResource>,
     cursor: ResourceArc<Cursor>,
     len: u16,
-    waits: bool,
+    has_writer: bool,
     reference: Reference<'_>,
 ) -> ResourceArc<Owed> {
     let (owed, answer) = Owed::answered(env, reference);
     let (start, places) = cursor.piece(len);
     let places = places.to_vec();
-    if places.is_empty() {
-        answer.send(|env| atoms::done().encode(env));
-        return owed;
-    }
     consume(env, places.len());
     let found: Vec<_> = places.iter().map(|place| store.store.body_at(place)).collect();
     let cold = |found: &Option<Found>| match found {
@@ -142,38 +103,54 @@ fn ask_shapes(
         _ => None,
     };
     let entries: Vec<_> = found.iter().filter_map(cold).collect();
-    if !waits && !entries.is_empty() {
-        answer.send(|env| atoms::cold().encode(env));
-        return owed;
-    }
-    let asked = store.clone();
-    let answer = move |read: Result<_, ReadError>| {
-        let piece = read.map(|read| {
+    let asker = answer.asker(has_writer);
+    let answer = move |read: ReadBodies| {
+        answer.leave(read.map(|read| {
             let items = piece(places, found, read);
             cursor.move_to(start + items.len());
             items
-        });
-        answer.send(move |env| {
-            readable!(env, asked);
-            match piece {
-                Ok(items) => bodies(env, asked.store.dictionary(), items),
-                Err(error) => unread(env, &error),
-            }
-        });
+        }));
     };
     match entries.is_empty() {
         true => answer(Ok(Vec::new())),
-        false => store.store.ask_bodies(entries, Box::new(answer)),
+        false => store.store.ask_bodies(entries, asker, Box::new(answer)),
     }
     owed
 }
 
+/// `{:ok, items}`, or `:done` after the last, `:borrowed` for one who has the connection that
+/// would have to read them, or `{:error, reason}`. The items are `{handle, shape}`: with `nil`
+/// in place of a shape that went in the meantime, and with its body in place of one that only
+/// the VM can parse, if anybody.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn take_shapes<'a>(env: Env<'a>, store: StoreArg<'_>, owed: &Owed) -> Term<'a> {
+    let items = match owed.take::<Result<Piece, ReadError>>() {
+        Some(Ok(items)) => items,
+        Some(Err(error)) => return unread(env, &error),
+        None => Vec::new(),
+    };
+    // Asked afterwards: a shape that a closing store lacks is not gone, it cannot be read.
+    readable!(env, store);
+    if items.is_empty() {
+        return atoms::done().encode(env);
+    }
+    let mut parser = Parser::new(env);
+    let mut buffer = Vec::new();
+    let shape = |(place, body): (Place, Option<Body>)| {
+        let shape = body.map(|body| {
+            let body = store.store.dictionary().unpack(&body, &mut buffer);
+            parser.parse(place.table, body).unwrap_or_else(|| binary(env, body))
+        });
+        (binary(env, &place.handle), shape)
+    };
+    (atoms::ok(), items.into_iter().map(shape).collect::<Vec<_>>()).encode(env)
+}
+
+/// Places with their bodies.
+type Piece = Vec<(Place, Option<Body>)>;
+
 /// The places with their bodies, as far as those were read, and as a piece may have bytes.
-fn piece(
-    places: Vec<Place>,
-    found: Vec<Option<Found>>,
-    read: Vec<Option<Body>>,
-) -> Vec<(Place, Option<Body>)> {
+fn piece(places: Vec<Place>, found: Vec<Option<Found>>, read: Vec<Option<Body>>) -> Piece {
     let mut read = read.into_iter();
     let mut bytes = 0;
     let mut items = Vec::with_capacity(places.len());
@@ -195,28 +172,6 @@ fn piece(
     items
 }
 
-fn bodies<'a>(
-    env: Env<'a>,
-    dictionary: &Dictionary,
-    items: Vec<(Place, Option<Body>)>,
-) -> Term<'a> {
-    let items = items.iter().map(|(place, body)| {
-        let body = body.as_ref().map(|body| unpacked(env, dictionary, body));
-        (binary(env, &place.handle), place.table, body)
-    });
-    (atoms::ok(), items.collect::<Vec<_>>()).encode(env)
-}
-
-/// `{:ok, items}`, as `next_shapes` gives them.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn parse_shapes<'a>(env: Env<'a>, bodies: Items<(Term<'a>, u32, Option<Binary<'a>>)>) -> Term<'a> {
-    let mut parser = Parser::new(env);
-    let item = |(handle, table, body): (_, _, Option<Binary<'_>>)| {
-        (handle, shape(env, &mut parser, table, body.as_deref()))
-    };
-    (atoms::ok(), bodies.0.into_iter().map(item).collect::<Vec<_>>()).encode(env)
-}
-
 /// The same `{handle, shape}` in the order of their handles. `:lists.keysort/2` compares
 /// them one word after the other in the VM's own terms, and leaves lists for the collector.
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -226,13 +181,4 @@ fn sort_shapes<'a>(env: Env<'a>, shapes: Items<Term<'a>>) -> NifResult<Term<'a>>
     items.sort_unstable_by(|(one, _), (other, _)| one.as_slice().cmp(other.as_slice()));
     let none = Term::list_new_empty(env);
     Ok(items.into_iter().rev().fold(none, |list, (_, item)| list.list_prepend(item)))
-}
-
-fn shape<'a>(
-    env: Env<'a>,
-    parser: &mut Parser<'a>,
-    table: Oid,
-    body: Option<&[u8]>,
-) -> Option<Term<'a>> {
-    body.map(|body| parser.parse(table, body).unwrap_or_else(|| binary(env, body)))
 }

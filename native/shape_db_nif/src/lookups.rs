@@ -1,16 +1,15 @@
 //! Lookups. A store that answers none says so by an atom: `:closed`, `:opening`
 //! or `:poisoned`.
 
-use std::{cell::Cell, sync::Arc};
+use std::cell::Cell;
 
 use rustler::{Atom, Binary, Encoder, Env, Reference, ResourceArc, Term, schedule};
-use shape_store::{Body, Dictionary, Digest, Found, ReadBodies, ReadError, Snapshot};
+use shape_store::{Digest, Found, ReadBodies, ReadError, Snapshot};
 
 use crate::{
     atoms,
     items::Items,
     owed::Owed,
-    permits::Permit,
     resource::{StoreArg, binary},
     terms::COPIED,
 };
@@ -98,14 +97,13 @@ fn warm<'a>(env: Env<'a>, store: StoreArg<'_>, handle: &[u8], largest: usize) ->
             if bytes.len() > largest {
                 return atoms::large().encode(env);
             }
-            // Parsing takes about 4 ns a byte.
-            consume(env, bytes.len() / 25);
             let small = bytes.len() <= SMALL_BODY;
-            let kept = small.then(|| store.terms.keep(&store.store, key, table, bytes)).flatten();
-            let copied = kept.map(|kept| kept.copy(env));
-            match copied.or_else(|| Some(env.binary_to_term(bytes)?.0)) {
-                Some(shape) => (atoms::ok(), shape).encode(env),
-                None => (atoms::body(), binary(env, bytes)).encode(env),
+            match small.then(|| store.terms.keep(&store.store, key, table, bytes)).flatten() {
+                Some(kept) => {
+                    consume(env, bytes.len() / 25);
+                    (atoms::ok(), kept.copy(env)).encode(env)
+                }
+                None => parsed(env, bytes),
             }
         }
         Found::Cold(_) => {
@@ -115,45 +113,72 @@ fn warm<'a>(env: Env<'a>, store: StoreArg<'_>, handle: &[u8], largest: usize) ->
     }
 }
 
-/// `{:ok, body}`, with `nil` for a shape that is gone, or `{:error, reason}`. Uses the
-/// permit up.
-#[rustler::nif(schedule = "DirtyIo")]
-fn read_body<'a>(
-    env: Env<'a>,
-    store: StoreArg<'_>,
-    handle: Binary<'_>,
-    permit: &Permit,
-) -> Term<'a> {
-    let read = match store.store.body(&handle) {
-        Some(Found::Warm(body)) => Ok(Some(body)),
-        Some(Found::Cold(entry)) => store.store.read_body(&entry),
-        None => Ok(None),
-    };
-    permit.give_back();
-    body(env, store.store.dictionary(), read)
-}
-
-/// The same by a message `{ref, answer}`, on the connection of the writer: for a store with
-/// one connection, and for what could not be read on another.
+/// Asks for a body that is not in memory. The message `{ref, :here}` says that `take_body` has
+/// the answer. Who `has_writer`, the connection that writes, does not wait for it.
 #[rustler::nif]
 fn ask_body(
     env: Env<'_>,
     store: StoreArg<'_>,
     handle: Binary<'_>,
+    has_writer: bool,
     reference: Reference<'_>,
 ) -> ResourceArc<Owed> {
     let (owed, answer) = Owed::answered(env, reference);
-    let dictionary = Arc::clone(store.store.dictionary());
-    let answer = move |read: ReadBodies| {
-        let first = read.map(|bodies| bodies.into_iter().next().flatten());
-        answer.send(move |env| body(env, &dictionary, first));
-    };
+    let asker = answer.asker(has_writer);
     match store.store.body(&handle) {
-        Some(Found::Warm(body)) => answer(Ok(vec![Some(body)])),
-        Some(Found::Cold(entry)) => store.store.ask_bodies(vec![entry], Box::new(answer)),
-        None => answer(Ok(Vec::new())),
+        Some(Found::Cold(entry)) => {
+            store.store.ask_bodies(vec![entry], asker, Box::new(|read| answer.leave(read)));
+        }
+        Some(Found::Warm(body)) => answer.leave(ReadBodies::Ok(vec![Some(body)])),
+        None => answer.leave(ReadBodies::Ok(Vec::new())),
     }
     owed
+}
+
+/// `{:ok, shape} | {:body, body} | :large`, `:gone` for a shape that is not there any more,
+/// `:borrowed` for one who has the connection that would have to read it, or
+/// `{:error, reason}`. After `:large` it can be taken again.
+#[rustler::nif]
+fn take_body<'a>(env: Env<'a>, store: StoreArg<'_>, owed: &Owed) -> Term<'a> {
+    taken(env, store, owed, SMALL_BODY)
+}
+
+/// The same, of a body of any size.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn take_large_body<'a>(env: Env<'a>, store: StoreArg<'_>, owed: &Owed) -> Term<'a> {
+    taken(env, store, owed, usize::MAX)
+}
+
+fn taken<'a>(env: Env<'a>, store: StoreArg<'_>, owed: &Owed, largest: usize) -> Term<'a> {
+    let read = match owed.take::<ReadBodies>() {
+        Some(Ok(bodies)) => bodies,
+        Some(Err(error)) => return unread(env, &error),
+        None => Vec::new(),
+    };
+    let Some(body) = read.into_iter().next().flatten() else { return atoms::gone().encode(env) };
+    let mut buffer = Vec::new();
+    let bytes = store.store.dictionary().unpack(&body, &mut buffer);
+    if bytes.len() > largest {
+        owed.put_back(ReadBodies::Ok(vec![Some(body)]));
+        return atoms::large().encode(env);
+    }
+    parsed(env, bytes)
+}
+
+/// `{:ok, term} | {:body, bytes}`
+fn parsed<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    // Parsing takes about 4 ns a byte.
+    consume(env, bytes.len() / 25);
+    match env.binary_to_term(bytes) {
+        Some((term, _)) => (atoms::ok(), term).encode(env),
+        None => (atoms::body(), binary(env, bytes)).encode(env),
+    }
+}
+
+/// How many requests for bodies wait for those before them.
+#[rustler::nif]
+fn waiting_reads(store: StoreArg<'_>) -> usize {
+    store.store.waiting_reads()
 }
 
 /// Gives up a shape whose definition was read and turned out to be no shape.
@@ -165,26 +190,11 @@ fn lose(store: StoreArg<'_>, handle: Binary<'_>, reason: String) -> Atom {
     atoms::ok()
 }
 
-fn body<'a>(
-    env: Env<'a>,
-    dictionary: &Dictionary,
-    read: Result<Option<Body>, ReadError>,
-) -> Term<'a> {
-    match read {
-        Ok(body) => (atoms::ok(), body.map(|body| unpacked(env, dictionary, &body))).encode(env),
-        Err(error) => unread(env, &error),
-    }
-}
-
-/// The bytes of a body as a binary term.
-pub(crate) fn unpacked<'a>(env: Env<'a>, dictionary: &Dictionary, body: &Body) -> Term<'a> {
-    binary(env, dictionary.unpack(body, &mut Vec::new()))
-}
-
 /// Why something was not read.
 pub(crate) fn unread<'a>(env: Env<'a>, error: &ReadError) -> Term<'a> {
     match error {
         ReadError::Closed => atoms::closed().encode(env),
+        ReadError::Borrowed => atoms::borrowed().encode(env),
         error => (atoms::error(), error.to_string()).encode(env),
     }
 }

@@ -59,16 +59,28 @@ impl Caller {
         Self { pid: env.pid(), env: own, reference }
     }
 
+    /// Whether anybody would read the answer.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.env.run(|env| self.pid.is_alive(env))
+    }
+
     /// Sends `{reference, answer}`.
     pub(crate) fn answer(
         mut self,
         write: impl for<'a> FnOnce(Env<'a>) -> Term<'a> + Send + 'static,
     ) {
-        post(move || {
-            let reference = self.reference;
-            let _ = self
-                .env
-                .send_and_clear(&self.pid, |env| (reference.load(env), write(env)).encode(env));
-        });
+        post(move || self.send(write));
     }
+
+    /// Sends `{reference, answer}` from here, which is a thread that the VM does not know.
+    pub(crate) fn send(&mut self, write: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
+        let reference = &self.reference;
+        let _ =
+            self.env.send_and_clear(&self.pid, |env| (reference.load(env), write(env)).encode(env));
+    }
+}
+
+/// Whether the VM does not know this thread. Its own have no name that Rust knows.
+pub(crate) fn is_ours() -> bool {
+    std::thread::current().name().is_some_and(|name| name.starts_with("shape_db_"))
 }

@@ -3,56 +3,127 @@
 //! A wait ends in its answer or is taken back, never both. So no answer is left in the
 //! mailbox of one who has gone on. Whatever is waited for, it is taken back here.
 
-use std::sync::Arc;
+use std::any::Any;
 
 use parking_lot::Mutex;
-use rustler::{Env, Reference, Resource, ResourceArc, Term};
+use rustler::{Encoder as _, Env, Reference, Resource, ResourceArc, Term};
+use shape_store::Asker;
 
-use crate::messenger::Caller;
+use crate::{
+    atoms,
+    messenger::{Caller, is_ours},
+};
 
-/// Takes the request back. False when its answer is on its way.
-type TakeBack = Box<dyn FnOnce() -> bool + Send>;
+pub(crate) struct Owed(Mutex<State>);
 
-/// How the request is taken back, until it was.
-pub(crate) struct Owed(Mutex<Option<TakeBack>>);
+enum State {
+    /// The request stands in a line of its own, from which this takes it: false when its
+    /// answer is on its way.
+    InLine(Box<dyn FnOnce() -> bool + Send>),
+    /// The request goes on whether or not its answer is wanted.
+    Asked(Caller),
+    /// The answer is here, and the caller was told. What a scheduler allocated for that is
+    /// best freed by one, so it goes with the answer.
+    Here(Box<dyn Any + Send>, Option<Caller>),
+    /// The answer was sent, or nobody wants it.
+    Over,
+}
 
 #[rustler::resource_impl]
 impl Resource for Owed {}
 
-/// A panic leaves the closure in there, or out.
+/// A panic leaves one state or the other.
 impl std::panic::RefUnwindSafe for Owed {}
 
 impl Owed {
-    /// For a request that stands in a line of its own, from which `take_back` removes it.
+    /// For a request that `take_back` removes from where it stands.
     pub(crate) fn new(take_back: impl FnOnce() -> bool + Send + 'static) -> ResourceArc<Self> {
-        ResourceArc::new(Self(Mutex::new(Some(Box::new(take_back)))))
+        ResourceArc::new(Self(Mutex::new(State::InLine(Box::new(take_back)))))
     }
 
     /// For a request that goes on when nobody wants its answer any more.
     pub(crate) fn answered(env: Env<'_>, reference: Reference<'_>) -> (ResourceArc<Self>, Answer) {
-        let caller = Arc::new(Mutex::new(Some(Caller::new(env, reference))));
-        let answer = Answer(Arc::clone(&caller));
-        // Whoever comes first takes the caller out.
-        (Self::new(move || caller.lock().take().is_some()), answer)
+        let asked = State::Asked(Caller::new(env, reference));
+        let owed = ResourceArc::new(Self(Mutex::new(asked)));
+        (owed.clone(), Answer(owed))
+    }
+
+    /// The answer that was left here.
+    pub(crate) fn take<T: 'static>(&self) -> Option<T> {
+        match self.change(State::Over) {
+            State::Here(answer, _caller) => Some(*answer.downcast().ok()?),
+            _ => None,
+        }
+    }
+
+    /// Leaves what was taken to be taken again.
+    pub(crate) fn put_back<T: Send + 'static>(&self, answer: T) {
+        *self.0.lock() = State::Here(Box::new(answer), None);
+    }
+
+    fn change(&self, next: State) -> State {
+        std::mem::replace(&mut self.0.lock(), next)
+    }
+
+    fn is_wanted(&self) -> bool {
+        matches!(&*self.0.lock(), State::Asked(caller) if caller.is_alive())
     }
 }
 
 /// Answers the caller, unless the request was taken back.
-pub(crate) struct Answer(Arc<Mutex<Option<Caller>>>);
+pub(crate) struct Answer(ResourceArc<Owed>);
 
 impl Answer {
     /// Sends `{reference, answer}`.
     pub(crate) fn send(self, write: impl for<'a> FnOnce(Env<'a>) -> Term<'a> + Send + 'static) {
-        let caller = self.0.lock().take();
-        if let Some(caller) = caller {
+        if let State::Asked(caller) = self.0.change(State::Over) {
             caller.answer(write);
         }
     }
+
+    /// Sends `{reference, :here}`, and leaves the answer to be taken: it is made into terms by
+    /// who wants it, on a thread of the VM.
+    pub(crate) fn leave<T: Send + 'static>(self, answer: T) {
+        // Until it is there, nobody takes it.
+        let mut state = self.0.0.lock();
+        let State::Asked(mut caller) = std::mem::replace(&mut *state, State::Over) else {
+            return;
+        };
+        let caller = if is_ours() {
+            caller.send(here);
+            Some(caller)
+        } else {
+            caller.answer(here);
+            None
+        };
+        *state = State::Here(Box::new(answer), caller);
+    }
+
+    /// Who waits for it, and `has_writer` or not.
+    pub(crate) fn asker(&self, has_writer: bool) -> Asker {
+        let owed = self.0.clone();
+        Asker { has_writer, is_wanting: Box::new(move || owed.is_wanted()) }
+    }
+}
+
+fn here(env: Env<'_>) -> Term<'_> {
+    atoms::here().encode(env)
 }
 
 /// False when the answer is on its way.
 #[rustler::nif]
 fn take_back(owed: &Owed) -> bool {
-    let take_back = owed.0.lock().take();
-    take_back.is_some_and(|take_back| take_back())
+    let mut state = owed.0.lock();
+    match std::mem::replace(&mut *state, State::Over) {
+        State::InLine(take_back) => {
+            drop(state);
+            take_back()
+        }
+        State::Asked(_caller) => true,
+        State::Over => false,
+        here @ State::Here(..) => {
+            *state = here;
+            false
+        }
+    }
 }

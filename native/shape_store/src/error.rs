@@ -194,6 +194,9 @@ pub enum ReadError {
     /// writer looks into it.
     #[error("the shape database is not to be read now: {0}")]
     NotOurs(String),
+    /// It would wait for the connection that the asker has on loan.
+    #[error("whoever asked has the connection that would read it")]
+    Borrowed,
     /// The store is closed, or was never open.
     #[error("the store is closed")]
     Closed,

@@ -70,6 +70,7 @@ pub use queue::waits::{Outcome, WaitId, Waiting};
 pub use queue::{Operation, QueueSize, Seq};
 pub use state::State;
 pub use statistics::Statistics;
+pub use store::cold_reads::Asker;
 pub use store::lease::{GrantError, Granted, Lease, WRITER_SLOT};
 pub use store::{Coldest, Found, Located, NewShape, Place, Request, Store, WeakStore};
 pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};

@@ -1,4 +1,5 @@
-//! The threads that run the writers of all stores of the process.
+//! The threads that run the writers of all stores of the process, and others that do what
+//! nobody waits for.
 //!
 //! A writer that waits has no thread. One that was called, or whose time has come, stands in
 //! line, and a thread of the pool lets it take a turn. As many take turns at once as the
@@ -16,7 +17,10 @@ mod schedule;
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -33,11 +37,45 @@ pub(crate) trait Work: Send {
     fn turn(&mut self) -> Next;
 }
 
-type Plan = Schedule<Box<dyn Work>, Arc<Condvar>>;
+const LINGER: Duration = Duration::from_micros(50);
+
+type Plan = Schedule<Box<dyn Work>, Arc<Wakeup>>;
+
+/// Wakes a thread.
+#[derive(Default)]
+struct Wakeup {
+    condvar: Condvar,
+    /// For one that looks before it sleeps.
+    called: AtomicBool,
+}
+
+impl Wakeup {
+    fn wake(&self) {
+        // Only a hint: whether it was called stands in the plan.
+        self.called.store(true, Relaxed);
+        self.condvar.notify_one();
+    }
+
+    /// Until it is called, or this time; lets others have the processor.
+    fn look_out(&self, until: Instant) {
+        while !self.called.load(Relaxed) && Instant::now() < until {
+            thread::yield_now();
+        }
+    }
+}
 
 /// A pool; clones are the same one.
 #[derive(Clone)]
-pub(crate) struct Pool(Arc<Mutex<Plan>>);
+pub(crate) struct Pool {
+    plan: Arc<Mutex<Plan>>,
+    /// The name of its threads.
+    name: &'static str,
+    /// How long a thread that had a turn looks out for the next before it sleeps. To be woken
+    /// takes longer than a short turn.
+    linger: Duration,
+    /// Whether one does.
+    lingers: Arc<AtomicBool>,
+}
 
 /// Has one of a pool's writers come and look.
 pub(crate) struct Call {
@@ -56,76 +94,76 @@ impl Call {
 }
 
 impl Pool {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self(Arc::new(Mutex::new(Schedule::new(limits))))
+    fn new(name: &'static str, linger: Duration) -> Self {
+        let plan = Schedule::new(Limits::of_machine());
+        Self { plan: Arc::new(Mutex::new(plan)), name, linger, lingers: Arc::default() }
     }
 
-    /// The pool of this process, which lasts as long as the process.
-    pub(crate) fn of_process() -> &'static Self {
+    /// The pool of the writers of this process, which lasts as long as the process.
+    pub(crate) fn of_writers() -> &'static Self {
         static POOL: OnceLock<Pool> = OnceLock::new();
-        POOL.get_or_init(|| {
-            let processors = thread::available_parallelism().map_or(2, |n| n.get());
-            Self::new(Limits {
-                // With one, a turn that computes for long would hold up all others.
-                at_once: processors.max(2),
-                threads: (4 * processors).max(64),
-                stalled: Duration::from_millis(5),
-                idle: Duration::from_secs(5),
-            })
-        })
+        POOL.get_or_init(|| Self::new("shape_db_writer", Duration::ZERO))
+    }
+
+    /// The one for what is done in the background. It is another, so that neither waits for
+    /// threads that the other has at a stalled disk.
+    pub(crate) fn of_background() -> &'static Self {
+        static POOL: OnceLock<Pool> = OnceLock::new();
+        POOL.get_or_init(|| Self::new("shape_db_reader", LINGER))
     }
 
     /// Takes a piece of work in, whose first turn comes at once. Before that, `known` is told
     /// how to call it. Gives an error when there is no thread for it.
     pub(crate) fn run(&self, work: Box<dyn Work>, known: impl FnOnce(Call)) -> io::Result<()> {
-        let task = self.0.lock().number();
+        let task = self.plan.lock().number();
         known(Call { pool: self.clone(), task });
         let help = {
-            let mut plan = self.0.lock();
+            let mut plan = self.plan.lock();
             plan.add(task, work);
             plan.help(Instant::now())
         };
         match self.give(help) {
             // Some thread comes to it later.
-            Err(_) if self.0.lock().has_threads() => Ok(()),
+            Err(_) if self.plan.lock().has_threads() => Ok(()),
             Err(error) => {
-                let _unrun = self.0.lock().take_out(task);
+                let _unrun = self.plan.lock().take_out(task);
                 Err(error)
             }
             Ok(()) => Ok(()),
         }
     }
 
-    fn help(&self, decide: impl FnOnce(&mut Plan) -> Help<Arc<Condvar>>) {
-        let help = decide(&mut self.0.lock());
+    fn help(&self, decide: impl FnOnce(&mut Plan) -> Help<Arc<Wakeup>>) {
+        let help = decide(&mut self.plan.lock());
         // Without another thread those that are there come to it later.
         let _ = self.give(help);
     }
 
-    fn give(&self, help: Help<Arc<Condvar>>) -> io::Result<()> {
+    fn give(&self, help: Help<Arc<Wakeup>>) -> io::Result<()> {
         match help {
             Help::None => Ok(()),
             Help::Wake(thread) => {
-                thread.notify_one();
+                thread.wake();
                 Ok(())
             }
             Help::Start => {
                 let pool = self.clone();
-                let thread = thread::Builder::new().name("shape_db_writer".into());
+                let thread = thread::Builder::new().name(self.name.into());
                 let started = thread.spawn(move || pool.work());
-                started.map(drop).inspect_err(|_| self.0.lock().not_started())
+                started.map(drop).inspect_err(|_| self.plan.lock().not_started())
             }
         }
     }
 
     /// The life of a thread.
     fn work(&self) {
-        let wakeup = Arc::new(Condvar::new());
-        let mut plan = self.0.lock();
+        let wakeup = Arc::<Wakeup>::default();
+        let mut plan = self.plan.lock();
         plan.came();
         let mut last_turn = Instant::now();
         loop {
             let now = Instant::now();
+            wakeup.called.store(false, Relaxed);
             match plan.next(&wakeup, now, last_turn) {
                 Do::Turn(task, mut work) => {
                     let help = plan.help_before_turn(now);
@@ -139,9 +177,16 @@ impl Pool {
                     MutexGuard::unlocked(&mut plan, || end(ended));
                 }
                 Do::Sleep(sleep, until) => {
-                    match until {
-                        Some(until) => drop(wakeup.wait_until(&mut plan, until)),
-                        None => wakeup.wait(&mut plan),
+                    let lingers = last_turn + self.linger;
+                    if now < lingers && !self.lingers.swap(true, Relaxed) {
+                        MutexGuard::unlocked(&mut plan, || wakeup.look_out(lingers));
+                        self.lingers.store(false, Relaxed);
+                    }
+                    if plan.is_asleep(sleep) {
+                        match until {
+                            Some(until) => drop(wakeup.condvar.wait_until(&mut plan, until)),
+                            None => wakeup.condvar.wait(&mut plan),
+                        }
                     }
                     plan.awake(sleep);
                 }

@@ -32,6 +32,7 @@ use crate::{
     state::State,
     statistics::Counters,
     store::{
+        cold_reads::ColdReads,
         lease::{GrantError, Granted, Line},
         readers::Readers,
     },
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Mutex<Queue>,
     pub(crate) waits: Waits,
     pub(crate) readers: Arc<Readers>,
+    pub(crate) cold_reads: ColdReads,
     /// Where the file is, known once the store is opening it.
     path: Arc<OnceLock<PathBuf>>,
     /// Which file that is.
@@ -96,6 +98,7 @@ impl Shared {
             queue: Mutex::new(Queue::new(options.max_pending)),
             waits: Waits::default(),
             readers: Arc::new(readers),
+            cold_reads: ColdReads::default(),
             path,
             known,
             holder: Arc::new(Holder::new(options.stack.clone())),
@@ -204,7 +207,7 @@ impl Shared {
             }
             ReadError::Sqlite(_) => {}
             ReadError::NotOurs(_) => self.suspect_file(),
-            ReadError::Closed => {}
+            ReadError::Closed | ReadError::Borrowed => {}
         }
     }
 

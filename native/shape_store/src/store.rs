@@ -2,6 +2,7 @@
 
 mod bodies;
 mod changes;
+pub(crate) mod cold_reads;
 mod flags;
 pub(crate) mod lease;
 mod lookups;
@@ -104,7 +105,7 @@ impl Store {
         scope: impl Fn(&mut dyn FnMut()) + Send + 'static,
     ) -> Result<Self, OpenError> {
         let (store, machine) = Self::assemble(options, events, verify)?;
-        let running = Pool::of_process()
+        let running = Pool::of_writers()
             .run(Box::new(Scoped { machine, scope }), |reader| store.shared.mail.read_by(reader));
         running.map_err(OpenError::Thread)?;
         Ok(store)

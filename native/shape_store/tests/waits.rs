@@ -18,7 +18,8 @@ use common::{PATIENCE, Running, file_in, open, shape, tell, unsynced};
 use crossbeam_channel::unbounded;
 use fault_vfs::{FaultVfs, Kinds};
 use shape_store::{
-    ChangeError, Event, NotWritable, Operation, Options, Outcome, Request, State, Waiting,
+    Asker, ChangeError, Event, NotWritable, Operation, Options, Outcome, ReadError, Request, State,
+    Waiting,
 };
 
 fn held() -> (tempfile::TempDir, Running) {
@@ -118,7 +119,9 @@ fn a_closing_store_takes_nothing_more_and_commits_the_rest() {
     assert!(matches!(refused, Err(ChangeError::NotWritable(NotWritable::Closed))));
     assert!(matches!(store.reset(), Err(ChangeError::NotWritable(_))));
     assert!(store.remove_incomplete().is_err());
-    assert!(store.read_body(&shape(1).entry(1)).is_err());
+    let (bodies, read) = unbounded();
+    store.ask_bodies(vec![shape(1).entry(1)], Asker::default(), tell(bodies));
+    assert!(matches!(read.recv_timeout(PATIENCE), Ok(Err(ReadError::Closed))));
     assert_eq!(store.wait(last + 1, Box::new(|_| {})), Waiting::Over(Outcome::Closed));
     assert_eq!(open(unsynced(file_in(&folder))).count(), 1_000);
 }
@@ -137,7 +140,7 @@ fn whoever_asks_a_closing_writer_is_answered() {
         assert!(vfs.wait_until_held(PATIENCE));
         store.store.close();
         let (bodies, read) = unbounded();
-        store.ask_bodies(vec![shape(1).entry(1)], tell(bodies));
+        store.ask_bodies(vec![shape(1).entry(1)], Asker::default(), tell(bodies));
         let (promotion, promoted) = unbounded();
         store.promote(tell(promotion));
         let (lease, granted) = unbounded();

@@ -1,6 +1,8 @@
 //! Bodies and lists.
 
-use shape_store::{Body, Found, Store};
+use std::sync::mpsc;
+
+use shape_store::{Asker, Body, Entry, Found, Place, Store};
 
 use crate::{
     action::Kind,
@@ -17,7 +19,7 @@ impl World {
     /// Asks for what may be on the disk.
     pub(crate) fn perform_read(&self, kind: Kind, number: usize, chance: &mut Chance) {
         match kind {
-            Kind::Body | Kind::AskBodies => self.ask_body(number, kind == Kind::AskBodies, chance),
+            Kind::Body | Kind::AskBodies => self.ask_body(number, kind == Kind::Body, chance),
             Kind::List => self.list(number),
             Kind::AskReader => self.ask_connection(number, false),
             Kind::AskWriter => self.ask_connection(number, true),
@@ -34,7 +36,7 @@ impl World {
         self.model.borrow().reign(reign).view().get(handle).map(|held| held.shape)
     }
 
-    fn ask_body(&self, number: usize, ask: bool, chance: &mut Chance) {
+    fn ask_body(&self, number: usize, has_writer: bool, chance: &mut Chance) {
         let places = self.call(number, Store::places).unwrap_or_default();
         if places.is_empty() {
             return;
@@ -51,27 +53,24 @@ impl World {
         });
         let Some((Some(Found::Cold(cold)), exclusive)) = found else { return };
         self.count("cold bodies");
-        if ask || exclusive {
-            let promise = self.promise(number, Awaited::Bodies(vec![(handle.clone(), shape)]));
-            let teller = Teller(promise);
-            let notify = Box::new(move |bodies| {
-                teller.tell(|world, promise| world.told_bodies(promise, bodies));
-            });
-            if self.call(number, |store| store.ask_bodies(vec![cold], notify)).is_none() {
-                self.promises.borrow_mut()[promise].void = true;
-            }
-            return;
-        }
-        let read = self.call(number, |store| {
-            store.read_body(&cold).map(|body| body.map(|body| unpacked(store, &body)))
+        self.ask_bodies(number, vec![cold], vec![(handle, shape)], has_writer && !exclusive);
+    }
+
+    fn ask_bodies(
+        &self,
+        number: usize,
+        entries: Vec<Entry>,
+        asked: Vec<(String, Option<usize>)>,
+        has_writer: bool,
+    ) {
+        let promise = self.promise(number, Awaited::Bodies(asked));
+        let teller = Teller(promise);
+        let notify = Box::new(move |bodies| {
+            teller.tell(|world, promise| world.told_bodies(promise, bodies));
         });
-        match read {
-            Some(Ok(body)) => self.check_body(number, &handle, shape, body),
-            Some(Err(error)) => {
-                self.count("failed reads");
-                self.say(|| format!("the body of {handle} is not to be had: {error}"));
-            }
-            None => {}
+        let asker = Asker { has_writer, ..Asker::default() };
+        if self.call(number, |store| store.ask_bodies(entries, asker, notify)).is_none() {
+            self.promises.borrow_mut()[promise].void = true;
         }
     }
 
@@ -89,7 +88,12 @@ impl World {
         };
         let (handle, process) = self.of(store, |it| (it.store.clone(), it.process));
         let (Some(handle), true) = (handle, self.platform.is_alive(process)) else { return };
-        if let (Awaited::Bodies(asked), Ok(bodies)) = (awaited, bodies) {
+        let bodies = bodies.unwrap_or_else(|error| {
+            self.count("failed reads");
+            self.say(|| format!("bodies are not to be had: {error}"));
+            Vec::new()
+        });
+        if let Awaited::Bodies(asked) = awaited {
             for ((name, shape), body) in asked.iter().zip(bodies) {
                 let body = body.map(|body| unpacked(&handle, &body));
                 self.check_body(store, name, *shape, body);
@@ -153,24 +157,17 @@ impl World {
 
     pub(crate) fn list(&self, number: usize) {
         let listed = self.call(number, |store| {
-            if store.is_exclusive() {
-                return None;
-            }
-            let places = store.places();
-            let mut all = Vec::new();
-            let read = store.read_places(&places, |place, body| {
-                all.push((place.handle.to_vec(), body.map(<[u8]>::to_vec)));
-                true
-            });
-            Some(read.map(|()| all))
-        });
-        if let Some(Some(Ok(all))) = listed {
-            self.count("lists");
-            for (handle, body) in all {
-                if body.is_some() {
-                    self.check_body(number, &String::from_utf8_lossy(&handle), None, body);
+            let cold = |place: &Place| match store.body_at(place) {
+                Some(Found::Cold(cold)) => {
+                    Some((cold, (String::from_utf8_lossy(&place.handle).into_owned(), None)))
                 }
-            }
+                _ => None,
+            };
+            store.places().iter().filter_map(cold).unzip::<_, _, Vec<_>, Vec<_>>()
+        });
+        if let Some((entries, names)) = listed {
+            self.count("lists");
+            self.ask_bodies(number, entries, names, false);
         }
     }
 
@@ -185,14 +182,20 @@ impl World {
         for place in places {
             let handle = String::from_utf8_lossy(&place.handle).into_owned();
             let shape = self.shape_of(number, &handle);
-            let read = self.call(number, |store| match store.body(handle.as_bytes()) {
-                None => Ok(None),
-                Some(Found::Warm(body)) => Ok(Some(unpacked(store, &body))),
-                Some(Found::Cold(cold)) => store
-                    .read_body(&cold)
-                    .map(|body| body.map(|body| unpacked(store, &body)))
-                    .map_err(|error| error.to_string()),
-            });
+            let read: Option<Result<_, String>> =
+                self.call(number, |store| match store.body(handle.as_bytes()) {
+                    None => Ok(None),
+                    Some(Found::Warm(body)) => Ok(Some(unpacked(store, &body))),
+                    Some(Found::Cold(cold)) => {
+                        let (answer, answered) = mpsc::channel();
+                        let notify = Box::new(move |bodies| drop(answer.send(bodies)));
+                        store.ask_bodies(vec![cold], Asker::default(), notify);
+                        // What the writer had to be asked for is not here yet.
+                        let bodies = answered.try_recv().map_err(|error| error.to_string())?;
+                        let body = bodies.map_err(|error| error.to_string())?.swap_remove(0);
+                        Ok(body.map(|body| unpacked(store, &body)))
+                    }
+                });
             match read {
                 Some(Ok(None)) if sound => self.fail(Failure::new(
                     Class::Lost,

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,19 @@ pub(crate) struct Limits {
     pub(crate) stalled: Duration,
     /// How long a thread stays that has nothing to do.
     pub(crate) idle: Duration,
+}
+
+impl Limits {
+    pub(super) fn of_machine() -> Self {
+        let processors = thread::available_parallelism().map_or(2, |n| n.get());
+        Self {
+            // With one, a turn that computes for long would hold up all others.
+            at_once: processors.max(2),
+            threads: (4 * processors).max(64),
+            stalled: Duration::from_millis(5),
+            idle: Duration::from_secs(5),
+        }
+    }
 }
 
 /// What a thread is to do.
@@ -177,6 +191,11 @@ impl<W, T: Clone> Schedule<W, T> {
         let id = self.number();
         self.sleepers.push(Sleeper { id, until, thread: thread.clone() });
         Do::Sleep(id, until)
+    }
+
+    /// Whether a thread that sleeps was not woken yet.
+    pub(super) fn is_asleep(&self, sleep: SleepId) -> bool {
+        self.sleepers.iter().any(|sleeper| sleeper.id == sleep)
     }
 
     /// A thread has slept long enough, or was woken.

@@ -1,22 +1,15 @@
-//! Where the body of a shape is, and its reading from there; for one, and for a list.
+//! Where the body of a shape is; for one, and for a list.
 
 use std::sync::Arc;
 
-use rusqlite::{CachedStatement, Connection};
-
-use super::{Store, stored_bodies::DAMAGED};
+use super::Store;
 use crate::{
-    Notify,
     cache::{
         self, BodyKey,
         body::{Body, Dictionary},
     },
     entry::{Entry, Handle, Oid},
-    error::ReadError,
-    file::schema::{self, Stored},
     index::slab::EntryId,
-    state::State,
-    writer::command::{Command, ReadBodies, Reply},
 };
 
 /// Where the body of a shape is.
@@ -75,84 +68,6 @@ impl Store {
         warm.map_or(Found::Cold(entry), Found::Warm)
     }
 
-    /// Reads the body of a shape from disk, and keeps it warm; none for a shape that is gone,
-    /// or is lost as its body is damaged.
-    ///
-    /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
-    pub fn read_body(&self, entry: &Entry) -> Result<Option<Body>, ReadError> {
-        // Asked for before a reader is had: what that reads is of this database, or of one
-        // before, whose bodies nobody asks for.
-        let database = self.shared.cache.database();
-        let one = std::slice::from_ref(entry);
-        let bodies = self.read(|conn| self.shared.read_stored(conn, database, one))?;
-        Ok(bodies.into_iter().next().flatten())
-    }
-
-    /// Shows `visit` the body of each place in turn, from memory or from disk, for as long as
-    /// it wants more; none for a shape that went in the meantime, though it may have been
-    /// added again, or whose body is damaged. None is kept warm, so that a list does not push
-    /// out what is asked for. It is [`Store::read_body`] for many, without a copy of each.
-    ///
-    /// Touches the disk. In exclusive mode use [`Store::ask_bodies`].
-    pub fn read_places(
-        &self,
-        places: &[Place],
-        mut visit: impl FnMut(&Place, Option<&[u8]>) -> bool,
-    ) -> Result<(), ReadError> {
-        let found: Vec<_> = places.iter().map(|place| self.body_at(place)).collect();
-        let mut buffer = Vec::new();
-        let mut damaged = Vec::new();
-        let mut show = |mut cold: Option<&mut CachedStatement<'_>>| {
-            for (place, found) in places.iter().zip(&found) {
-                let more = match (found, &mut cold) {
-                    (Some(Found::Warm(body)), _) => {
-                        visit(place, Some(self.shared.dictionary.unpack(body, &mut buffer)))
-                    }
-                    (Some(Found::Cold(entry)), Some(read)) => {
-                        let show = |body: &[u8]| visit(place, Some(body));
-                        match schema::read_body_by(read, entry, show)? {
-                            Stored::Whole(more) => more,
-                            Stored::Gone => visit(place, None),
-                            Stored::Damaged => {
-                                damaged.push(entry.clone());
-                                visit(place, None)
-                            }
-                        }
-                    }
-                    (None, _) | (Some(Found::Cold(_)), None) => visit(place, None),
-                };
-                if !more {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        let read = match found.iter().any(|found| matches!(found, Some(Found::Cold(_)))) {
-            false => show(None).map_err(ReadError::Sqlite),
-            true => self.read(|conn| {
-                // One transaction for all: each read by itself would lock the file anew.
-                let snapshot = conn.unchecked_transaction()?;
-                let mut read = snapshot.prepare_cached(schema::READ_BODY)?;
-                show(Some(&mut read))
-            }),
-        };
-        damaged.iter().for_each(|entry| {
-            self.shared.lose(entry, DAMAGED);
-        });
-        read
-    }
-
-    fn read<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, ReadError> {
-        let shared = &*self.shared;
-        if matches!(shared.state(), State::Closed | State::Poisoned) {
-            return Err(ReadError::Closed);
-        }
-        shared.readers.with(read).inspect_err(|error| shared.suspect(error))
-    }
-
     /// Gives up a shape whose definition was read whole and is of no use: it is removed and
     /// reported as one whose body is damaged, unless the handle has another by now.
     pub fn lose(&self, entry: &Entry, reason: &str) {
@@ -183,14 +98,6 @@ impl Store {
     /// What unpacks the bodies that this store gives.
     pub fn dictionary(&self) -> &Arc<Dictionary> {
         &self.shared.dictionary
-    }
-
-    /// Asks the writer to read the bodies of shapes between two batches: in exclusive mode it
-    /// has the only connection. It reads the first of them, up to a bound in bytes. While the
-    /// file is written anew the answer waits for that.
-    pub fn ask_bodies(&self, entries: Vec<Entry>, notify: Notify<ReadBodies>) {
-        let reply = Reply::new(notify, || Err(ReadError::Closed));
-        self.shared.mail.send(Command::Read(entries, reply));
     }
 
     /// All shapes there are, in no order, but near to that of the file.

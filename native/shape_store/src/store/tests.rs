@@ -16,7 +16,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::{cache::body::Body, entry::Digest, event::Event};
+use crate::{cache::body::Body, entry::Digest, event::Event, store::cold_reads::Asker};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SHAPES: u32 = 500;
@@ -90,7 +90,11 @@ fn a_poisoned_store_holds_no_body() {
     let bodies = queued(&store);
     let entry = store.entry(&handle(0)).unwrap();
     // Whom the writer tells is not its own.
-    store.ask_bodies(vec![entry], Box::new(|_| std::panic::panic_any("as asked for")));
+    store.ask_bodies(
+        vec![entry],
+        Asker::default(),
+        Box::new(|_| std::panic::panic_any("as asked for")),
+    );
     until_event(&events, |event| matches!(event, Event::Poisoned { .. }));
     until_let_go_of(store, &bodies);
 }

@@ -12,7 +12,6 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -21,6 +20,7 @@ use parking_lot::Mutex;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::{Anchor, FileId, Holder, LockFile, Stat, System};
+use crate::pool::{Next, Pool, Work};
 
 /// The operating system.
 #[derive(Clone, Copy, Default, Debug)]
@@ -133,19 +133,31 @@ impl System for Native {
     }
 
     fn background(&self, work: Box<dyn FnOnce() + Send>) {
-        // Behind a lock, as a thread that is not to be had would take the work with it.
-        let work = Arc::new(Mutex::new(Some(work)));
-        let run = |work: &Mutex<Option<Box<dyn FnOnce() + Send>>>| {
-            let work = work.lock().take();
-            if let Some(work) = work {
-                work();
-            }
-        };
-        let theirs = Arc::clone(&work);
-        let thread = thread::Builder::new().name("shape_db_background".into());
-        if thread.spawn(move || run(&theirs)).is_err() {
-            run(&work);
+        let task = Arc::new(Task(Mutex::new(Some(work))));
+        let run = Pool::of_background().run(Box::new(Arc::clone(&task)), drop);
+        if run.is_err() {
+            // A thread that is not to be had has not taken the work with it.
+            task.do_it();
         }
+    }
+}
+
+/// Something to be done once.
+struct Task(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Task {
+    fn do_it(&self) {
+        let work = self.0.lock().take();
+        if let Some(work) = work {
+            work();
+        }
+    }
+}
+
+impl Work for Arc<Task> {
+    fn turn(&mut self) -> Next {
+        self.do_it();
+        Next::Over
     }
 }
 

@@ -2,7 +2,13 @@
 
 use rusqlite::Connection;
 
-use crate::{Notify, cache::body::Body, entry::Entry, error::ReadError, store::lease::ReturnedAs};
+use crate::{
+    Notify,
+    cache::body::Body,
+    entry::Entry,
+    error::ReadError,
+    store::{cold_reads::Asker, lease::ReturnedAs},
+};
 
 pub(crate) enum Command {
     /// Look around.
@@ -12,11 +18,18 @@ pub(crate) enum Command {
     /// Become the writer of the file.
     Promote(Reply<Result<(), String>>),
     /// Read bodies on the writer's own connection.
-    Read(Vec<Entry>, Reply<ReadBodies>),
+    Read(BodyRequest),
     /// See whether the file is sound: a reader says it is not.
     Check,
     /// Commit what is queued, and end.
     Close,
+}
+
+/// Bodies that somebody wants read.
+pub(crate) struct BodyRequest {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) asker: Asker,
+    pub(crate) reply: Reply<ReadBodies>,
 }
 
 /// Bodies that were asked for, none for each shape that is gone.

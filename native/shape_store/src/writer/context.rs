@@ -12,13 +12,12 @@ use tracing::{error, warn};
 
 use super::Role;
 use crate::{
-    entry::Entry,
     event::Event,
     file::{Locks, handle_list::write_list},
     queue::{Change, Queue, Queued, Totals},
     shared::Shared,
     state::State,
-    writer::command::{Command, ReadBodies, Reply, Tenure},
+    writer::command::{BodyRequest, Command, Reply, Tenure},
 };
 
 /// How long becoming the writer contends with the one there is.
@@ -41,8 +40,7 @@ pub(super) struct Context {
 
 /// Bodies that somebody wants read.
 pub(super) struct Read {
-    pub(super) entries: Vec<Entry>,
-    pub(super) reply: Reply<ReadBodies>,
+    pub(super) request: BodyRequest,
     /// Whether it failed once, and the file was looked into.
     pub(super) again: bool,
 }
@@ -93,9 +91,7 @@ impl Context {
             Command::Promote(reply) => {
                 self.promotions.push(Promotion { reply, deadline: now + PROMOTE_TIMEOUT });
             }
-            Command::Read(entries, reply) => {
-                self.reads.push_back(Read { entries, reply, again: false });
-            }
+            Command::Read(request) => self.reads.push_back(Read { request, again: false }),
             Command::Check => self.doubted = true,
             Command::Close => self.closing = true,
         }

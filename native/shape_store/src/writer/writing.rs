@@ -231,9 +231,12 @@ impl Writing {
     /// Lends the connection to whoever wants it, and reads what was asked for.
     fn serve(&mut self, context: &mut Context, now: Instant) {
         while let Some(mut asked) = context.reads.pop_front() {
+            if !(asked.request.asker.is_wanting)() {
+                continue;
+            }
             let read = self.reopen(context).map_err(ReadError::from).and_then(|()| {
                 self.own.use_now(now);
-                context.shared.read_bodies(self.own.get(), &asked.entries)
+                context.shared.read_bodies(self.own.get(), &asked.request.entries)
             });
             // What cannot be read for the file's sake is read again when that was looked
             // into, and replaced if it has to be.
@@ -243,7 +246,7 @@ impl Writing {
                 context.reads.push_front(asked);
                 break;
             }
-            asked.reply.send(read);
+            asked.request.reply.send(read);
         }
         if self.damage.is_none() && context.doubted {
             return;

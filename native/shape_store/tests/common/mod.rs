@@ -27,8 +27,8 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded as channel};
 use fault_vfs::FaultVfs;
 use shape_store::{
-    Body, ChangeError, Digest, Entry, Event, Found, Location, NewShape, Notify, Oid, Options,
-    Outcome, ReadError, Request, Seq, Snapshot, Store, Waiting,
+    Asker, Body, ChangeError, Digest, Entry, Event, Found, Location, NewShape, Notify, Oid,
+    Options, Outcome, ReadError, Request, Seq, Snapshot, Store, Waiting,
 };
 
 /// How long anything may take that must happen.
@@ -227,13 +227,9 @@ impl Running {
     }
 
     fn cold(&self, entry: Entry) -> Result<Option<Vec<u8>>, ReadError> {
-        let body = if self.is_exclusive() {
-            let (sender, told) = channel();
-            self.ask_bodies(vec![entry], tell(sender));
-            told.recv_timeout(PATIENCE).expect("the writer answers")?.remove(0)
-        } else {
-            self.read_body(&entry)?
-        };
+        let (sender, told) = channel();
+        self.ask_bodies(vec![entry], Asker::default(), tell(sender));
+        let body = told.recv_timeout(PATIENCE).expect("who asks is told")?.remove(0);
         Ok(body.map(|body| self.unpack(&body)))
     }
 

@@ -20,8 +20,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Application do
   end
 
   defp start_children do
-    # The other half is left for the host's own files.
-    _ = ShapeDb.Internal.Native.limit_permits(div(:erlang.system_info(:dirty_io_schedulers), 2))
     # The table is this process's, which lives as long as the application.
     :ok = ShapeDb.Internal.Names.create()
 

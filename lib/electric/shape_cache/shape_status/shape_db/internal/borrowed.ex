@@ -21,13 +21,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Borrowed do
   @doc "Whether the process may wait for the connection that writes."
   @spec check(Native.store(), String.t()) :: :ok | {:error, String.t()}
   def check(store, what) do
-    if Process.get({__MODULE__, store, :write}) do
-      {:error,
-       "this process has the write connection of the stack checked out, for which " <>
-         "#{what} would wait; do it after the checkout, or in it by SQL"}
-    else
-      :ok
-    end
+    if writer?(store), do: refusal(what), else: :ok
+  end
+
+  @doc "Whether the process has the connection that writes."
+  @spec writer?(Native.store()) :: boolean()
+  def writer?(store), do: Process.get({__MODULE__, store, :write}) != nil
+
+  @doc "The answer to one who would wait for itself."
+  @spec refusal(String.t()) :: {:error, String.t()}
+  def refusal(what) do
+    {:error,
+     "this process has the write connection of the stack checked out, for which " <>
+       "#{what} would wait; do it after the checkout, or in it by SQL"}
   end
 
   @doc "Whether the process may wait for another connection of this kind."

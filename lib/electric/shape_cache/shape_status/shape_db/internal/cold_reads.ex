@@ -1,93 +1,53 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads do
   @moduledoc false
-  # Reads of the file, for a body that is not in memory, in all modes. Who reads is decided
-  # here and nowhere else:
-  #
-  # - the caller, on a dirty scheduler and a read connection of its own, with a permit.
-  #   Permits are so few that a stalled disk does not take all the threads that the VM has
-  #   for files. Who comes when there is none stands in line, without holding anything;
-  # - the writer, between two batches, in exclusive mode, in which it has the only
-  #   connection; and when the caller's read failed, since the writer sees to the file first.
+  # Reads of the file, for a body that is not in memory. The store has threads of its own
+  # for them: a process waits for a message, and no scheduler for the disk.
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Borrowed
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Waits
 
-  # For a permit, and for the answer of the writer.
   @timeout 30_000
 
-  @doc "The body of the shape that has this handle; `nil` when it is gone."
-  @spec body(Native.store(), binary()) ::
-          {:ok, binary() | nil} | {:error, String.t()} | Native.unreadable()
-  def body(store, handle) do
-    read(store, @timeout, &Native.read_body(store, handle, &1), fn ->
-      with :ok <- may_wait(store), do: ask(@timeout, &Native.ask_body(store, handle, &1))
+  @doc """
+  The shape that has this handle; `:gone` when there is none any more, and its body in
+  place of one that only `:erlang.binary_to_term/1` can parse, if anything can.
+  """
+  @spec body(Native.store(), binary(), timeout()) :: Native.read_body() | {:error, String.t()}
+  def body(store, handle, timeout \\ @timeout) do
+    read(store, timeout, &Native.ask_body(store, handle, &1, &2), fn owed ->
+      # Not for a scheduler that others need.
+      with :large <- Native.take_body(store, owed), do: Native.take_large_body(store, owed)
     end)
   end
 
   @doc """
   The next shapes of a cursor, up to `len`. There is `nil` in place of one that is gone, and
-  its body in place of one that only `:erlang.binary_to_term/1` can parse, if anything can.
+  a body as above.
   """
   @spec shapes(Native.store(), reference(), pos_integer(), timeout()) ::
-          {:ok, [{binary(), term()}]} | :done | {:error, String.t()} | Native.unreadable()
+          Native.read_shapes() | {:error, String.t()}
   def shapes(store, cursor, len, timeout \\ @timeout) do
-    read(store, timeout, &Native.next_shapes(store, cursor, len, &1), fn ->
-      waits = may_wait(store)
-
-      case ask(timeout, &Native.ask_shapes(store, cursor, len, waits == :ok, &1)) do
-        {:ok, bodies} -> Native.parse_shapes(bodies)
-        # None of them is read that would have to wait.
-        :cold -> waits
-        other -> other
-      end
-    end)
+    ask = &Native.ask_shapes(store, cursor, len, &1, &2)
+    read(store, timeout, ask, &Native.take_shapes(store, &1))
   end
 
-  defp read(store, timeout, by_caller, by_writer) do
-    if Native.is_exclusive(store) do
-      by_writer.()
+  defp read(store, timeout, ask, take) do
+    ref = make_ref()
+    owed = ask.(Borrowed.writer?(store), ref)
+
+    with {:ok, :here} <- Waits.await(ref, timeout, owed),
+         :borrowed <- take.(owed) do
+      Borrowed.refusal("a shape that is not in memory")
     else
-      with {:error, _reason} = read <- with_permit(by_caller, timeout),
-           {:error, _reason} <- by_writer.(),
-           do: read
+      :timeout -> {:error, overdue(store, timeout)}
+      answer -> answer
     end
   end
 
-  @doc "Runs `read` with a permit, which it uses up. Waits for one at most `timeout`."
-  @spec with_permit((Native.permit() -> result), timeout()) :: result | {:error, String.t()}
-        when result: term()
-  def with_permit(read, timeout \\ @timeout) do
-    ref = make_ref()
-
-    case Native.ask_permit(ref) do
-      {:ok, permit} ->
-        read.(permit)
-
-      {:wait, owed} ->
-        case Waits.await(ref, timeout, owed) do
-          {:ok, permit} -> read.(permit)
-          :timeout -> {:error, overdue(timeout)}
-        end
-    end
-  end
-
-  defp overdue(timeout) do
-    {reading, waiting} = Native.permits()
-
-    "shapes that are not in memory are read by #{reading} others, and #{waiting} more wait: " <>
-      "there was no turn within #{timeout} ms; the disk is slow, or `cache_size` too small"
-  end
-
-  defp may_wait(store), do: Borrowed.check(store, "a shape that is not in memory")
-
-  defp ask(timeout, ask) do
-    ref = make_ref()
-    owed = ask.(ref)
-
-    case Waits.await(ref, timeout, owed) do
-      {:ok, answer} -> answer
-      :timeout -> {:error, "the one connection did not answer within #{timeout} ms"}
-    end
+  defp overdue(store, timeout) do
+    "a shape that is not in memory was not read within #{timeout} ms, and " <>
+      "#{Native.waiting_reads(store)} reads wait for those before them: " <>
+      "the disk is slow, or `cache_size` too small"
   end
 end

@@ -46,9 +46,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
   defp found({:body, body}, store, _stack_id, handle, _tries), do: parse(store, handle, body)
 
   defp found(:cold, store, stack_id, handle, tries) do
-    case read!(ColdReads.body(store, handle), stack_id, :shape_for_handle) do
-      nil -> shape(store, stack_id, handle, tries - 1)
-      body -> parse(store, handle, body)
+    case ColdReads.body(store, handle) do
+      :gone -> shape(store, stack_id, handle, tries - 1)
+      {:error, reason} -> raise Error, action: :shape_for_handle, error: reason
+      read -> found(read, store, stack_id, handle, tries)
     end
   end
 

@@ -38,8 +38,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   @type unreadable :: :closed | :opening | :poisoned
   @typedoc "An answer that will come, and can be taken back: `Waits.await/3` does both."
   @type owed :: reference()
-  @typedoc "The right to read from the disk once."
-  @type permit :: reference()
 
   # Its life
 
@@ -134,11 +132,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
           {:ok, term()} | {:body, binary()} | :cold | :error | unreadable()
   def large_shape(_store, _handle), do: unloaded()
 
-  @spec read_body(store(), binary(), permit()) ::
-          {:ok, binary() | nil} | {:error, String.t()} | unreadable()
-  def read_body(_store, _handle, _permit), do: unloaded()
-  @spec ask_body(store(), binary(), reference()) :: owed()
-  def ask_body(_store, _handle, _ref), do: unloaded()
+  @spec ask_body(store(), binary(), boolean(), reference()) :: owed()
+  def ask_body(_store, _handle, _has_writer, _ref), do: unloaded()
+  @type read_body ::
+          {:ok, term()} | {:body, binary()} | :gone | {:error, String.t()} | unreadable()
+
+  @spec take_body(store(), owed()) :: read_body() | :large | :borrowed
+  def take_body(_store, _owed), do: unloaded()
+  @spec take_large_body(store(), owed()) :: read_body() | :borrowed
+  def take_large_body(_store, _owed), do: unloaded()
+  @spec waiting_reads(store()) :: non_neg_integer()
+  def waiting_reads(_store), do: unloaded()
   @spec lose(store(), binary(), String.t()) :: :ok
   def lose(_store, _handle, _reason), do: unloaded()
   @spec is_exclusive(store()) :: boolean()
@@ -210,26 +214,16 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
           [{binary(), integer(), boolean()}] | :done | unreadable()
   def next_meta(_store, _cursor, _len), do: unloaded()
 
-  @spec next_shapes(store(), reference(), pos_integer(), permit()) ::
-          {:ok, [{binary(), term()}]} | :done | {:error, String.t()} | unreadable()
-  def next_shapes(_store, _cursor, _len, _permit), do: unloaded()
   @spec ask_shapes(store(), reference(), pos_integer(), boolean(), reference()) :: owed()
-  def ask_shapes(_store, _cursor, _len, _waits, _ref), do: unloaded()
-  @spec parse_shapes([{binary(), integer(), binary() | nil}]) :: {:ok, [{binary(), term()}]}
-  def parse_shapes(_bodies), do: unloaded()
+  def ask_shapes(_store, _cursor, _len, _has_writer, _ref), do: unloaded()
+
+  @type read_shapes ::
+          {:ok, [{binary(), term()}]} | :done | {:error, String.t()} | unreadable()
+
+  @spec take_shapes(store(), owed()) :: read_shapes() | :borrowed
+  def take_shapes(_store, _owed), do: unloaded()
   @spec sort_shapes([{binary(), term()}]) :: [{binary(), term()}]
   def sort_shapes(_shapes), do: unloaded()
-
-  # Permits for cold reads
-
-  @spec ask_permit(reference()) :: {:ok, permit()} | {:wait, owed()}
-  def ask_permit(_ref), do: unloaded()
-  @spec give_permit_back(permit()) :: :ok
-  def give_permit_back(_permit), do: unloaded()
-  @spec limit_permits(pos_integer()) :: pos_integer()
-  def limit_permits(_limit), do: unloaded()
-  @spec permits() :: {non_neg_integer(), non_neg_integer()}
-  def permits, do: unloaded()
 
   # What is buffered
 
