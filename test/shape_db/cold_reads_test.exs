@@ -1,101 +1,89 @@
 defmodule ElectricShapeDb.ColdReadsTest do
-  @moduledoc """
-  Cold reads take turns, all stacks together. Not async: the permits belong to the VM.
-  """
+  @moduledoc "Bodies that are not in memory come by message, and whoever leaves gets none."
 
-  use ElectricShapeDb.StoreCase, async: false
+  use ElectricShapeDb.StoreCase, async: true
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
+  alias ElectricShapeDb.Holder
 
-  @tag store: [cache_size: 0]
   setup context do
-    start_store!(Map.put(context, :store, cache_size: 0))
+    if context[:idle], do: :ok, else: start!(context, [])
+  end
+
+  # With nothing in memory.
+  defp start!(context, opts) do
+    start_store!(Map.put(context, :store, [cache_size: 0] ++ opts))
     add_samples!(context.stack_id, 1..20)
     flush!(context.stack_id)
-    limit = Native.limit_permits(2)
-    on_exit(fn -> Native.limit_permits(limit) end)
-    {:ok, limit: limit}
+    :ok
   end
 
-  test "half of the threads are for them", %{limit: limit} do
-    assert limit == div(:erlang.system_info(:dirty_io_schedulers), 2)
-  end
-
-  test "who finds no permit waits, and reads when one comes back", %{stack_id: stack_id} do
-    [first, second] = for _ <- 1..2, do: hold_permit()
-
+  test "a crowd is told, each of what they asked for", %{stack_id: stack_id} do
     readers =
-      for n <- 1..20, do: Task.async(fn -> ShapeDb.shape_for_handle(stack_id, handle(n)) end)
+      for n <- 1..200 do
+        Task.async(fn -> ShapeDb.shape_for_handle(stack_id, handle(rem(n, 20) + 1)) end)
+      end
 
     lister = Task.async(fn -> ShapeDb.list_shapes!(stack_id) end)
-    eventually(fn -> Native.permits() == {2, 21} end)
-    # What is in memory waits for none.
-    assert ShapeDb.handle_for_shape(stack_id, shape(1)) == {:ok, handle(1)}
-    let_go(first)
-    assert Task.await_many(readers) == for(n <- 1..20, do: {:ok, shape(n)})
+    assert Task.await_many(readers) == for(n <- 1..200, do: {:ok, shape(rem(n, 20) + 1)})
     assert length(Task.await(lister)) == 20
-    let_go(second)
-    assert Native.permits() == {0, 0}
+    eventually(fn -> Native.waiting_reads(store!(stack_id)) == 0 end)
   end
 
-  test "no turn in time is an error, and the place in line is given up" do
-    holders = for _ <- 1..2, do: hold_permit()
-    assert {:error, reason} = ColdReads.with_permit(fn _ -> flunk("there is none") end, 10)
-    assert reason =~ "2 others"
+  @tag :idle
+  test "no answer in time is an error, and nothing comes later",
+       %{stack_id: stack_id} = context do
+    start!(context, exclusive_mode: true)
+    # The one connection, which reads.
+    holder = Holder.hold!(stack_id, :write)
+    assert {:error, reason} = ColdReads.body(store!(stack_id), handle(1), 10)
     assert reason =~ "within 10 ms"
-    assert Native.permits() == {2, 0}
-    Enum.each(holders, &let_go/1)
-    assert ColdReads.with_permit(fn permit -> Native.give_permit_back(permit) end, 10) == :ok
-    assert Native.permits() == {0, 0}
+    cursor = Native.cursor(store!(stack_id))
+    assert {:error, reason} = ColdReads.shapes(store!(stack_id), cursor, 10, 10)
+    assert reason =~ "within 10 ms"
+    Holder.release!(holder)
+    assert ShapeDb.shape_for_handle(stack_id, handle(1)) == {:ok, shape(1)}
     assert Process.info(self(), :messages) == {:messages, []}
   end
 
-  test "who dies gives it back, having it, in line, or with it on the way" do
-    holders = for _ <- 1..2, do: hold_permit()
+  @tag :idle
+  test "who dies while it waits holds nobody up", %{stack_id: stack_id} = context do
+    start!(context, exclusive_mode: true)
+    holder = Holder.hold!(stack_id, :write)
 
-    waiting =
-      for _ <- 1..3,
-          do: spawn(fn -> ColdReads.with_permit(fn _ -> Process.sleep(:infinity) end) end)
+    waiting = for n <- 1..20, do: spawn(fn -> ShapeDb.shape_for_handle(stack_id, handle(n)) end)
 
-    eventually(fn -> Native.permits() == {2, 3} end)
-    kill(hd(waiting))
-    for holder <- holders, do: kill(holder)
-    # The first in line is dead: what was meant for it goes on.
-    eventually(fn -> Native.permits() == {2, 0} end)
-    for pid <- tl(waiting), do: kill(pid)
-    eventually(fn -> Native.permits() == {0, 0} end)
+    for pid <- waiting do
+      eventually(fn -> Process.info(pid, :status) == {:status, :waiting} end)
+      kill(pid)
+    end
+
+    Holder.release!(holder)
+    assert ShapeDb.shape_for_handle(stack_id, handle(1)) == {:ok, shape(1)}
   end
 
-  test "it is given back however the read ends", %{stack_id: stack_id} = context do
-    # The read fails, the file is looked into and written anew without what is in no memory.
+  test "a read that fails is the writer's to see to", %{stack_id: stack_id} do
+    # The file is looked into and written anew without what is in no memory.
     tamper!(stack_id, ["ALTER TABLE bodies RENAME TO elsewhere"])
     assert ShapeDb.shape_for_handle(stack_id, handle(1)) == :error
     assert ShapeDb.list_shapes(stack_id) == {:ok, []}
-    stop_store!(context)
-    assert Native.permits() == {0, 0}
   end
 
-  # A process that keeps a permit until it is told, or killed.
-  defp hold_permit do
-    test = self()
-
-    pid =
-      spawn(fn ->
-        ColdReads.with_permit(fn permit ->
-          send(test, {:holds, self()})
-          receive do: (:let_go -> Native.give_permit_back(permit))
-        end)
-      end)
-
-    assert_receive {:holds, ^pid}, 1_000
-    pid
-  end
-
-  defp let_go(pid) do
-    monitor = Process.monitor(pid)
-    send(pid, :let_go)
-    assert_receive {:DOWN, ^monitor, :process, ^pid, :normal}, 1_000
+  @tag :idle
+  test "a large body is parsed where it keeps nobody waiting", %{stack_id: stack_id} = context do
+    start!(context, [])
+    large = shape(99, tag_structure: List.duplicate("one of many parts", 10_000))
+    add!(stack_id, large, handle(99))
+    flush!(stack_id)
+    ref = make_ref()
+    owed = Native.ask_body(store!(stack_id), handle(99), false, ref)
+    assert_receive {^ref, :here}, 5_000
+    assert Native.take_body(store!(stack_id), owed) == :large
+    assert Native.take_large_body(store!(stack_id), owed) == {:ok, large}
+    # It is there to be taken once.
+    assert Native.take_large_body(store!(stack_id), owed) == :gone
+    assert ShapeDb.shape_for_handle(stack_id, handle(99)) == {:ok, large}
   end
 
   defp kill(pid) do

@@ -8,7 +8,7 @@ defmodule ElectricShapeDb.ListingTest do
 
   import ElectricShapeDb.Property
 
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
+  alias ElectricShapeDb.Bodies
   alias ElectricShapeDb.Tap
 
   @runs String.to_integer(System.get_env("LISTING_RUNS", "100"))
@@ -85,13 +85,16 @@ defmodule ElectricShapeDb.ListingTest do
   # What the parser gives is what the VM's own function gives, or nothing: then that
   # function is asked. `LISTING_SEED` repeats a run.
   @tag timeout: :infinity
-  test "damaged bodies beside sound ones are parsed as the VM parses them" do
+  test "damaged bodies beside sound ones are parsed as the VM parses them",
+       %{stack_id: stack_id} = context do
+    start_store!(context)
+    store = store!(stack_id)
     seed = String.to_integer(System.get_env("LISTING_SEED", "#{System.unique_integer()}"))
     :rand.seed(:exsss, seed)
 
     for _ <- 1..@runs do
       bodies = for n <- 1..50, do: {handle(n), :rand.uniform(3), damaged(body())}
-      {:ok, items} = Native.parse_shapes(bodies)
+      items = Bodies.listed(store, bodies)
 
       for {{handle, _table, body}, {handle, parsed}} <- Enum.zip(bodies, items) do
         unless parsed === body or parsed === :erlang.binary_to_term(body) do
@@ -136,11 +139,13 @@ defmodule ElectricShapeDb.ListingTest do
     bytes
   end
 
-  test "the order of their keys keeps no maps from being shared" do
+  test "the order of their keys keeps no maps from being shared",
+       %{stack_id: stack_id} = context do
+    start_store!(context)
     long = Map.new(1..30, &{"a part that #{&1}", %{a: "all of them", b: "have"}})
     shapes = for n <- 1..50, do: shape(n, tag_structure: long, storage: %{c: %{d: n}, e: long})
     bodies = for {shape, n} <- Enum.with_index(shapes, 1), do: {handle(n), 1, reordered(shape)}
-    {:ok, items} = Native.parse_shapes(bodies)
+    items = Bodies.listed(store!(stack_id), bodies)
     parsed = for {_handle, shape} <- items, do: shape
 
     assert parsed === shapes

@@ -111,7 +111,7 @@ defmodule ElectricShapeDb.WaitsTest do
     flush!(stack_id)
     ref = make_ref()
     holder = Holder.hold!(stack_id, :write)
-    owed = Native.ask_body(store(stack_id), handle(0), ref)
+    owed = Native.ask_body(store!(stack_id), handle(0), false, ref)
     assert Waits.await(ref, 0, owed) == :timeout
     refute Native.take_back(owed)
     Holder.release!(holder)
@@ -272,11 +272,6 @@ defmodule ElectricShapeDb.WaitsTest do
   end
 
   defp ended?(_other), do: false
-
-  defp store(stack_id) do
-    {:ok, store} = Stores.fetch(stack_id)
-    store
-  end
 
   defp kill_owner!(stack_id) do
     owner = stack_id |> WriteBuffer.name() |> GenServer.whereis()

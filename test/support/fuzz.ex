@@ -10,6 +10,7 @@ defmodule ElectricShapeDb.Fuzz do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Storable
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
+  alias ElectricShapeDb.Bodies
   alias ElectricShapeDb.Fixtures
   alias ElectricShapeDb.PeerVM
 
@@ -41,9 +42,10 @@ defmodule ElectricShapeDb.Fuzz do
   @spec wrong(reference(), binary(), binary()) :: String.t() | nil
   def wrong(store, model, bytes) do
     term = term(bytes)
-    {:ok, [_model, {"1", parsed}]} = Native.parse_shapes([{"0", 1, model}, {"1", 1, bytes}])
+    [{"0", whole}, {"1", parsed}] = Bodies.listed(store, [{"0", 1, model}, {"1", 1, bytes}])
 
     cond do
+      whole !== elem(term(model), 0) -> "another term of the model: #{inspect(whole)}"
       term == :none and parsed !== bytes -> "parsed: #{inspect(parsed)}"
       # The bytes are what the VM is left to parse: a name may be new to it.
       parsed === bytes -> unstorable(store, term)

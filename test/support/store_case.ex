@@ -9,6 +9,7 @@ defmodule ElectricShapeDb.StoreCase do
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Connection
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer
 
   using do
@@ -51,6 +52,13 @@ defmodule ElectricShapeDb.StoreCase do
   def start_store!(context, opts \\ []) do
     start_supervised!(store_spec(context, opts))
     :ok
+  end
+
+  @doc "The native store of a stack that runs."
+  @spec store!(String.t()) :: reference()
+  def store!(stack_id) do
+    {:ok, store} = Stores.fetch(stack_id)
+    store
   end
 
   @spec stop_store!(map()) :: :ok

@@ -27,8 +27,9 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     handle_for_large: [:store, :bytes],
     shape: [:store, :handle],
     large_shape: [:store, :handle],
-    read_body: [:store, :number, :permit],
-    ask_body: [:store, :number, :ref],
+    ask_body: [:store, :handle, :flag, :ref],
+    take_body: [:store, :owed],
+    take_large_body: [:store, :owed],
     snapshot: [:store, :handle],
     handle_exists: [:store, :handle],
     unknown_handles: [:store, :handles],
@@ -37,12 +38,8 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     cursor: [:store],
     cursors: [:store, :number],
     next_meta: [:store, :cursor, :number],
-    next_shapes: [:store, :cursor, :number, :permit],
     ask_shapes: [:store, :cursor, :number, :flag, :ref],
-    parse_shapes: [:bodies],
-    ask_permit: [:ref],
-    give_permit_back: [:permit],
-    limit_permits: [:number],
+    take_shapes: [:store, :owed],
     pending_change: [:store, :handle],
     touch: [:store, :handle, :time],
     set_last_read: [:store, :handle, :time],
@@ -83,7 +80,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   }
 
   # What a call gave or sent, by its kind, as later calls take it.
-  @made [:store, :ticket, :cursor, :lease, :slot, :permit, :owed, :reader]
+  @made [:store, :ticket, :cursor, :lease, :slot, :owed, :reader]
   @kept 20
 
   @atoms [nil, true, false, :ok, :error, :sync, :buffered, :read, :write, :infinity, :undefined] ++
@@ -112,16 +109,12 @@ defmodule ElectricShapeDb.Hostile.Arguments do
 
   def keep(pool, _ask, {:wait, owed}), do: put(pool, :owed, owed)
   def keep(pool, _ask, {:wait, owed, _at_once?}), do: put(pool, :owed, owed)
-  def keep(pool, :ask_permit, {:ok, permit}), do: put(pool, :permit, permit)
 
   def keep(pool, ask, owed) when ask in [:promote, :ask_body, :ask_shapes] and is_reference(owed),
     do: put(pool, :owed, owed)
 
   def keep(pool, :message, {_ref, {:ok, lease, slot}}),
     do: pool |> put(:lease, lease) |> put(:slot, slot)
-
-  def keep(pool, :message, {_ref, permit}) when is_reference(permit),
-    do: put(pool, :permit, permit)
 
   def keep(pool, _name, _result), do: pool
 
@@ -151,10 +144,6 @@ defmodule ElectricShapeDb.Hostile.Arguments do
   defp proper(:handles, pool), do: some(fn -> proper(:handle, pool) end)
   defp proper(:bytes, _pool), do: :erlang.term_to_binary(shape(:rand.uniform(200)))
   defp proper(:body, pool), do: :bytes |> proper(pool) |> damaged(:rand.uniform(4))
-
-  defp proper(:bodies, pool) do
-    some(fn -> {"1-1", :rand.uniform(3), Enum.random([nil, proper(:body, pool)])} end)
-  end
 
   defp proper(:digests, _pool), do: some(fn -> Enum.random([nil, :rand.bytes(32), ""]) end)
   defp proper(:row_digests, _pool), do: some(fn -> {:rand.uniform(40), :rand.bytes(32)} end)

@@ -56,7 +56,13 @@ defmodule ElectricShapeDb.Schedules.Large do
       mark_in_memory: fn -> {:error, _} = Native.mark_in_memory(store, long, :started) end,
       set_flags: fn -> {:error, _} = Native.set_flags(store, long, 1, nil) end,
       lose: fn -> :ok = Native.lose(store, long, "of no use") end,
-      ask_body: fn -> Native.ask_body(store, long, make_ref()) end,
+      ask_body: fn -> Native.ask_body(store, long, false, make_ref()) end,
+      take_body: fn ->
+        ref = make_ref()
+        owed = Native.ask_body(store, "handle", false, ref)
+        receive do: ({^ref, :here} -> :ok)
+        with :large <- Native.take_body(store, owed), do: Native.take_large_body(store, owed)
+      end,
       # SQL and values, inside and out.
       fetch_one: fn ->
         Connection.checkout!(stack_id, :test, fn %{conn: conn} ->

@@ -46,18 +46,11 @@ defmodule ElectricShapeDb.Schedules.Little do
         Native.take_back(Native.promote(store, make_ref()))
         :ok = WriteBuffer.flush_sync(stack_id)
       end,
-      permits: fn ->
-        {:ok, permit} = Native.ask_permit(make_ref())
-        limit = Native.limit_permits(1)
-        {:wait, owed} = Native.ask_permit(make_ref())
-        true = Native.take_back(owed)
-        :ok = Native.give_permit_back(permit)
-        1 = Native.limit_permits(limit)
-        {0, 0} = Native.permits()
-      end,
       cold: fn ->
-        {:ok, permit} = Native.ask_permit(make_ref())
-        {:ok, _body} = Native.read_body(store, handle, permit)
+        ref = make_ref()
+        owed = Native.ask_body(store, handle, false, ref)
+        receive do: ({^ref, :here} -> {:ok, _shape} = Native.take_body(store, owed))
+        0 = Native.waiting_reads(store)
       end,
       line: fn ->
         Connection.checkout_write!(stack_id, :test, fn _ ->

@@ -61,10 +61,8 @@ defmodule ElectricShapeDb.Schedules.Many do
       end,
       pieces: fn ->
         ref = make_ref()
-        _owed = Native.ask_shapes(store, Native.cursor(store), 512, true, ref)
-        receive do: ({^ref, {:ok, bodies}} -> {:ok, _shapes} = Native.parse_shapes(bodies))
-        {:ok, permit} = Native.ask_permit(ref)
-        {:ok, [_ | _]} = Native.next_shapes(store, Native.cursor(store), 512, permit)
+        owed = Native.ask_shapes(store, Native.cursor(store), 512, false, ref)
+        receive do: ({^ref, :here} -> {:ok, [_ | _]} = Native.take_shapes(store, owed))
       end,
       # Each finds what the other left.
       remove_incomplete: {fn -> refill(stack_id, count) end, fn _ -> validate(stack_id) end},

@@ -134,6 +134,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
 
   @spec ask_body(store(), binary(), boolean(), reference()) :: owed()
   def ask_body(_store, _handle, _has_writer, _ref), do: unloaded()
+
   @type read_body ::
           {:ok, term()} | {:body, binary()} | :gone | {:error, String.t()} | unreadable()
 

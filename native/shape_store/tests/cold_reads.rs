@@ -1,0 +1,152 @@
+//! Bodies that are not in memory: who asks stands in a line, and is told.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Instant,
+};
+
+use common::{PATIENCE, Running, file_in, open, shape, tell};
+use crossbeam_channel::{Receiver, unbounded};
+use fault_vfs::{FaultVfs, Kinds};
+use shape_store::{Asker, Found, Options, ReadBodies, ReadError};
+
+const SHAPES: u32 = 100;
+
+/// A store that keeps no body in memory, on a disk that can stall.
+fn store(exclusive: bool, readers: usize) -> (Arc<FaultVfs>, tempfile::TempDir, Running) {
+    let vfs = FaultVfs::unique();
+    let folder = tempfile::tempdir().unwrap();
+    let vfs_name = Some(vfs.name().into());
+    let options = Options { exclusive, readers, cache_bytes: 0, vfs: vfs_name, ..file_in(&folder) };
+    let store = open(options);
+    (0..SHAPES).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+    store.flush();
+    (vfs, folder, store)
+}
+
+fn ask(store: &Running, n: u32, asker: Asker) -> Receiver<ReadBodies> {
+    let Some(Found::Cold(entry)) = store.body(&shape(n).handle) else {
+        panic!("shape {n} is in memory, or nowhere")
+    };
+    let (sender, told) = unbounded();
+    store.ask_bodies(vec![entry], asker, tell(sender));
+    told
+}
+
+fn read(store: &Running, told: &Receiver<ReadBodies>) -> Vec<u8> {
+    let bodies = told.recv_timeout(PATIENCE).expect("who asks is told").unwrap();
+    let mut buffer = Vec::new();
+    store.dictionary().unpack(bodies[0].as_ref().expect("a body"), &mut buffer).to_vec()
+}
+
+fn until(mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "it does not come about");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn those_behind_a_stalled_read_wait_in_line_and_no_store_beside_it_does() {
+    let (vfs, _folder, stalled) = store(false, 2);
+    let (_vfs, _other_folder, other) = store(false, 4);
+    let hold = vfs.hold(Kinds::READ | Kinds::MAP | Kinds::LOCK);
+    let asked: Vec<_> = (0..SHAPES).map(|n| ask(&stalled, n, Asker::default())).collect();
+    assert!(vfs.wait_until_held(PATIENCE));
+    // Two turns are taken, of a bounded part of the line each.
+    assert!(stalled.waiting_reads() >= 30);
+    for n in 0..SHAPES {
+        assert_eq!(read(&other, &ask(&other, n, Asker::default())), shape(n).body);
+    }
+    assert!(asked.iter().all(Receiver::is_empty));
+    assert_eq!(stalled.handle_for(&shape(7).digest).unwrap().as_slice(), shape(7).handle);
+    hold.release();
+    for (n, told) in asked.iter().enumerate() {
+        assert_eq!(read(&stalled, told), shape(n as u32).body);
+    }
+    until(|| stalled.waiting_reads() == 0);
+}
+
+#[test]
+fn what_nobody_wants_any_more_is_not_read() {
+    let (vfs, _folder, store) = store(false, 1);
+    let hold = vfs.hold(Kinds::READ | Kinds::MAP | Kinds::LOCK);
+    let first = ask(&store, 0, Asker::default());
+    assert!(vfs.wait_until_held(PATIENCE));
+    let wanted = Arc::new(AtomicBool::new(true));
+    let asker = || {
+        let wanted = Arc::clone(&wanted);
+        Asker { is_wanting: Box::new(move || wanted.load(SeqCst)), ..Asker::default() }
+    };
+    let left: Vec<_> = (1..SHAPES).map(|n| ask(&store, n, asker())).collect();
+    let last = ask(&store, 0, Asker::default());
+    wanted.store(false, SeqCst);
+    hold.release();
+    assert_eq!(read(&store, &first), shape(0).body);
+    assert_eq!(read(&store, &last), shape(0).body);
+    for told in left {
+        // Whoever has left hears no more than that, if they hear at all.
+        let answer = told.recv_timeout(PATIENCE);
+        assert!(matches!(answer, Ok(Err(ReadError::Closed))), "{answer:?}");
+    }
+}
+
+#[test]
+fn who_has_the_connection_that_writes_does_not_wait_for_it() {
+    for exclusive in [false, true] {
+        let (_vfs, folder, store) = store(exclusive, 4);
+        let (sender, granted) = unbounded();
+        store.ask_writer(tell(sender));
+        let lease = granted.recv_timeout(PATIENCE).unwrap().unwrap();
+        let asker = || Asker { has_writer: true, ..Asker::default() };
+        if exclusive {
+            let answer = ask(&store, 1, asker()).recv_timeout(PATIENCE).unwrap();
+            assert!(matches!(answer, Err(ReadError::Borrowed)), "{answer:?}");
+        } else {
+            // No reader finds the file, and the writer, who would see to that, is lent.
+            let options = file_in(&folder);
+            let path = common::path_of(&options);
+            let elsewhere = path.with_extension("elsewhere");
+            std::fs::rename(path, &elsewhere).unwrap();
+            let answer = ask(&store, 1, asker()).recv_timeout(PATIENCE).unwrap();
+            assert!(matches!(answer, Err(ReadError::Sqlite(_) | ReadError::NotOurs(_))));
+            std::fs::rename(&elsewhere, path).unwrap();
+            assert_eq!(read(&store, &ask(&store, 1, asker())), shape(1).body);
+        }
+        drop(lease);
+    }
+}
+
+#[test]
+fn whoever_stands_in_line_is_told_when_the_store_closes() {
+    for exclusive in [false, true] {
+        let (vfs, _folder, store) = store(exclusive, 1);
+        let hold = vfs.hold(Kinds::READ | Kinds::MAP | Kinds::LOCK);
+        let asked: Vec<_> = (0..SHAPES).map(|n| ask(&store, n, Asker::default())).collect();
+        assert!(vfs.wait_until_held(PATIENCE));
+        store.store.close();
+        hold.release();
+        for (n, told) in asked.iter().enumerate() {
+            match told.recv_timeout(PATIENCE).expect("who asks is told") {
+                Ok(bodies) => assert_eq!(bodies.len(), 1, "shape {n}"),
+                Err(error) => assert!(matches!(error, ReadError::Closed), "shape {n}: {error}"),
+            }
+        }
+        store.closed();
+    }
+}
