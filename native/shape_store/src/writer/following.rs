@@ -16,7 +16,7 @@ use crate::{
         fault::{Fault, Passing},
         follow::Followed,
         load::Loader,
-        open_labelled,
+        log_of, open_labelled,
         schema::Identity,
     },
     pool::Next,
@@ -215,11 +215,19 @@ impl Following {
 
     /// Closes all connections to a log, or to shared memory, that has no name any more: what
     /// the writer commits is not to be seen there, and what is written by it would go over
-    /// that. The connections of a process share it, so that none may stay.
+    /// that. The connections of a process share it, so that none may stay. Nor may they where
+    /// there was no log: which one they have used since then is not known.
     pub(super) fn leave_lost_log(&mut self, shared: &Shared) -> Result<(), Fault> {
-        let log = self.seen.as_ref().and_then(|seen| seen.log.as_ref());
-        let there = log.map(|log| log.is_there(&*shared.options.system, shared.path()));
-        if self.own.get().is_some() && !there.transpose()?.unwrap_or(true) {
+        if self.own.get().is_none() || shared.options.exclusive {
+            return Ok(());
+        }
+        let Some(seen) = &self.seen else { return Ok(()) };
+        let (system, path) = (&*shared.options.system, shared.path());
+        let is_left = match &seen.log {
+            Some(log) => log.is_there(system, path)?,
+            None => system.stat(&log_of(path))?.is_none(),
+        };
+        if !is_left {
             self.own.close();
             shared.readers.renew();
         }
