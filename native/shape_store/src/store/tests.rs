@@ -34,7 +34,12 @@ fn add(store: &Store, n: u32) {
 }
 
 fn opened(folder: &TempDir) -> (Store, Receiver<Event>) {
-    let options = Options::new(Location::File(folder.path().join("shapes.sqlite")));
+    opened_with(folder, false)
+}
+
+fn opened_with(folder: &TempDir, exclusive: bool) -> (Store, Receiver<Event>) {
+    let location = Location::File(folder.path().join("shapes.sqlite"));
+    let options = Options { exclusive, ..Options::new(location) };
     let (sender, events) = channel();
     let told = Box::new(move |event| drop(sender.send(event)));
     let store = Store::open(options, told, Box::new(|_| Ok(Vec::new()))).unwrap();
@@ -85,11 +90,11 @@ fn a_fenced_store_holds_no_body_that_was_given_up() {
 #[test]
 fn a_poisoned_store_holds_no_body() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, events) = opened(&folder);
+    let (store, events) = opened_with(&folder, true);
     store.pause(true);
     let bodies = queued(&store);
     let entry = store.entry(&handle(0)).unwrap();
-    // Whom the writer tells is not its own.
+    // The writer reads, and whom it tells is not its own.
     store.ask_bodies(
         vec![entry],
         Asker::default(),
