@@ -211,6 +211,7 @@ defmodule ElectricShapeDb.ListingTest do
       restart_store!(context)
       lost = [:electric, :shape_db, :shape, :lost]
       Tap.events(stack_id, [lost])
+      Tap.logs("a shape is lost")
 
       kept = [{handle(1), shape(1)}, {handle(4), shape(4)}]
       assert ShapeDb.list_shapes(stack_id) == {:ok, kept}
@@ -219,6 +220,8 @@ defmodule ElectricShapeDb.ListingTest do
         handle = handle(n)
         assert_receive {:event, ^lost, %{count: 1}, %{handle: ^handle, reason: reason}}
         assert reason =~ "damaged"
+        assert_receive {:log, :error, line}, 1_000
+        assert line =~ "definition is damaged"
       end
 
       assert ShapeDb.reduce_shapes(stack_id, [], &[&1 | &2]) |> Enum.sort() == kept

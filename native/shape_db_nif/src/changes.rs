@@ -242,7 +242,7 @@ fn wait_for_room<'a>(
         Some(ticket) => {
             let ticket = ResourceArc::new(TicketResource(Mutex::new(Some(ticket))));
             let given_up = ticket.clone();
-            let owed = Owed::new(move || {
+            let owed = Owed::in_line(move || {
                 let ticket = given_up.0.lock().take();
                 ticket.is_some_and(Ticket::give_up)
             });

@@ -69,7 +69,7 @@ fn ask_writer<'a>(
 }
 
 fn in_line(env: Env<'_>, at_once: bool, leave: impl FnOnce() -> bool + Send + 'static) -> Term<'_> {
-    (atoms::wait(), Owed::new(leave), at_once).encode(env)
+    (atoms::wait(), Owed::in_line(leave), at_once).encode(env)
 }
 
 fn granted(

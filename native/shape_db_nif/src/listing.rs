@@ -93,7 +93,7 @@ fn ask_shapes(
     has_writer: bool,
     reference: Reference<'_>,
 ) -> ResourceArc<Owed> {
-    let (owed, answer) = Owed::answered(env, reference);
+    let (owed, answer) = Owed::asked(env, reference);
     let (start, places) = cursor.piece(len);
     let places = places.to_vec();
     consume(env, places.len());
@@ -105,10 +105,9 @@ fn ask_shapes(
     let entries: Vec<_> = found.iter().filter_map(cold).collect();
     let asker = answer.asker(has_writer);
     let answer = move |read: ReadBodies| {
-        answer.leave(read.map(|read| {
-            let items = piece(places, found, read);
-            cursor.move_to(start + items.len());
-            items
+        answer.put(read.map(|read| {
+            let items = items(places, found, read);
+            Piece { next: start + items.len(), items, cursor }
         }));
     };
     match entries.is_empty() {
@@ -124,16 +123,14 @@ fn ask_shapes(
 /// the VM can parse, if anybody.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn take_shapes<'a>(env: Env<'a>, store: StoreArg<'_>, owed: &Owed) -> Term<'a> {
-    let items = match owed.take::<Result<Piece, ReadError>>() {
-        Some(Ok(items)) => items,
+    let Piece { items, cursor, next } = match owed.take::<Result<Piece, ReadError>>() {
+        Some(Ok(piece)) if !piece.items.is_empty() => piece,
         Some(Err(error)) => return unread(env, &error),
-        None => Vec::new(),
+        _ => return atoms::done().encode(env),
     };
     // Asked afterwards: a shape that a closing store lacks is not gone, it cannot be read.
     readable!(env, store);
-    if items.is_empty() {
-        return atoms::done().encode(env);
-    }
+    cursor.move_to(next);
     let mut parser = Parser::new(env);
     let mut buffer = Vec::new();
     let shape = |(place, body): (Place, Option<Body>)| {
@@ -146,11 +143,19 @@ fn take_shapes<'a>(env: Env<'a>, store: StoreArg<'_>, owed: &Owed) -> Term<'a> {
     (atoms::ok(), items.into_iter().map(shape).collect::<Vec<_>>()).encode(env)
 }
 
-/// Places with their bodies.
-type Piece = Vec<(Place, Option<Body>)>;
+/// Places with their bodies, for a cursor that goes on at `next`.
+struct Piece {
+    items: Vec<(Place, Option<Body>)>,
+    cursor: ResourceArc<Cursor>,
+    next: usize,
+}
 
 /// The places with their bodies, as far as those were read, and as a piece may have bytes.
-fn piece(places: Vec<Place>, found: Vec<Option<Found>>, read: Vec<Option<Body>>) -> Piece {
+fn items(
+    places: Vec<Place>,
+    found: Vec<Option<Found>>,
+    read: Vec<Option<Body>>,
+) -> Vec<(Place, Option<Body>)> {
     let mut read = read.into_iter();
     let mut bytes = 0;
     let mut items = Vec::with_capacity(places.len());

@@ -123,14 +123,14 @@ fn ask_body(
     has_writer: bool,
     reference: Reference<'_>,
 ) -> ResourceArc<Owed> {
-    let (owed, answer) = Owed::answered(env, reference);
+    let (owed, answer) = Owed::asked(env, reference);
     let asker = answer.asker(has_writer);
     match store.store.body(&handle) {
         Some(Found::Cold(entry)) => {
-            store.store.ask_bodies(vec![entry], asker, Box::new(|read| answer.leave(read)));
+            store.store.ask_bodies(vec![entry], asker, Box::new(|read| answer.put(read)));
         }
-        Some(Found::Warm(body)) => answer.leave(ReadBodies::Ok(vec![Some(body)])),
-        None => answer.leave(ReadBodies::Ok(Vec::new())),
+        Some(Found::Warm(body)) => answer.put(ReadBodies::Ok(vec![Some(body)])),
+        None => answer.put(ReadBodies::Ok(Vec::new())),
     }
     owed
 }

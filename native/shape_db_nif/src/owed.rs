@@ -22,8 +22,8 @@ enum State {
     InLine(Box<dyn FnOnce() -> bool + Send>),
     /// The request goes on whether or not its answer is wanted.
     Asked(Caller),
-    /// The answer is here, and the caller was told. What a scheduler allocated for that is
-    /// best freed by one, so it goes with the answer.
+    /// The answer is here, and the caller was told. The environment of the message, which a
+    /// scheduler allocated, is kept to be freed by one.
     Here(Box<dyn Any + Send>, Option<Caller>),
     /// The answer was sent, or nobody wants it.
     Over,
@@ -32,17 +32,17 @@ enum State {
 #[rustler::resource_impl]
 impl Resource for Owed {}
 
-/// A panic leaves one state or the other.
+/// A panic leaves a state that is whole.
 impl std::panic::RefUnwindSafe for Owed {}
 
 impl Owed {
     /// For a request that `take_back` removes from where it stands.
-    pub(crate) fn new(take_back: impl FnOnce() -> bool + Send + 'static) -> ResourceArc<Self> {
+    pub(crate) fn in_line(take_back: impl FnOnce() -> bool + Send + 'static) -> ResourceArc<Self> {
         ResourceArc::new(Self(Mutex::new(State::InLine(Box::new(take_back)))))
     }
 
     /// For a request that goes on when nobody wants its answer any more.
-    pub(crate) fn answered(env: Env<'_>, reference: Reference<'_>) -> (ResourceArc<Self>, Answer) {
+    pub(crate) fn asked(env: Env<'_>, reference: Reference<'_>) -> (ResourceArc<Self>, Answer) {
         let asked = State::Asked(Caller::new(env, reference));
         let owed = ResourceArc::new(Self(Mutex::new(asked)));
         (owed.clone(), Answer(owed))
@@ -81,32 +81,34 @@ impl Answer {
         }
     }
 
-    /// Sends `{reference, :here}`, and leaves the answer to be taken: it is made into terms by
-    /// who wants it, on a thread of the VM.
-    pub(crate) fn leave<T: Send + 'static>(self, answer: T) {
-        // Until it is there, nobody takes it.
-        let mut state = self.0.0.lock();
-        let State::Asked(mut caller) = std::mem::replace(&mut *state, State::Over) else {
-            return;
+    /// Has the answer here, to be taken, and sends `{reference, :here}`: it is made into terms
+    /// by who wants it, on a thread of the VM.
+    pub(crate) fn put<T: Send + 'static>(self, answer: T) {
+        let here = State::Here(Box::new(answer), None);
+        let caller = {
+            let mut state = self.0.0.lock();
+            let State::Asked(_) = *state else { return };
+            std::mem::replace(&mut *state, here)
         };
-        let caller = if is_ours() {
-            caller.send(here);
-            Some(caller)
-        } else {
-            caller.answer(here);
-            None
-        };
-        *state = State::Here(Box::new(answer), caller);
+        let State::Asked(mut caller) = caller else { return };
+        if !is_ours() {
+            return caller.answer(told);
+        }
+        caller.send(told);
+        // Unless it was taken already.
+        if let State::Here(_, told) = &mut *self.0.0.lock() {
+            *told = Some(caller);
+        }
     }
 
-    /// Who waits for it, and `has_writer` or not.
+    /// Who asks for bodies with this answer.
     pub(crate) fn asker(&self, has_writer: bool) -> Asker {
         let owed = self.0.clone();
         Asker { has_writer, is_wanting: Box::new(move || owed.is_wanted()) }
     }
 }
 
-fn here(env: Env<'_>) -> Term<'_> {
+fn told(env: Env<'_>) -> Term<'_> {
     atoms::here().encode(env)
 }
 

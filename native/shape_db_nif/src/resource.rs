@@ -227,7 +227,7 @@ fn state(store: StoreArg<'_>) -> Atom {
 /// Makes the store the writer of its file; `{ref, :ok | {:error, reason}}`.
 #[rustler::nif]
 fn promote(env: Env<'_>, store: StoreArg<'_>, reference: Reference<'_>) -> ResourceArc<Owed> {
-    let (owed, answer) = Owed::answered(env, reference);
+    let (owed, answer) = Owed::asked(env, reference);
     store.store.promote(Box::new(move |promoted| {
         answer.send(move |env| match promoted {
             Ok(()) => atoms::ok().encode(env),

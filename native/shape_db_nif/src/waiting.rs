@@ -23,7 +23,7 @@ fn wait<'a>(
     match store.store.wait(seq, Box::new(notify)) {
         Waiting::Over(outcome) => atoms::outcome(outcome).encode(env),
         Waiting::Until(id) => {
-            let owed = Owed::new(move || store.store.cancel_wait(id));
+            let owed = Owed::in_line(move || store.store.cancel_wait(id));
             (atoms::wait(), owed).encode(env)
         }
     }

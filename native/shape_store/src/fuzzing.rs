@@ -53,7 +53,7 @@ pub fn rows(bytes: &[u8]) {
 fn load(conn: &Connection, input: &mut Input<'_>) -> rusqlite::Result<()> {
     insert(conn, input)?;
     let options = Options { cache_bytes: 0, ..Options::new(Location::Memory) };
-    let shared = Shared::new(options, Box::new(|_| ()));
+    let shared = Shared::new(options, Box::new(|_| ()), Box::new(|work| work()));
     let loader = Loader::of(&shared);
     let _ = Label::read(conn);
     let mut followed = loader.load_to_follow(conn)?;

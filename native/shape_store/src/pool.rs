@@ -112,6 +112,14 @@ impl Pool {
         POOL.get_or_init(|| Self::new("shape_db_reader", LINGER))
     }
 
+    /// Has a thread there from now on.
+    pub(crate) fn start(&self) -> io::Result<()> {
+        if self.plan.lock().has_threads() {
+            return Ok(());
+        }
+        self.run(Box::new(Nothing), drop)
+    }
+
     /// Takes a piece of work in, whose first turn comes at once. Before that, `known` is told
     /// how to call it. Gives an error when there is no thread for it.
     pub(crate) fn run(&self, work: Box<dyn Work>, known: impl FnOnce(Call)) -> io::Result<()> {
@@ -193,6 +201,14 @@ impl Pool {
                 Do::End => return,
             }
         }
+    }
+}
+
+struct Nothing;
+
+impl Work for Nothing {
+    fn turn(&mut self) -> Next {
+        Next::Over
     }
 }
 

@@ -40,6 +40,9 @@ use crate::{
     writer::{command::Command, gate::Gate, mail::Mail},
 };
 
+/// Has something done.
+pub(crate) type Scope = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
+
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) index: Index,
@@ -69,13 +72,15 @@ pub(crate) struct Shared {
     pub(crate) mail: Arc<Mail>,
     state: AtomicU8,
     events: Events,
+    /// In which all is done that is done for this store.
+    pub(crate) scope: Scope,
     pressed_since: Mutex<Option<Instant>>,
     /// Whether a check of the file was asked for and has not been made.
     suspected: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(options: Options, events: Events) -> Self {
+    pub(crate) fn new(options: Options, events: Events, scope: Scope) -> Self {
         let mail = Arc::new(Mail::new());
         let open = Arc::new(AtomicUsize::new(0));
         let path = Arc::new(OnceLock::new());
@@ -98,7 +103,7 @@ impl Shared {
             queue: Mutex::new(Queue::new(options.max_pending)),
             waits: Waits::default(),
             readers: Arc::new(readers),
-            cold_reads: ColdReads::default(),
+            cold_reads: ColdReads::new(options.readers),
             path,
             known,
             holder: Arc::new(Holder::new(options.stack.clone())),
@@ -109,6 +114,7 @@ impl Shared {
             mail,
             state: AtomicU8::new(State::Opening as u8),
             events,
+            scope,
             pressed_since: Mutex::new(None),
             suspected: AtomicBool::new(false),
             options,
@@ -248,7 +254,7 @@ impl Shared {
         let mut since = self.pressed_since.lock();
         if since.is_none() {
             *since = Some(self.now());
-            drop(since);
+            // Under the lock, as the end is: it is told after the beginning.
             self.emit(Event::PressureStarted { ops, bytes });
         }
     }

@@ -28,7 +28,7 @@ use crate::{
     file::import::Verify,
     options::{Location, Options},
     pool::{Next, Pool, Work},
-    shared::Shared,
+    shared::{Scope, Shared},
     state::State,
     writer::{
         Machine,
@@ -65,16 +65,16 @@ impl WeakStore {
     }
 }
 
-/// A writer whose turns are taken inside something.
-struct Scoped<S> {
+/// A writer whose turns are taken inside the scope of its store.
+struct Scoped {
     machine: Machine,
-    scope: S,
+    shared: Arc<Shared>,
 }
 
-impl<S: Fn(&mut dyn FnMut()) + Send> Work for Scoped<S> {
+impl Work for Scoped {
     fn turn(&mut self) -> Next {
         let mut next = Next::Over;
-        (self.scope)(&mut || next = self.machine.turn());
+        (self.shared.scope)(&mut || next = self.machine.turn());
         next
     }
 }
@@ -96,17 +96,20 @@ impl Store {
         Self::open_within(options, events, verify, |turn| turn())
     }
 
-    /// [`Store::open`], with each turn of the writer taken inside `scope`: for a `tracing`
-    /// subscriber of its own, say.
+    /// [`Store::open`], with all that the store does on threads that stores share done inside
+    /// `scope`: for a `tracing` subscriber of its own, say.
     pub fn open_within(
         options: Options,
         events: Events,
         verify: Verify,
-        scope: impl Fn(&mut dyn FnMut()) + Send + 'static,
+        scope: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
-        let (store, machine) = Self::assemble(options, events, verify)?;
+        let (store, machine) = Self::assemble_within(options, events, verify, Box::new(scope))?;
+        // The threads of the background are asked for by callers who must not do it themselves.
+        Pool::of_background().start().map_err(OpenError::Thread)?;
+        let shared = Arc::clone(&store.shared);
         let running = Pool::of_writers()
-            .run(Box::new(Scoped { machine, scope }), |reader| store.shared.mail.read_by(reader));
+            .run(Box::new(Scoped { machine, shared }), |call| store.shared.mail.read_by(call));
         running.map_err(OpenError::Thread)?;
         Ok(store)
     }
@@ -114,9 +117,18 @@ impl Store {
     /// A store, and the writer that somebody has to run: nothing of the store goes on
     /// without it.
     pub fn assemble(
+        options: Options,
+        events: Events,
+        verify: Verify,
+    ) -> Result<(Self, Machine), OpenError> {
+        Self::assemble_within(options, events, verify, Box::new(|work| work()))
+    }
+
+    fn assemble_within(
         mut options: Options,
         events: Events,
         verify: Verify,
+        scope: Scope,
     ) -> Result<(Self, Machine), OpenError> {
         if options.external_checkpoint && options.exclusive {
             let reason = "without a write-ahead log there is nothing to leave to another process";
@@ -131,7 +143,7 @@ impl Store {
                 source,
             })?;
         }
-        let shared = Arc::new(Shared::new(options, events));
+        let shared = Arc::new(Shared::new(options, events, scope));
         let machine = Machine::new(Arc::clone(&shared), verify);
         let last_handle = Arc::new(LastHandle(Arc::clone(&shared)));
         Ok((Self { shared, last_handle }, machine))

@@ -74,6 +74,8 @@ pub(super) struct Schedule<W, T> {
     sleepers: Vec<Sleeper<T>>,
     /// Threads that were started or woken and have not looked around since: they will.
     coming: usize,
+    /// Those of them that were started.
+    starting: usize,
     threads: usize,
 }
 
@@ -107,6 +109,7 @@ impl<W, T: Clone> Schedule<W, T> {
             turns: Vec::new(),
             sleepers: Vec::new(),
             coming: 0,
+            starting: 0,
             threads: 0,
         }
     }
@@ -210,23 +213,28 @@ impl<W, T: Clone> Schedule<W, T> {
     /// A thread that was to be started is there.
     pub(super) fn came(&mut self) {
         self.coming -= 1;
+        self.starting -= 1;
     }
 
     /// A thread that was to be started will not come.
     pub(super) fn not_started(&mut self) {
         self.coming -= 1;
+        self.starting -= 1;
         self.threads -= 1;
     }
 
+    /// Whether there is a thread, besides those that are being started.
     pub(super) fn has_threads(&self) -> bool {
-        self.threads > 0
+        self.threads > self.starting
     }
 
-    /// What has to be done so that nothing is left lying: for who calls, or has taken a turn
-    /// on itself.
+    /// Which thread to wake or to start so that nothing that is ready is left lying: for who
+    /// calls, or has taken a turn on itself.
     pub(super) fn help(&mut self, now: Instant) -> Help<T> {
-        // Who is coming looks around and asks for more help itself.
-        if self.coming > 0 || self.is_minded(self.due(now)) {
+        // Who is coming looks around and asks for more help itself. While there is no other
+        // thread, it may also turn out that none is to be had.
+        let somebody_comes = self.coming > 0 && self.has_threads();
+        if somebody_comes || self.is_minded(self.due(now)) {
             return Help::None;
         }
         self.send_for_one()
@@ -248,6 +256,7 @@ impl<W, T: Clone> Schedule<W, T> {
         }
         if self.threads < self.limits.threads {
             self.coming += 1;
+            self.starting += 1;
             self.threads += 1;
             return Help::Start;
         }
@@ -255,7 +264,7 @@ impl<W, T: Clone> Schedule<W, T> {
         Help::None
     }
 
-    /// Whether a thread wakes by then of its own accord.
+    /// Whether a thread that sleeps wakes by then anyway.
     fn is_minded(&self, due: Option<Instant>) -> bool {
         let Some(due) = due else { return true };
         self.sleepers.iter().any(|sleeper| sleeper.until.is_some_and(|until| until <= due))

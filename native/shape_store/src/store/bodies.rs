@@ -71,7 +71,7 @@ impl Store {
     /// Gives up a shape whose definition was read whole and is of no use: it is removed and
     /// reported as one whose body is damaged, unless the handle has another by now.
     pub fn lose(&self, entry: &Entry, reason: &str) {
-        self.shared.lose(entry, reason);
+        (self.shared.scope)(&mut || self.shared.lose(entry, reason));
     }
 
     /// Has the file looked into, after an error of a lent connection that may come of it.

@@ -1,10 +1,10 @@
 //! Reads of bodies that are not in memory. Nobody waits here: who asks is told.
 //!
-//! Requests of a store stand in one line. A few *turns* at a time, no more than the store
-//! keeps read connections, take what is first in it, each in one transaction, on the threads
-//! that [`System::background`] has for such work: a stalled disk holds up these, and none of
-//! the caller's. In exclusive mode the writer has the only connection, and reads between two
-//! batches. It also reads what a reader could not, since it sees to the file first.
+//! Requests of a store stand in one line. A few *reads* at a time, on the threads that
+//! [`System::background`] has for all stores, take what is first in it, each in one
+//! transaction: a stalled disk holds up these, and no thread of the caller's. In exclusive
+//! mode the writer has the only connection, and reads between two batches. It also reads
+//! what could not be read here, since it sees to the file first.
 //!
 //! [`System::background`]: crate::System::background
 
@@ -27,9 +27,19 @@ use crate::{
     writer::command::{BodyRequest, Command, ReadBodies, Reply},
 };
 
-/// A turn is over with the request that brings it to so many bodies, so that the turns of
-/// other stores come, and a list does not keep those behind it.
-const TURN: usize = 32;
+/// How many reads of a store go on at a time, at most. They are few among the threads that
+/// there are: stores whose disk stalls leave the others enough.
+const AT_ONCE: usize = 4;
+
+/// What is taken at once ends with the request that brings it to so many bodies, so that a
+/// list does not keep those behind it.
+const TAKEN: usize = 32;
+
+/// How long a read goes on taking requests before those of other stores have the thread.
+const LONG: Duration = Duration::from_millis(1);
+
+/// A line that has grown to this is looked through for requests that nobody wants any more.
+const LONG_LINE: usize = 256;
 
 /// Who asks for bodies.
 pub struct Asker {
@@ -45,27 +55,62 @@ impl Default for Asker {
     }
 }
 
-const LONG: Duration = Duration::from_millis(1);
-
-#[derive(Default)]
 pub(crate) struct ColdReads(Mutex<Line>);
 
-#[derive(Default)]
 struct Line {
     waiting: VecDeque<BodyRequest>,
-    turns: usize,
+    /// How many reads go on, or are about to.
+    reads: usize,
+    at_once: usize,
+    /// When one of them last took something from the line.
+    taken: Instant,
+    /// The length at which the line is looked through next.
+    long: usize,
+}
+
+impl ColdReads {
+    /// For a store that keeps so many read connections.
+    pub(crate) fn new(connections: usize) -> Self {
+        let at_once = connections.clamp(1, AT_ONCE);
+        Self(Mutex::new(Line {
+            waiting: VecDeque::new(),
+            reads: 0,
+            at_once,
+            taken: Instant::now(),
+            long: LONG_LINE,
+        }))
+    }
 }
 
 impl Line {
-    /// What the next turn reads: its share, so that others read beside it from a slow disk.
-    fn take(&mut self, turns: usize) -> VecDeque<BodyRequest> {
-        let share = self.waiting.len().div_ceil(turns);
+    /// Says whether another read is to begin, and gives back what nobody wants any more.
+    fn push(&mut self, request: BodyRequest) -> (bool, VecDeque<BodyRequest>) {
+        self.waiting.push_back(request);
+        let mut unwanted = VecDeque::new();
+        if self.waiting.len() >= self.long {
+            let is_wanted = |request: &BodyRequest| (request.asker.is_wanting)();
+            (self.waiting, unwanted) =
+                std::mem::take(&mut self.waiting).into_iter().partition(is_wanted);
+            self.long = (2 * self.waiting.len()).max(LONG_LINE);
+        }
+        // A read that goes on takes this one within a few microseconds, unless its disk is slow.
+        let is_slow = || self.taken.elapsed() > LONG;
+        let begins = self.reads < self.at_once
+            && (self.reads == 0 || self.waiting.len() > self.reads || is_slow());
+        self.reads += usize::from(begins);
+        (begins, unwanted)
+    }
+
+    /// The share of one read, as others go on beside it: a disk may be slow.
+    fn take(&mut self) -> VecDeque<BodyRequest> {
+        self.taken = Instant::now();
+        let share = self.waiting.len().div_ceil(self.at_once);
         let mut bodies = 0;
-        let end = self.waiting.iter().take(share).position(|request| {
+        let last = self.waiting.iter().take(share).position(|request| {
             bodies += request.entries.len();
-            bodies >= TURN
+            bodies >= TAKEN
         });
-        let rest = self.waiting.split_off(end.map_or(share, |end| end + 1));
+        let rest = self.waiting.split_off(last.map_or(share, |last| last + 1));
         std::mem::replace(&mut self.waiting, rest)
     }
 }
@@ -83,51 +128,50 @@ impl Store {
         if self.shared.options.exclusive {
             return self.shared.read_by_writer(request, ReadError::Borrowed);
         }
-        let begins = {
-            let mut line = self.shared.cold_reads.0.lock();
-            line.waiting.push_back(request);
-            // One reader is enough for what it reads as soon as it comes.
-            let begins = line.waiting.len() > line.turns && line.turns < self.shared.turns();
-            line.turns += usize::from(begins);
-            begins
-        };
+        let (begins, _unwanted) = self.shared.cold_reads.0.lock().push(request);
         if begins {
-            Turn(Arc::clone(&self.shared)).begin();
+            Read(Arc::clone(&self.shared)).begin();
         }
     }
 
-    /// How many requests for bodies wait for a turn.
+    /// How many requests for bodies wait for those before them; none of them in exclusive
+    /// mode.
     pub fn waiting_reads(&self) -> usize {
         self.shared.cold_reads.0.lock().waiting.len()
     }
 }
 
-/// One of those that the line counts. However it ends, the next begins if there is
-/// something to read.
-struct Turn(Arc<Shared>);
+/// One of those that the line counts. However it ends, another follows it if there is
+/// something left to read.
+struct Read(Arc<Shared>);
 
-impl Turn {
+impl Read {
     fn begin(self) {
         let system = Arc::clone(&self.0.options.system);
-        system.background(Box::new(move || {
-            let shared = &self.0;
-            let end = Instant::now() + LONG;
-            while {
-                let requests = shared.cold_reads.0.lock().take(shared.turns());
-                let more = !requests.is_empty();
-                shared.read_all(requests);
-                more && Instant::now() < end
-            } {}
-        }));
+        system.background(Box::new(move || (self.0.scope)(&mut || self.go_on())));
+    }
+
+    fn go_on(&self) {
+        let end = Instant::now() + LONG;
+        loop {
+            let requests = self.0.cold_reads.0.lock().take();
+            if requests.is_empty() {
+                return;
+            }
+            self.0.read_all(requests);
+            if Instant::now() >= end {
+                return;
+            }
+        }
     }
 }
 
-impl Drop for Turn {
+impl Drop for Read {
     fn drop(&mut self) {
         let ends = {
             let mut line = self.0.cold_reads.0.lock();
             let ends = line.waiting.is_empty();
-            line.turns -= usize::from(ends);
+            line.reads -= usize::from(ends);
             ends
         };
         if !ends {
@@ -137,15 +181,10 @@ impl Drop for Turn {
 }
 
 impl Shared {
-    /// How many turns there are at a time.
-    fn turns(&self) -> usize {
-        self.options.readers.max(1)
-    }
-
     fn read_all(&self, mut requests: VecDeque<BodyRequest>) {
         while !requests.is_empty() {
-            // Asked for before a reader is had: what that reads is of this database, or of
-            // one before, whose bodies nobody asks for.
+            // Asked for before there is a reader. If the database is exchanged meanwhile, what
+            // is read of the new one is kept as of the old one, whose bodies nobody asks for.
             let database = self.cache.database();
             let read = self.read(|conn| {
                 // One transaction for all: each read by itself would lock the file anew.

@@ -46,16 +46,22 @@ impl Writing {
         self.not_before = None;
         // For whoever wonders why nothing is committed: a disk that stalls fails nothing.
         let counters = &context.shared.counters;
-        counters.committing_since_ms.store(context.shared.clock_ms(), Relaxed);
+        if counters.committing_since_ms.load(Relaxed) == 0 {
+            counters.committing_since_ms.store(context.shared.clock_ms(), Relaxed);
+        }
         let written = match context.locks.try_batch() {
             true => self.write(context, ops),
             false => Err(Passing::Turn.into()),
         };
-        context.shared.counters.committing_since_ms.store(0, Relaxed);
         context.locks.end();
+        if let Err(Fault::Transient(Passing::Turn)) = written {
+            // It goes on, for as long as another instance has the turn.
+            self.not_before = Some(now + TURN_PAUSE);
+            return Turn::Next(Next::Again);
+        }
+        context.shared.counters.committing_since_ms.store(0, Relaxed);
         match written {
             Ok(written) => self.committed(context, ops, now, written),
-            Err(Fault::Transient(Passing::Turn)) => self.not_before = Some(now + TURN_PAUSE),
             Err(Fault::Transient(error)) => self.failed(context, ops, now, &error),
             Err(fault) => return self.fault(context, fault, now),
         }

@@ -73,6 +73,8 @@ impl Context {
     /// Begins another role.
     pub(super) fn next_tenure(&mut self) -> Tenure {
         self.tenure += 1;
+        // What another role began to commit is none of this one's.
+        self.shared.counters.committing_since_ms.store(0, Relaxed);
         self.tenure
     }
 

@@ -246,8 +246,10 @@ impl Following {
     /// Lends the connection to whoever wants it, and reads what was asked for.
     fn serve(&mut self, context: &mut Context) {
         for asked in context.reads.drain(..) {
-            let read = context.shared.read_bodies(self.own.get(), &asked.request.entries);
-            asked.request.reply.send(read);
+            if (asked.request.asker.is_wanting)() {
+                let read = context.shared.read_bodies(self.own.get(), &asked.request.entries);
+                asked.request.reply.send(read);
+            }
         }
         let next = context.shared.writer_line.lock().pop();
         let Some(notify) = next else { return };

@@ -207,8 +207,9 @@ impl Writing {
         if self.damage.as_ref().is_some_and(|damage| damage.retry_at <= now) {
             self.replace(context, now)?;
         }
-        if self.damage.is_none() && std::mem::take(&mut self.returned) {
+        if self.damage.is_none() && self.returned {
             self.check_log_after_others(context)?;
+            self.returned = false;
         }
         if std::mem::take(&mut context.doubted) {
             let checked = if self.damage.is_none() { self.check(context) } else { Ok(()) };
