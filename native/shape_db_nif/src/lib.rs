@@ -3,7 +3,7 @@
 //! A function without a schedule runs on a normal scheduler and touches memory
 //! only. Those that may touch the disk are `DirtyIo`, those that walk the whole
 //! index `DirtyCpu`. Nothing waits in here: what takes its time answers by a
-//! message `{ref, answer}` to the caller, sent by the messenger thread.
+//! message `{ref, answer}` to the caller.
 
 mod admin;
 mod atoms;

@@ -82,8 +82,7 @@ fn next_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -
 }
 
 /// Asks for the next shapes of a cursor, up to `len` and to a bound in bytes. The message
-/// `{ref, :here}` says that `take_shapes` has them. Who `has_writer`, the connection that
-/// writes, does not wait for it.
+/// `{ref, :here}` says that `take_shapes` has them. For `has_writer` see `ask_body`.
 #[rustler::nif]
 fn ask_shapes(
     env: Env<'_>,

@@ -114,7 +114,8 @@ fn warm<'a>(env: Env<'a>, store: StoreArg<'_>, handle: &[u8], largest: usize) ->
 }
 
 /// Asks for a body that is not in memory. The message `{ref, :here}` says that `take_body` has
-/// the answer. Who `has_writer`, the connection that writes, does not wait for it.
+/// the answer. A caller that `has_writer`, the connection that writes on loan, is refused
+/// rather than made to wait for itself.
 #[rustler::nif]
 fn ask_body(
     env: Env<'_>,

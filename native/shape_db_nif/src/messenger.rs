@@ -1,9 +1,10 @@
-//! The one thread that sends messages into the VM.
+//! The thread that sends messages into the VM.
 //!
-//! A message may fall due anywhere: on the writer thread, in a destructor, in a
+//! A message may fall due anywhere: in a turn of a writer, in a destructor, in a
 //! call of somebody else. From a scheduler thread one cannot be sent with an
-//! environment of its own, so all are handed to this thread. It does nothing but
-//! send, so it is never late, and one order for all keeps the order of each.
+//! environment of its own, so they are handed to this thread. It does nothing that
+//! takes long, so it is never late, and one order for all keeps the order of each.
+//! Only the word that a body is there is sent by who read it ([`Caller::send`]).
 
 use crossbeam_channel::{Sender, unbounded};
 use once_cell::sync::OnceCell;

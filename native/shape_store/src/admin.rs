@@ -43,7 +43,7 @@ pub use self::{
 };
 use crate::{
     error::OpenError,
-    wording::{system, worded, worded_opening},
+    error_text::{system, worded, worded_opening},
 };
 
 /// Hears how far something is: what is done, of how much.

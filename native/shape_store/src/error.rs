@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{
     entry::Handle,
-    wording::{system, worded, worded_opening},
+    error_text::{system, worded, worded_opening},
 };
 
 /// Why a change was not taken. Nothing of it has happened.

@@ -136,6 +136,6 @@ pub enum Event {
     },
 }
 
-/// Hears the events. Called on the writer thread, or on the thread of a caller
-/// that finds the queue full; it must not block.
+/// Hears the events. Called on any thread that the store or its callers use; it must not
+/// block.
 pub type Events = Box<dyn Fn(Event) + Send + Sync>;

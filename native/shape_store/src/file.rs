@@ -14,8 +14,9 @@ pub(crate) mod integrity;
 mod label;
 pub(crate) mod load;
 mod locks;
-mod log;
+mod log_check;
 pub(crate) mod open;
+pub(crate) mod row;
 pub(crate) mod scan;
 pub(crate) mod schema;
 
@@ -28,7 +29,7 @@ use std::{
 pub(crate) use self::{
     label::{Known, Label, Opened, Unopened, open_labelled},
     locks::{Locks, Presence},
-    log::{Log, LogError},
+    log_check::{Log, LogError},
 };
 use crate::{error::OpenError, system::System};
 

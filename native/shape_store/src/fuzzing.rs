@@ -7,7 +7,7 @@ use crate::{
     file::{
         Label,
         load::Loader,
-        schema::{self, Stored},
+        row::{self, Stored},
     },
     options::{Location, Options},
     shared::Shared,
@@ -77,7 +77,7 @@ fn check(conn: &Connection, shared: &Shared) -> rusqlite::Result<()> {
             let handles = shared.index.for_relations(&[*oid], usize::MAX).unwrap_or_default();
             assert!(handles.contains(&entry.handle), "{entry:?} by {oid}");
         }
-        if let Stored::Whole(body) = schema::read_body(conn, &entry)? {
+        if let Stored::Whole(body) = row::read_body(conn, &entry)? {
             let packed = shared.dictionary.pack(&body);
             let bytes = |body| shared.dictionary.unpack(body, &mut Vec::new()).to_vec();
             assert_eq!(bytes(&packed), bytes(&body));

@@ -32,6 +32,7 @@ mod cache;
 mod clock;
 mod entry;
 mod error;
+mod error_text;
 mod event;
 mod file;
 #[cfg(fuzzing)]
@@ -49,7 +50,6 @@ mod store;
 mod sync;
 mod system;
 mod trouble;
-mod wording;
 mod writer;
 
 pub use cache::BodyKey;
@@ -60,13 +60,14 @@ pub use entry::{
     RowId, Snapshot,
 };
 pub use error::{ChangeError, NotWritable, OpenError, ReadError};
+pub use error_text::{Worded, worded};
 pub use event::{Event, Events};
 pub use file::import::{Imported, Unverified, Verify};
 pub use file::schema::{SCHEMA_VERSION, STATEMENTS};
 pub use options::{Location, Options, Source, SourceSchema, Synchronous};
 pub use pool::Next;
+pub use queue::durable::{Outcome, WaitId, Waiting};
 pub use queue::ticket::Ticket;
-pub use queue::waits::{Outcome, WaitId, Waiting};
 pub use queue::{Operation, QueueSize, Seq};
 pub use state::State;
 pub use statistics::Statistics;
@@ -75,7 +76,6 @@ pub use store::lease::{GrantError, Granted, Lease, WRITER_SLOT};
 pub use store::{Coldest, Found, Located, NewShape, Place, Request, Store, WeakStore};
 pub use system::{Anchor, FileId, Holder, LockFile, Native, Stat, System};
 pub use trouble::Trouble;
-pub use wording::{Worded, worded};
 pub use writer::Machine;
 pub use writer::command::ReadBodies;
 

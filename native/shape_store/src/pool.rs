@@ -1,5 +1,5 @@
-//! The threads that run the writers of all stores of the process, and others that do what
-//! nobody waits for.
+//! The threads that run the writers of all stores of the process, and others that do their
+//! work in the background.
 //!
 //! A writer that waits has no thread. One that was called, or whose time has come, stands in
 //! line, and a thread of the pool lets it take a turn. As many take turns at once as the
@@ -37,6 +37,7 @@ pub(crate) trait Work: Send {
     fn turn(&mut self) -> Next;
 }
 
+/// To wake a thread takes some 20 µs, which is longer than to read a body.
 const LINGER: Duration = Duration::from_micros(50);
 
 type Plan = Schedule<Box<dyn Work>, Arc<Wakeup>>;
@@ -51,7 +52,7 @@ struct Wakeup {
 
 impl Wakeup {
     fn wake(&self) {
-        // Only a hint: whether it was called stands in the plan.
+        // Only a hint to one that looks out: the plan says whether it was woken.
         self.called.store(true, Relaxed);
         self.condvar.notify_one();
     }

@@ -4,15 +4,17 @@
 //! but not committed still counts, and so does room promised to a waiter.
 
 mod change;
+pub(crate) mod durable;
 pub(crate) mod pending;
+mod room;
 pub(crate) mod ticket;
-pub(crate) mod waits;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 pub use self::change::Operation;
 pub(crate) use self::change::{Change, add_bytes};
-use crate::{Notify, entry::RowId, index::slab::FreeIds};
+use self::room::InLine;
+use crate::{entry::RowId, index::slab::FreeIds};
 
 /// The number of a change. The first is 1; a change is durable when the store's
 /// durable number has reached it.
@@ -68,11 +70,6 @@ impl Totals {
     }
 }
 
-struct InLine {
-    wants: QueueSize,
-    notify: Notify<()>,
-}
-
 impl Queue {
     pub(crate) fn new(bound: QueueSize) -> Self {
         Self {
@@ -99,16 +96,6 @@ impl Queue {
     /// Queued adds less queued removes.
     pub(crate) fn count_diff(&self) -> i64 {
         self.totals.adds as i64 - self.totals.removes as i64
-    }
-
-    /// Whether an operation of this many bytes may enter, with this ticket or
-    /// none. One that came with a granted ticket always may; one without stands
-    /// behind those in line.
-    pub(crate) fn admits(&self, bytes: usize, ticket: Option<u64>) -> bool {
-        match ticket {
-            Some(ticket) if self.granted.contains_key(&ticket) => true,
-            _ => self.in_line.is_empty() && has_room(self.totals.size, self.bound, bytes),
-        }
     }
 
     pub(crate) fn push(&mut self, change: Change, log: bool) -> Seq {
@@ -141,66 +128,4 @@ impl Queue {
         self.totals.adds -= done.adds;
         self.totals.removes -= done.removes;
     }
-
-    /// Stands in line for room. `notify` is called once there is room for it and
-    /// all before it.
-    pub(crate) fn stand_in_line(&mut self, bytes: usize, notify: Notify<()>) -> u64 {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.in_line.insert(ticket, InLine { wants: QueueSize { ops: 1, bytes }, notify });
-        ticket
-    }
-
-    /// Whether anybody stands in line.
-    pub(crate) fn has_waiters(&self) -> bool {
-        !self.in_line.is_empty()
-    }
-
-    /// How many stand in line.
-    pub(crate) fn in_line(&self) -> usize {
-        self.in_line.len()
-    }
-
-    /// Promises the room there is to those first in line, and gives whom to
-    /// tell once the lock is released.
-    #[must_use]
-    pub(crate) fn grant(&mut self) -> Vec<Notify<()>> {
-        let mut told = Vec::new();
-        while let Some(first) = self.in_line.first_entry() {
-            let wants = first.get().wants;
-            if !has_room(self.totals.size, self.bound, wants.bytes) {
-                break;
-            }
-            let (ticket, first) = first.remove_entry();
-            self.totals.size.ops += wants.ops;
-            self.totals.size.bytes += wants.bytes;
-            self.granted.insert(ticket, wants);
-            told.push(first.notify);
-        }
-        told
-    }
-
-    /// Ends a ticket: its promise is used up or given up, or its place in line.
-    pub(crate) fn end_ticket(&mut self, ticket: u64) {
-        if let Some(promised) = self.granted.remove(&ticket) {
-            self.totals.size.ops -= promised.ops;
-            self.totals.size.bytes -= promised.bytes;
-        } else {
-            self.leave_line(ticket);
-        }
-    }
-
-    /// Gives up a place in line; false for a ticket that has left it already.
-    pub(crate) fn leave_line(&mut self, ticket: u64) -> bool {
-        self.in_line.remove(&ticket).is_some()
-    }
-
-    /// Empties the line, and gives whom to tell: for a store that takes no more changes.
-    pub(crate) fn dismiss(&mut self) -> Vec<Notify<()>> {
-        std::mem::take(&mut self.in_line).into_values().map(|one| one.notify).collect()
-    }
-}
-
-fn has_room(size: QueueSize, bound: QueueSize, bytes: usize) -> bool {
-    size.ops < bound.ops && size.bytes + bytes <= bound.bytes
 }

@@ -28,7 +28,7 @@ use crate::{
     },
     index::Index,
     options::{Location, Options},
-    queue::{Queue, pending::Pending, waits::Waits},
+    queue::{Queue, durable::Waits, pending::Pending},
     state::State,
     statistics::Counters,
     store::{

@@ -38,8 +38,8 @@ use crate::{
 
 /// An open store. Cheap to clone; all clones are the same store.
 ///
-/// No method but the `read_` and the `ask_` ones touches the disk, and
-/// none waits for it. Dropping the last clone lets the writer commit what is
+/// No method touches the disk but [`Store::ask_reader`], which may open a connection, and
+/// [`Store::list_pending`]. Dropping the last clone lets the writer commit what is
 /// queued and end, without waiting for it.
 #[derive(Clone)]
 pub struct Store {

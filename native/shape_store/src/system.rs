@@ -162,6 +162,6 @@ pub trait System: fmt::Debug + Send + Sync {
     /// kept apart by this.
     fn claim(&self, path: &Path, holder: Arc<Holder>) -> Result<Box<dyn Any + Send>, Arc<Holder>>;
 
-    /// Runs work that nobody waits for, off this thread if that can be had.
+    /// Runs work that may take its time, off this thread if that can be had.
     fn background(&self, work: Box<dyn FnOnce() + Send>);
 }

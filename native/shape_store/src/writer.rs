@@ -21,6 +21,7 @@ mod own_connection;
 mod own_file;
 mod promotion;
 mod replacement;
+mod retry;
 pub(crate) mod wake_up;
 mod writing;
 
@@ -34,7 +35,7 @@ use tracing::error;
 
 use self::{context::Context, following::Following, opening::Opening, writing::Writing};
 use crate::{
-    event::Event, file::import::Verify, pool::Next, queue::waits::Outcome, shared::Shared,
+    event::Event, file::import::Verify, pool::Next, queue::durable::Outcome, shared::Shared,
     state::State, store::lease::GrantError,
 };
 

@@ -15,7 +15,10 @@ use std::{
 };
 
 use super::row::{Condition, Row};
-use crate::{cache::body::checksum, file::schema};
+use crate::{
+    cache::body::checksum,
+    file::{row::unpack_oids, schema},
+};
 
 const PAGE: usize = schema::PAGE_SIZE as usize;
 const LEAF: u8 = 0x0d;
@@ -183,7 +186,7 @@ fn narrow(id: i64, payload: &[u8]) -> Option<Row> {
                     Some(Number(flags)) => *flags as u8,
                     _ => 0,
                 },
-                oids: schema::unpack_oids(relations).to_vec(),
+                oids: unpack_oids(relations).to_vec(),
                 body: Vec::new(),
                 condition: Condition::Unreadable,
             })

@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::Path};
 use rusqlite::Connection;
 
 use super::{Access, AdminError, Condition, Progress, Row, rows::Rows, source::Source};
-use crate::{system::System, wording::worded};
+use crate::{error_text::worded, system::System};
 
 /// How many examples of a problem are named.
 const EXAMPLES: usize = 10;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, types::ValueRef};
 use super::{AdminError, source::Source};
 use crate::{
     entry::Oid,
-    file::{self, schema},
+    file::{self, row::unpack_oids, schema},
 };
 
 /// What a file of ours says of itself.
@@ -100,7 +100,7 @@ fn read(source: &Source) -> rusqlite::Result<Summary> {
                 ValueRef::Integer(0) => {}
                 _ => summary.complete += 1,
             }
-            for oid in schema::unpack_oids(row.get_ref(1)?.as_bytes()?) {
+            for oid in unpack_oids(row.get_ref(1)?.as_bytes()?) {
                 *tables.entry(oid).or_default() += 1;
             }
         }

@@ -11,9 +11,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{Access, AdminError, access::Held};
 use crate::{
+    error_text::worded,
     file::{beside, connection::keep_log_on_close, fault::is_damage, replacement_of, schema},
     system::System,
-    wording::worded,
 };
 
 /// The schemas that can be read.

@@ -12,10 +12,10 @@ use tracing::warn;
 use crate::{
     clock::Clock,
     entry::RowId,
+    error_text::worded,
     file::{Label, fault::Fault, schema},
     index::touch::Stamp,
     shared::Shared,
-    wording::worded,
 };
 
 /// How many rows share a row of the table: as many as the upper 16 bits of an item tell

@@ -8,7 +8,10 @@ use crate::{
     cache::body::Body,
     entry::Entry,
     error::OpenError,
-    file::{self, Label, ages::Ages, connection, fault::is_damage, insert::Insert, schema},
+    file::{
+        self, Label, ages::Ages, connection, fault::is_damage, insert::Insert, row::read_body,
+        schema,
+    },
     index::slab::EntryId,
     shared::Shared,
 };
@@ -105,7 +108,7 @@ fn body(shared: &Shared, source: &BodySource<'_>, entry: &Entry) -> rusqlite::Re
         return Ok(Some(body));
     }
     let Some(conn) = source.conn else { return Ok(None) };
-    match schema::read_body(conn, entry) {
+    match read_body(conn, entry) {
         Ok(stored) => Ok(stored.whole()),
         Err(error) if source.patient && !is_damage(&error) => Err(error),
         Err(_) => Ok(None),

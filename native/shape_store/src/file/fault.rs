@@ -5,7 +5,7 @@ use thiserror::Error as ErrorMessage;
 
 use crate::{
     error::ReadError,
-    wording::{system, worded},
+    error_text::{system, worded},
 };
 
 /// Why a batch, or another look at the file, came to nothing.

@@ -9,6 +9,7 @@ use crate::{
     file::{
         ages::LastRead,
         load::Loader,
+        row::{read_entry, unpack_rows},
         scan::PIECE,
         schema::{self, Position},
     },
@@ -43,7 +44,7 @@ impl Loader<'_> {
         let mut statement = tx.prepare_cached(schema::READ_SHAPES_FROM)?;
         let mut stored = statement.query(params![1])?;
         while let Some(row) = stored.next()? {
-            let entry = schema::read_entry(row)?;
+            let entry = read_entry(row)?;
             // The same row may be another shape: one this store added and never
             // committed before the other took over.
             let same = |id: &EntryId| {
@@ -132,7 +133,7 @@ fn changed_rows(conn: &Connection, seen: Position) -> rusqlite::Result<Option<Ve
             return Ok(None);
         }
         expected += 1;
-        rows.extend(schema::unpack_rows(batch.get_ref(2)?.as_blob()?));
+        rows.extend(unpack_rows(batch.get_ref(2)?.as_blob()?));
     }
     Ok((!rows.contains(&0)).then_some(rows))
 }

@@ -17,9 +17,9 @@ use self::old::{Old, count, is_empty};
 use crate::{
     entry::{Digest, Handle, MAX_HANDLE, RowId},
     error::OpenError,
+    error_text::worded,
     file::{insert::Insert, schema},
     options::{Options, Source, SourceSchema},
-    wording::worded,
 };
 
 /// How many rows are verified at a time.

@@ -17,7 +17,10 @@ use rusqlite::{
     vtab::{Context, Filters, IndexInfo, Module, VTab, VTabConfig, VTabConnection, VTabCursor},
 };
 
-use super::schema::{INSERT_BODIES, INSERT_BODY, INSERT_SHAPE, INSERT_SHAPES, pack_oids};
+use super::{
+    row::pack_oids,
+    schema::{INSERT_BODIES, INSERT_BODY, INSERT_SHAPE, INSERT_SHAPES},
+};
 use crate::{
     cache::body::checksum,
     entry::{Entry, Snapshot},

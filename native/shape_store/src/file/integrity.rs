@@ -7,10 +7,10 @@ use tracing::{info, warn};
 
 use crate::{
     error::OpenError,
+    error_text::worded,
     file::{self, Label, connection, fault::is_damage, schema},
     options::Options,
     system::Anchor,
-    wording::worded,
 };
 
 /// A connection to a database of ours, and which file that is.

@@ -8,13 +8,14 @@ use thiserror::Error;
 
 use crate::{
     error::ReadError,
+    error_text::{system, worded},
     file::{
         connection::keep_log_on_close,
         fault::Fault,
-        schema::{self, Identity, Position, unsigned},
+        row::unsigned,
+        schema::{self, Identity, Position},
     },
     system::{FileId, System},
-    wording::{system, worded},
 };
 
 /// What a file of ours says of itself.

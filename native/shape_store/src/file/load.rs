@@ -12,6 +12,7 @@ use crate::{
     entry::{Entry, RowId},
     file::{
         ages::LastRead,
+        row::read_entry,
         scan::{self, PIECE},
         schema::{self, Position},
     },
@@ -75,7 +76,7 @@ impl<'a> Loader<'a> {
             let row = rows.next()?;
             let last = row.is_none();
             if let Some(row) = row {
-                piece.push(schema::read_entry(row)?);
+                piece.push(read_entry(row)?);
             }
             if last || piece.len() == PIECE {
                 self.insert_piece(&piece, last_read, &mut inserted);

@@ -20,8 +20,8 @@ use tracing::warn;
 use super::beside;
 use crate::{
     error::OpenError,
+    error_text::system,
     system::{LockFile, System},
-    wording::system,
 };
 
 pub(crate) struct Locks {

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::{
     error::OpenError,
+    error_text::worded,
     file::{
         self, Label, connection,
         fault::is_damage,
@@ -16,7 +17,6 @@ use crate::{
         schema,
     },
     options::{Options, Source, Synchronous},
-    wording::worded,
 };
 
 /// A database that is ready, and how it came to be so.

@@ -1,5 +1,5 @@
 //! Reading every row of a file in pieces, by two connections at once where that is
-//! worth it. `schema.rs` `read_entry` decodes each.
+//! worth it. `row.rs` `read_entry` decodes each.
 
 use std::{
     panic::resume_unwind,
@@ -11,7 +11,10 @@ use rusqlite::{Connection, params};
 
 use crate::{
     entry::{Entry, RowId},
-    file::schema::{self, Position},
+    file::{
+        row::read_entry,
+        schema::{self, Position},
+    },
 };
 
 /// The tables of so few stay in the processor's cache, however they are filled.
@@ -108,7 +111,7 @@ fn read(
     let mut rows = statement.query(params![ids.start as i64])?;
     let mut piece = Vec::with_capacity(PIECE);
     while let Some(row) = rows.next()? {
-        let entry = schema::read_entry(row)?;
+        let entry = read_entry(row)?;
         if entry.row >= ids.end {
             break;
         }

@@ -3,13 +3,10 @@
 //! Opening reads only the narrow rows. There is no index and no uniqueness in
 //! SQL: the index in memory sees to that, and loading verifies it.
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Transaction, params};
-use smallvec::SmallVec;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use crate::{
-    cache::body::{Body, checksum},
-    entry::{Digest, Entry, Handle, Oid, Oids, RowId, Snapshot},
-};
+use super::row::unsigned;
+use crate::entry::RowId;
 
 /// In `PRAGMA user_version` and in the file's name.
 pub const SCHEMA_VERSION: i64 = 5;
@@ -202,87 +199,4 @@ pub(crate) fn write_meta(
     value: impl rusqlite::ToSql,
 ) -> rusqlite::Result<()> {
     conn.prepare_cached(WRITE_META)?.execute(params![key, value]).map(drop)
-}
-
-/// The body of a shape as the file has it.
-#[derive(Debug)]
-pub(crate) enum Stored<B> {
-    Whole(B),
-    /// The row is gone.
-    Gone,
-    /// What is there is not what was written for this shape.
-    Damaged,
-}
-
-impl<B> Stored<B> {
-    pub(crate) fn whole(self) -> Option<B> {
-        match self {
-            Self::Whole(body) => Some(body),
-            Self::Gone | Self::Damaged => None,
-        }
-    }
-}
-
-/// Reads the body of a committed shape.
-pub(crate) fn read_body(conn: &Connection, entry: &Entry) -> rusqlite::Result<Stored<Body>> {
-    read_body_by(&mut conn.prepare_cached(READ_BODY)?, entry, Body::plain)
-}
-
-/// The same with a statement of [`READ_BODY`], for many, as `take` has it.
-pub(crate) fn read_body_by<B>(
-    statement: &mut CachedStatement<'_>,
-    entry: &Entry,
-    take: impl FnOnce(&[u8]) -> B,
-) -> rusqlite::Result<Stored<B>> {
-    let mut rows = statement.query([entry.row as i64])?;
-    let Some(row) = rows.next()? else { return Ok(Stored::Gone) };
-    let (Ok(stored), Ok(body)) = (row.get_ref(0)?.as_i64(), row.get_ref(1)?.as_blob()) else {
-        return Ok(Stored::Damaged);
-    };
-    Ok(match stored as u64 == checksum(entry, body) {
-        true => Stored::Whole(take(body)),
-        false => Stored::Damaged,
-    })
-}
-
-/// A row of [`READ_SHAPES_FROM`].
-pub(crate) fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    let comparable = row.get_ref(2)?.as_blob()?;
-    let digest = <[u8; 32]>::try_from(comparable).map_err(|_| {
-        rusqlite::Error::FromSqlConversionFailure(
-            2,
-            rusqlite::types::Type::Blob,
-            format!("a digest has 32 bytes, this one {}", comparable.len()).into(),
-        )
-    })?;
-    Ok(Entry {
-        row: unsigned(row, 0)?,
-        handle: Handle::from_slice(row.get_ref(1)?.as_blob()?),
-        digest: Digest(digest),
-        hash: row.get(3)?,
-        snapshot: Snapshot::from_number(unsigned(row, 4)?),
-        oids: unpack_oids(row.get_ref(5)?.as_blob()?),
-        flags: unsigned(row, 6)? as u8,
-    })
-}
-
-pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(column).map(|n| u64::try_from(n).unwrap_or(0))
-}
-
-pub(crate) fn pack_oids(oids: &[Oid]) -> SmallVec<[u8; 16]> {
-    oids.iter().flat_map(|oid| oid.to_le_bytes()).collect()
-}
-
-pub(crate) fn unpack_oids(bytes: &[u8]) -> Oids {
-    let (oids, _) = bytes.as_chunks::<4>();
-    oids.iter().map(|oid| Oid::from_le_bytes(*oid)).collect()
-}
-
-pub(crate) fn pack_rows(rows: &[RowId]) -> Vec<u8> {
-    rows.iter().flat_map(|row| row.to_le_bytes()).collect()
-}
-
-pub(crate) fn unpack_rows(bytes: &[u8]) -> impl Iterator<Item = RowId> {
-    bytes.as_chunks::<8>().0.iter().map(|row| RowId::from_le_bytes(*row))
 }

@@ -14,7 +14,7 @@ use rusqlite::{
     hooks::{AuthAction, AuthContext, Authorization},
 };
 
-use crate::{Notify, wording::worded};
+use crate::{Notify, error_text::worded};
 
 /// A connection in somebody's hands. Dropping it gives it back.
 pub struct Lease {

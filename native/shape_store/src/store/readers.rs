@@ -29,7 +29,7 @@ pub(crate) struct Readers {
     path: Arc<OnceLock<PathBuf>>,
     /// Which file that is.
     known: Arc<Known>,
-    state: Mutex<Pool>,
+    state: Mutex<State>,
     /// Connections open at this moment, the writer's included.
     open: Arc<AtomicUsize>,
     /// Has the writer look at idle readers.
@@ -39,7 +39,7 @@ pub(crate) struct Readers {
 }
 
 #[derive(Default)]
-struct Pool {
+struct State {
     idle: Vec<Idle>,
     lent: usize,
     line: Line,

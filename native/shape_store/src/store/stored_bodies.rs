@@ -11,7 +11,7 @@ use crate::{
     entry::Entry,
     error::ReadError,
     event::Event,
-    file::schema::{self, Stored},
+    file::row::{self, Stored},
     queue::Change,
     shared::Shared,
     writer::command::ReadBodies,
@@ -45,7 +45,7 @@ impl Shared {
         let mut bytes = 0;
         let mut bodies = Vec::with_capacity(entries.len());
         for entry in entries {
-            let stored = schema::read_body(conn, entry)?;
+            let stored = row::read_body(conn, entry)?;
             if matches!(stored, Stored::Damaged) {
                 self.lose(entry, DAMAGED);
             }

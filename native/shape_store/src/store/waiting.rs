@@ -7,8 +7,8 @@ use crate::{
     Notify,
     queue::{
         self, Seq,
+        durable::{Outcome, WaitId, Waiting},
         ticket::Ticket,
-        waits::{Outcome, WaitId, Waiting},
     },
     store::lease::Granted,
 };

@@ -3,10 +3,10 @@
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-mod repeat;
+mod apply;
 
-use self::repeat::{Adds, repeat};
-pub(crate) use self::repeat::{Batch, Refused, Written};
+use self::apply::{Adds, apply};
+pub(crate) use self::apply::{Batch, Refused, Written};
 use crate::{
     file::{
         Label,
@@ -67,15 +67,15 @@ impl Batch<'_> {
             };
         }
         self.label.check_position(&there)?;
-        let mut written = repeat(self, adds, &tx, changes)?;
+        let mut written = apply(self, adds, &tx, changes)?;
         match tx.commit() {
             Ok(()) => {
                 *unsure = None;
                 Ok(written)
             }
             Err(error) => {
-                // Of two such tries it may be the earlier that was done: only what
-                // both left out is sure not to be there.
+                // Either of two such tries may have been committed: only rows that both
+                // left out are sure not to be there.
                 if let Some(earlier) = unsure {
                     written.skipped.retain(|row| earlier.skipped.contains(row));
                 }

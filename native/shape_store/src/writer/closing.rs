@@ -71,8 +71,8 @@ impl Writing {
             && in_log().is_none_or(|log| log.len <= SHORT_LOG)
     }
 
-    /// Who has the turn need not become the writer in the end, so that what was done to the
-    /// file is not left to that one: all that was committed may be in memory here alone.
+    /// Checks the file although another instance has the turn. That one may not become the
+    /// writer in the end, and what was committed may be in memory here alone.
     fn check_in_others_turn(&mut self, context: &Context) -> Result<Noted, Fault> {
         self.check_file(context)?;
         Err(Passing::Turn.into())

@@ -20,10 +20,6 @@ use crate::{
     writer::batch::{Batch, Refused, Written},
 };
 
-/// The pause after a batch failed once; each further failure doubles it.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
 /// How long to wait while another instance opens the file or becomes its writer.
 const TURN_PAUSE: Duration = Duration::from_millis(2);
 
@@ -31,15 +27,6 @@ const TURN_PAUSE: Duration = Duration::from_millis(2);
 /// them. A batch costs about as much as twenty adds for itself, so a writer that
 /// starts at each change spends most of its time, and the disk's, on that.
 const GATHER: Duration = Duration::from_millis(2);
-
-pub(super) struct Failing {
-    since: Instant,
-    failures: u32,
-    pause: Duration,
-    /// How long the batch was: it is tried again as it was, because its commit
-    /// may have succeeded in spite of its error.
-    pub(super) ops: usize,
-}
 
 impl Writing {
     pub(super) fn commit(&mut self, context: &mut Context, ops: usize, now: Instant) -> Turn {
@@ -169,37 +156,5 @@ impl Writing {
         }
         shared.emit(Event::Committed { ops, duration, log: written.log });
         self.gather_until = Some(ended + GATHER);
-    }
-
-    /// The batch stays where it is, and is tried again after a pause.
-    pub(super) fn failed(
-        &mut self,
-        context: &Context,
-        ops: usize,
-        started: Instant,
-        error: &dyn std::error::Error,
-    ) {
-        let shared = &context.shared;
-        shared.counters.faults.fetch_add(1, Relaxed);
-        shared.counters.trouble.note(shared.clock_ms(), error.to_string());
-        let first = Failing { since: started, failures: 0, pause: FIRST_PAUSE, ops };
-        let failing = self.failing.get_or_insert(first);
-        failing.failures += 1;
-        let pause = failing.pause;
-        failing.pause = (pause * 2).min(LONGEST_PAUSE);
-        warn!(reason = %error, failures = failing.failures, ops, retry_in = ?pause, "a commit of the shape store failed");
-        let ended = shared.now();
-        shared.emit(Event::CommitFailed {
-            ops,
-            duration: ended.saturating_duration_since(started),
-            reason: error.to_string(),
-            retry_in: pause,
-        });
-        // A connection that failed may be stuck in its failure. What is in memory is gone
-        // with its connection.
-        if shared.has_file() {
-            self.own.close();
-        }
-        self.not_before = Some(ended + pause);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use rusqlite::{Connection, params};
 use tracing::{info, warn};
 
-use super::{Turn, commit::LONGEST_PAUSE, context::Context, own_connection::OwnConnection};
+use super::{Turn, context::Context, own_connection::OwnConnection, retry::LONGEST_PAUSE};
 use crate::{
     file::{
         Label, Log, Opened,

@@ -13,7 +13,7 @@ use crate::{
 pub(crate) struct Mail {
     /// None when nobody will look any more.
     commands: Mutex<Option<VecDeque<Command>>>,
-    reader: OnceLock<Call>,
+    machine: OnceLock<Call>,
     /// Whether it would look around by itself.
     pub(crate) wake_up: WakeUp,
 }
@@ -21,13 +21,13 @@ pub(crate) struct Mail {
 impl Mail {
     pub(crate) fn new() -> Self {
         let commands = Mutex::new(Some(VecDeque::new()));
-        Self { commands, reader: OnceLock::new(), wake_up: WakeUp::new() }
+        Self { commands, machine: OnceLock::new(), wake_up: WakeUp::new() }
     }
 
-    /// Has this reader called whenever something arrives. What arrived before it has to see
+    /// Has this machine called whenever something arrives. What arrived before it has to see
     /// by itself.
-    pub(crate) fn read_by(&self, reader: Call) {
-        let _ = self.reader.set(reader);
+    pub(crate) fn read_by(&self, machine: Call) {
+        let _ = self.machine.set(machine);
     }
 
     /// Leaves a command; gives it back when nobody will look any more.
@@ -37,8 +37,8 @@ impl Mail {
             None => return Some(command),
         }
         // What it is called for is there.
-        if let Some(reader) = self.reader.get() {
-            reader.call();
+        if let Some(machine) = self.machine.get() {
+            machine.call();
         }
         None
     }
@@ -67,7 +67,7 @@ impl Mail {
         self.commands.lock().as_ref().is_none_or(VecDeque::is_empty)
     }
 
-    /// Nobody will look any more. What is left is dropped with no lock own.
+    /// Nobody will look any more. What is left is dropped with no lock held.
     pub(crate) fn close(&self) {
         let _left = self.commands.lock().take();
     }

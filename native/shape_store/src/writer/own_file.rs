@@ -23,8 +23,8 @@ pub(super) struct OwnFile {
     pub(super) len: u64,
     /// What its log was after the last commit.
     pub(super) log: Option<Log>,
-    /// What was amiss with the log when it was looked at first. By the next look another
-    /// process may have made shared memory, which is not that of the connection there is.
+    /// What was amiss with the log at the first look. It is kept because the next look may
+    /// find shared memory that another process has made, and nothing wrong.
     amiss: Option<String>,
 }
 
@@ -111,7 +111,7 @@ impl Writing {
         }
     }
 
-    /// The same of its length, whenever this writer may have made it longer.
+    /// Notes the file's length, whenever this writer may have made it longer.
     pub(super) fn note_length(&mut self, context: &Context) {
         if let Some(file) = &mut self.file
             && let Ok(Some(there)) = context.shared.options.system.stat(context.shared.path())
@@ -139,7 +139,8 @@ impl Writing {
         Ok(())
     }
 
-    /// The same after a commit, which is not known to be on the disk otherwise.
+    /// After a commit: whether the log has what was in it before. Otherwise the commit is not
+    /// known to be on the disk.
     pub(super) fn check_log_after(&mut self, context: &Context) -> Result<(), Fault> {
         let (Some(file), Some(conn)) = (&mut self.file, self.own.get()) else { return Ok(()) };
         let shared = &context.shared;
@@ -155,7 +156,8 @@ impl Writing {
         Ok(())
     }
 
-    /// The same where others may have committed meanwhile, for any length of time.
+    /// After others may have committed for any length of time: whether the last frame that
+    /// was seen is whole, and what was before it is there.
     pub(super) fn check_log_after_others(&mut self, context: &Context) -> Result<(), Fault> {
         if let Some(log) = self.file.as_ref().and_then(|file| file.log.as_ref()) {
             log.check_last_frame(&*context.shared.options.system, context.shared.path())?;

@@ -15,14 +15,15 @@ use tracing::{error, warn};
 
 use super::{
     Role, Turn,
-    commit::{FIRST_PAUSE, LONGEST_PAUSE},
     context::Context,
     following::Following,
     opening::{name_of, says},
     own_file::{OwnFile, judge},
+    retry::{FIRST_PAUSE, LONGEST_PAUSE},
     writing::Writing,
 };
 use crate::{
+    error_text::system,
     event::Event,
     file::{
         self, Locks, Opened, Presence,
@@ -33,7 +34,6 @@ use crate::{
         open_labelled,
     },
     shared::Shared,
-    wording::system,
 };
 
 mod placing;

@@ -39,7 +39,7 @@ impl WakeUp {
         self.state.swap(RUNNING, SeqCst) != RUNNING
     }
 
-    // In these a swap: the looks that follow it are not made before it, and it meets the
+    // Swaps: the looks that follow cannot be made before them, and each is ordered with the
     // swap of whoever notifies, so that what was left before that is seen.
 
     /// For the writer, before its last look for what cannot wait.

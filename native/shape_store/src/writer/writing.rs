@@ -9,8 +9,8 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    Turn, commit::Failing, context::Context, opening::says, own_connection::OwnConnection,
-    own_file::OwnFile, replacement::Damage,
+    Turn, context::Context, opening::says, own_connection::OwnConnection, own_file::OwnFile,
+    replacement::Damage, retry::Failing,
 };
 use crate::{
     entry::RowId,
@@ -54,8 +54,9 @@ pub(super) struct Writing {
     /// Whether somebody had the connection since the log was looked at.
     pub(super) returned: bool,
     watch_at: Instant,
-    /// When to save when shapes were last read, and what was read last by then.
+    /// When the times are saved next at which shapes were read.
     pub(super) ages_due: Instant,
+    /// The last of those that are saved already.
     pub(super) ages_saved: Stamp,
 }
 

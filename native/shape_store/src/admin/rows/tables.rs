@@ -9,7 +9,7 @@ use crate::{
     },
     cache::body::checksum,
     entry::Oid,
-    file::schema,
+    file::{row::unpack_oids, schema},
 };
 
 /// What the reading of a range ended with.
@@ -42,7 +42,7 @@ pub(super) fn read_new(
             hash: number(row.get_ref(3)?),
             snapshot: number(row.get_ref(4)?),
             flags: number(row.get_ref(6)?) as u8,
-            oids: schema::unpack_oids(relations).to_vec(),
+            oids: unpack_oids(relations).to_vec(),
             body: Vec::new(),
             condition: Condition::Damaged,
         };

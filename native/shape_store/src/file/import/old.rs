@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use crate::{
     cache::body::checksum,
     entry::{Digest, Entry, Handle, MAX_HANDLE, MAX_OIDS, Oid, Oids, RowId, Snapshot},
-    file::schema,
+    file::{row::unpack_oids, schema},
 };
 
 /// A row of an older file.
@@ -110,7 +110,7 @@ pub(super) fn read_five(row: &Row<'_>, handle: Handle) -> Option<Old> {
         hash: row.get(3).ok()?,
         snapshot: Snapshot::from_number(snapshot.unsigned_abs()),
         flags: row.get_ref(8).ok()?.as_i64().ok()? as u8,
-        oids: schema::unpack_oids(row.get_ref(5).ok()?.as_blob().ok()?),
+        oids: unpack_oids(row.get_ref(5).ok()?.as_blob().ok()?),
     };
     let digest = Digest(<[u8; 32]>::try_from(old.comparable.as_slice()).ok()?);
     let written = checksum(&old.entry(id.unsigned_abs(), digest), &old.body);

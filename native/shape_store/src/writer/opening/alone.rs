@@ -10,6 +10,7 @@ use tracing::warn;
 
 use crate::{
     error::OpenError,
+    error_text::worded,
     event::Event,
     file::{
         Label, Unopened, connection,
@@ -23,7 +24,6 @@ use crate::{
     },
     options::Options,
     shared::Shared,
-    wording::worded,
     writer::{Role, context::Context, own_file::OwnFile, writing::Writing},
 };
 

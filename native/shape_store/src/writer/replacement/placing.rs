@@ -103,6 +103,6 @@ pub(in crate::writer) enum ReplaceError {
     Fault(#[from] Fault),
     #[error("{0}")]
     Open(#[from] OpenError),
-    #[error("{}", crate::wording::system(.0))]
+    #[error("{}", crate::error_text::system(.0))]
     Io(#[from] std::io::Error),
 }

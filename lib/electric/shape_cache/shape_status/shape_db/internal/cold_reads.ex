@@ -1,7 +1,7 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads do
   @moduledoc false
-  # Reads of the file, for a body that is not in memory. The store has threads of its own
-  # for them: a process waits for a message, and no scheduler for the disk.
+  # Reads of the file, for a body that is not in memory. The stores have threads for them:
+  # a process waits for a message, and no scheduler for the disk.
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Borrowed
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native

@@ -109,7 +109,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Metrics do
   end
 
   defp definition(kind, name, event, measurement, description, options) do
-    # The host's own event has no more of it; ours have all it.
     %{
       kind: kind,
       name: name,

@@ -125,7 +125,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   def handle_for_large(_store, _comparable), do: unloaded()
 
   @spec shape(store(), binary()) ::
-          {:ok, term()} | :large | :cold | :error | {:error, String.t()} | unreadable()
+          {:ok, term()} | {:body, binary()} | :large | :cold | :error | unreadable()
   def shape(_store, _handle), do: unloaded()
 
   @spec large_shape(store(), binary()) ::
@@ -183,7 +183,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   def lookup(_store, _comparable, _now), do: unloaded()
   @spec lookup_large(store(), binary(), integer() | nil) :: meta() | :error | unreadable()
   def lookup_large(_store, _comparable, _now), do: unloaded()
-  @spec next_whole_meta(store(), reference(), pos_integer()) :: [meta()] | :done
+  @spec next_whole_meta(store(), reference(), pos_integer()) :: [meta()] | :done | unreadable()
   def next_whole_meta(_store, _cursor, _len), do: unloaded()
 
   @spec least_recently_used(store(), non_neg_integer(), integer()) ::

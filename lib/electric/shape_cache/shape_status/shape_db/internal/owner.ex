@@ -220,7 +220,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner do
 
   # In a file beside the database: a line of the log holds a few hundred handles, and to
   # make one of hundreds of thousands takes longer than there is time. The disk may be what
-  # holds up the commits, so the file is waited for no longer than that.
+  # holds up the commits, so nobody waits longer than the time there is for the file.
   defp name_what_remains(%{store: store} = state) do
     {lister, monitor} = spawn_monitor(fn -> exit({:listed, Native.list_pending(store)}) end)
 

@@ -18,7 +18,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Reporter do
   @event 20
 
   # These come with each batch and with each burst. What is told seldom matters more,
-  # and may go that far beyond the bound again.
+  # and may take up to twice the bound.
   @frequent [:committed, :commit_failed, :pressure_started, :pressure_ended]
 
   # Milliseconds without an event after which it shrinks.

@@ -48,6 +48,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Shapes do
       _other -> :error
     end
   rescue
+    # Bytes that are no term are no shape either.
     ArgumentError -> :error
   end
 
@@ -124,6 +125,5 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Shapes do
     sha256(:erlang.term_to_binary(comparable, [:deterministic]))
   end
 
-  # Bytes that are no term are no shape either.
   defp sha256(bytes), do: :crypto.hash(:sha256, bytes)
 end

@@ -16,8 +16,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Names
 
   # So many bytes of stores that have ended may stay: of their indexes, and what each has
-  # besides. Erasing many terms at once costs less than one by one, but no less than a look
-  # through all heaps for a few of them.
+  # besides. They are erased together: to erase a few costs a look through all heaps as well.
   @most_ended_bytes 64 * 1024 * 1024
   @ended_bytes 16 * 1024
 

@@ -1,4 +1,4 @@
-//! The changes of a batch, repeated on SQLite within its transaction.
+//! The changes of a batch, applied to SQLite within its transaction.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -7,15 +7,16 @@ use rusqlite::{Connection, Transaction, params};
 use crate::{
     cache::body::{Body, Dictionary},
     entry::{Entry, Handle, RowId, Snapshot},
+    error_text::worded,
     file::{
         Label,
         fault::{Fault, is_refusal},
         insert::{self, Insert, NewShape},
+        row::pack_rows,
         schema::{self, Position},
     },
     index::{Index, slab::EntryId},
     queue::{Change, Operation, Queued},
-    wording::worded,
 };
 
 /// What a committed batch leaves to be done.
@@ -61,7 +62,7 @@ pub(super) enum Adds {
 }
 
 /// Repeats the changes, and notes the batch.
-pub(super) fn repeat<'q>(
+pub(super) fn apply<'q>(
     batch: Batch<'_>,
     adds: Adds,
     tx: &Transaction<'_>,
@@ -96,7 +97,7 @@ fn write_position(
     tx.prepare_cached(schema::INSERT_CHANGES)?.execute(params![
         position.batch as i64,
         position.next_row as i64,
-        schema::pack_rows(changed),
+        pack_rows(changed),
     ])?;
     let old = position.batch.saturating_sub(schema::CHANGES_KEPT);
     tx.prepare_cached(schema::PRUNE_CHANGES)?.execute(params![old as i64])?;
