@@ -22,7 +22,7 @@ use crate::{
     },
     queue::{
         Seq,
-        waits::{Outcome, Waiting, Waits},
+        durable::{Outcome, Waiting, Waits},
     },
     sync::{AtomicU16, AtomicU32, AtomicU64, Mutex},
     writer::wake_up::WakeUp,

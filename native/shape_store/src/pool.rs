@@ -29,7 +29,35 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 pub use self::next::Next;
 use self::schedule::{Do, Help, Schedule};
-pub(crate) use self::schedule::{Limits, TaskId};
+
+/// Names a piece of work.
+type TaskId = u64;
+
+/// The bounds of a pool.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// How many turns are taken at once, besides stalled ones.
+    at_once: usize,
+    /// How many threads there are at most.
+    threads: usize,
+    /// A turn that lasts longer than this is waiting for its disk, or as good as that.
+    stalled: Duration,
+    /// How long a thread stays that has nothing to do.
+    idle: Duration,
+}
+
+impl Limits {
+    fn of_machine() -> Self {
+        let processors = thread::available_parallelism().map_or(2, |n| n.get());
+        Self {
+            // With one, a turn that computes for long would hold up all others.
+            at_once: processors.max(2),
+            threads: (4 * processors).max(64),
+            stalled: Duration::from_millis(5),
+            idle: Duration::from_secs(5),
+        }
+    }
+}
 
 /// What takes turns.
 pub(crate) trait Work: Send {

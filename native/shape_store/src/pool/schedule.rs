@@ -3,40 +3,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use super::next::Next;
-
-/// Names a piece of work.
-pub(crate) type TaskId = u64;
-
-/// The bounds of a pool.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// How many turns are taken at once, besides stalled ones.
-    pub(crate) at_once: usize,
-    /// How many threads there are at most.
-    pub(crate) threads: usize,
-    /// A turn that lasts longer than this is waiting for its disk, or as good as that.
-    pub(crate) stalled: Duration,
-    /// How long a thread stays that has nothing to do.
-    pub(crate) idle: Duration,
-}
-
-impl Limits {
-    pub(super) fn of_machine() -> Self {
-        let processors = thread::available_parallelism().map_or(2, |n| n.get());
-        Self {
-            // With one, a turn that computes for long would hold up all others.
-            at_once: processors.max(2),
-            threads: (4 * processors).max(64),
-            stalled: Duration::from_millis(5),
-            idle: Duration::from_secs(5),
-        }
-    }
-}
+use super::{Limits, TaskId, next::Next};
 
 /// What a thread is to do.
 #[derive(Debug)]
