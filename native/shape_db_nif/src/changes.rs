@@ -8,9 +8,9 @@ use crate::{
     atoms,
     items::Items,
     messenger::Caller,
-    owed::Owed,
     resource::{StoreArg, binary},
     storable::is_suspicious,
+    take_back::Owed,
 };
 
 /// A place in the line for room. Gone with its process, it makes way.

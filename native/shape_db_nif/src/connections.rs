@@ -17,8 +17,8 @@ use crate::{
     atoms,
     items::Items,
     messenger::Caller,
-    owed::Owed,
     resource::{StoreArg, StoreResource, binary},
+    take_back::Owed,
 };
 
 /// A borrowed connection. It is returned when this is given back or its process ends.

@@ -18,10 +18,10 @@ mod logging;
 mod lookups;
 mod messenger;
 mod meta;
-mod owed;
 mod parser;
 mod resource;
 mod storable;
+mod take_back;
 mod terms;
 mod waiting;
 

@@ -10,9 +10,9 @@ use crate::{
     atoms,
     items::Items,
     lookups::{consume, is_complete, readable, unread},
-    owed::Owed,
     parser::Parser,
     resource::{StoreArg, StoreResource, binary},
+    take_back::Owed,
 };
 
 /// A piece ends with the shape that brings it to so many bytes: as terms they take some

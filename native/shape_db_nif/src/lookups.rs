@@ -9,8 +9,8 @@ use shape_store::{Digest, Found, ReadBodies, ReadError, Snapshot};
 use crate::{
     atoms,
     items::Items,
-    owed::Owed,
     resource::{StoreArg, binary},
+    take_back::Owed,
     terms::COPIED,
 };
 

@@ -18,7 +18,7 @@ use shape_store::{
     Store, Synchronous, Unverified, Verify,
 };
 
-use crate::{atoms, events, halt, items::Items, logging, messenger, owed::Owed, terms::Terms};
+use crate::{atoms, events, halt, items::Items, logging, messenger, take_back::Owed, terms::Terms};
 
 /// A store that a process owns. When the owner dies the store takes no more
 /// changes and commits what it has; the terms that refer to it stay valid.

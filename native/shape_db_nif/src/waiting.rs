@@ -6,8 +6,8 @@ use shape_store::Waiting;
 use crate::{
     atoms,
     messenger::Caller,
-    owed::Owed,
     resource::{StoreArg, StoreResource},
+    take_back::Owed,
 };
 
 /// The outcome, or `{:wait, owed}` when `{ref, outcome}` will come.

@@ -49,6 +49,8 @@ pub(super) struct Writing {
     pub(super) damage: Option<Damage>,
     /// Until when changes may gather for the next batch.
     pub(super) gather_until: Option<Instant>,
+    /// How long after that the turn came.
+    pub(super) late: Duration,
     /// Nothing is committed before this.
     pub(super) not_before: Option<Instant>,
     /// Whether somebody had the connection since the log was looked at.
@@ -88,6 +90,7 @@ impl Writing {
             noted: false,
             damage: None,
             gather_until: None,
+            late: Duration::ZERO,
             not_before: None,
             returned: false,
             watch_at: shared.now() + WATCH,
@@ -122,6 +125,7 @@ impl Writing {
                 return Turn::Next(Next::Wait(Some(until)));
             }
             context.shared.mail.wake_up.unparked();
+            self.late = now.saturating_duration_since(until);
             self.gather_until = None;
         }
         if self.ages_due(context).is_some_and(|at| at <= now) {
