@@ -183,7 +183,9 @@ fn a_standbys_readers_go_over_to_the_new_file_with_it() {
 #[test]
 fn a_file_is_noted_as_in_use_in_every_role_that_writes_it() {
     let folder = tempfile::tempdir().unwrap();
-    let options = file_in(&folder);
+    // Who follows looks once and then no more: a reader keeps a checkpoint from its end.
+    let follow_interval = Duration::from_secs(3600);
+    let options = Options { follow_interval, ..file_in(&folder) };
     let path = path_of(&options);
     let clean = || {
         let copy = tempfile::tempdir().unwrap();
@@ -199,6 +201,7 @@ fn a_file_is_noted_as_in_use_in_every_role_that_writes_it() {
     promote(&other).unwrap();
     assert_eq!(add(&other, 2), Outcome::Durable);
     assert_eq!(add(&one, 3), Outcome::Fenced);
+    until("its look", || one.entry(&shape(2).handle).is_some());
     // Closed in order by the one, and taken over again by the other.
     other.close();
     assert_eq!(clean(), 1);
