@@ -30,6 +30,7 @@ mod events;
 pub mod failure;
 mod foreign;
 pub mod history;
+mod instance;
 mod lives;
 mod looks;
 mod machines;

@@ -10,10 +10,11 @@ use shape_store::{Location, Machine, Next, Options, Store};
 
 use crate::{
     failure::{Class, Failure},
+    instance::{Instance, Wake},
     platform::ProcessId,
     system::Simulated,
     vfs,
-    world::{DATABASE, Instance, Wake, World},
+    world::{DATABASE, World},
 };
 
 impl World {

@@ -8,9 +8,10 @@ use shape_store::{State, Store};
 use crate::{
     chance::{Chance, mix},
     failure::{Class, Failure},
+    instance::Wake,
     model::Trust,
     promise::Awaited,
-    world::{Wake, World},
+    world::World,
 };
 
 /// How long everything may take once nothing fails any more.
