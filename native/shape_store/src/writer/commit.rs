@@ -28,10 +28,6 @@ const TURN_PAUSE: Duration = Duration::from_millis(2);
 /// starts at each change spends most of its time, and the disk's, on that.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// How much longer, where turns come late: many other writers want them, and smaller batches
-/// would have all of them wait longer still.
-const GATHER_MOST: Duration = Duration::from_millis(50);
-
 impl Writing {
     pub(super) fn commit(&mut self, context: &mut Context, ops: usize, now: Instant) -> Turn {
         self.not_before = None;
@@ -159,6 +155,6 @@ impl Writing {
             shared.emit(Event::Recovered { failures: failing.failures, after });
         }
         shared.emit(Event::Committed { ops, duration, log: written.log });
-        self.gather_until = Some(ended + GATHER + (3 * self.late).min(GATHER_MOST));
+        self.gather_until = Some(ended + GATHER);
     }
 }

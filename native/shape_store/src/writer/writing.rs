@@ -49,8 +49,6 @@ pub(super) struct Writing {
     pub(super) damage: Option<Damage>,
     /// Until when changes may gather for the next batch.
     pub(super) gather_until: Option<Instant>,
-    /// How long after that the turn came.
-    pub(super) late: Duration,
     /// Nothing is committed before this.
     pub(super) not_before: Option<Instant>,
     /// Whether somebody had the connection since the log was looked at.
@@ -90,7 +88,6 @@ impl Writing {
             noted: false,
             damage: None,
             gather_until: None,
-            late: Duration::ZERO,
             not_before: None,
             returned: false,
             watch_at: shared.now() + WATCH,
@@ -125,7 +122,6 @@ impl Writing {
                 return Turn::Next(Next::Wait(Some(until)));
             }
             context.shared.mail.wake_up.unparked();
-            self.late = now.saturating_duration_since(until);
             self.gather_until = None;
         }
         if self.ages_due(context).is_some_and(|at| at <= now) {
@@ -213,8 +209,14 @@ impl Writing {
             self.replace(context, now)?;
         }
         if self.damage.is_none() && self.returned {
-            self.check_log_after_others(context)?;
-            self.returned = false;
+            match self.check_log_after_others(context) {
+                // Looked at again before the next batch.
+                Err(Fault::Transient(_)) => {}
+                checked => {
+                    self.returned = false;
+                    checked?;
+                }
+            }
         }
         if std::mem::take(&mut context.doubted) {
             let checked = if self.damage.is_none() { self.check(context) } else { Ok(()) };
