@@ -38,8 +38,10 @@ const TAKEN: usize = 32;
 /// How long a read goes on taking requests before those of other stores have the thread.
 const LONG: Duration = Duration::from_millis(1);
 
-/// A line that has grown to this is looked through for requests that nobody wants any more.
-const LONG_LINE: usize = 256;
+/// From a line that is longer than this, whoever joins it takes those out that are first and
+/// not wanted any more, a few at most: on a disk that stalls, many run out of time.
+const LONG_LINE: usize = 64;
+const TAKEN_OUT: usize = 4;
 
 /// Who asks for bodies.
 pub struct Asker {
@@ -64,8 +66,6 @@ struct Line {
     at_once: usize,
     /// When one of them last took something from the line.
     taken: Instant,
-    /// The length at which the line is looked through next.
-    long: usize,
 }
 
 impl ColdReads {
@@ -77,21 +77,20 @@ impl ColdReads {
             reads: 0,
             at_once,
             taken: Instant::now(),
-            long: LONG_LINE,
         }))
     }
 }
 
 impl Line {
     /// Says whether another read is to begin, and gives back what nobody wants any more.
-    fn push(&mut self, request: BodyRequest) -> (bool, VecDeque<BodyRequest>) {
+    fn push(&mut self, request: BodyRequest) -> (bool, Vec<BodyRequest>) {
         self.waiting.push_back(request);
-        let mut unwanted = VecDeque::new();
-        if self.waiting.len() >= self.long {
-            let is_wanted = |request: &BodyRequest| (request.asker.is_wanting)();
-            (self.waiting, unwanted) =
-                std::mem::take(&mut self.waiting).into_iter().partition(is_wanted);
-            self.long = (2 * self.waiting.len()).max(LONG_LINE);
+        let mut unwanted = Vec::new();
+        while self.waiting.len() > LONG_LINE
+            && unwanted.len() < TAKEN_OUT
+            && self.waiting.front().is_some_and(|first| !(first.asker.is_wanting)())
+        {
+            unwanted.extend(self.waiting.pop_front());
         }
         // A read that goes on takes this one within a few microseconds, unless its disk is slow.
         let is_slow = || self.taken.elapsed() > LONG;
