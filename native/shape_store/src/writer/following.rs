@@ -37,9 +37,8 @@ pub(super) struct Following {
     failures: u32,
     /// When to try again to become the writer.
     pub(super) promote_at: Option<Instant>,
-    /// Of a store that was the writer, until it has read what the other one wrote: that the
-    /// index is what it was then, and its connection to the file of then, if it had one.
-    pub(super) before: Option<Option<Connection>>,
+    /// Of a store that was the writer, until it has read what the other one wrote.
+    pub(super) before: Option<WasWriter>,
     /// Whether somebody else could take the file from this store, which was its writer.
     was_fenced: bool,
 }
@@ -62,6 +61,10 @@ impl Seen {
     }
 }
 
+/// The index is what this store wrote, and this its connection to the file of then, if it had
+/// one.
+pub(super) struct WasWriter(pub(super) Option<Connection>);
+
 impl Following {
     /// Begins to follow the writer there is, with all that it has written.
     pub(super) fn begin(context: &mut Context) -> Result<Self, Fault> {
@@ -81,10 +84,10 @@ impl Following {
         label: Label,
         conn: Option<Connection>,
     ) -> Self {
-        Self::new(context, label, Some(conn))
+        Self::new(context, label, Some(WasWriter(conn)))
     }
 
-    fn new(context: &mut Context, label: Label, before: Option<Option<Connection>>) -> Self {
+    fn new(context: &mut Context, label: Label, before: Option<WasWriter>) -> Self {
         let tenure = context.next_tenure();
         let shared = &context.shared;
         Self {

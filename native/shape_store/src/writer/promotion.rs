@@ -163,7 +163,7 @@ impl Following {
         // The writer before may have written and given more than was seen of it.
         label.position.batch += 1;
         label.position.next_row += UNSEEN_ROWS;
-        let conn = self.own.get().or(self.before.as_ref().and_then(Option::as_ref));
+        let conn = self.own.get().or(self.before.as_ref().and_then(|before| before.0.as_ref()));
         let source = BodySource { conn, patient: false };
         let (replaced, opened) = put_anew(&shared, label, &source)?;
         Loader::of(&shared).start_rows_at(label.position.next_row);

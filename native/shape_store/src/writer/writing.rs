@@ -209,13 +209,11 @@ impl Writing {
             self.replace(context, now)?;
         }
         if self.damage.is_none() && self.returned {
-            match self.check_log_after_others(context) {
-                // Looked at again before the next batch.
-                Err(Fault::Transient(_)) => {}
-                checked => {
-                    self.returned = false;
-                    checked?;
-                }
+            let checked = self.check_log_after_others(context);
+            // After an error that passes, the log is looked at again with the next step.
+            self.returned = matches!(checked, Err(Fault::Transient(_)));
+            if !self.returned {
+                checked?;
             }
         }
         if std::mem::take(&mut context.doubted) {
