@@ -14,7 +14,12 @@ use crate::{
     messenger::{Caller, is_ours},
 };
 
-pub(crate) struct Owed(Mutex<State>);
+pub(crate) struct Owed {
+    state: Mutex<State>,
+    /// Who was told that the answer is here: its environment, which a scheduler allocated, is
+    /// freed with this, and by one.
+    told: Mutex<Option<Caller>>,
+}
 
 enum State {
     /// The request stands in a line of its own, from which this takes it: false when its
@@ -22,9 +27,8 @@ enum State {
     InLine(Box<dyn FnOnce() -> bool + Send>),
     /// The request goes on whether or not its answer is wanted.
     Asked(Caller),
-    /// The answer is here, and the caller was told. The environment of the message, which a
-    /// scheduler allocated, is kept to be freed by one.
-    Here(Box<dyn Any + Send>, Option<Caller>),
+    /// The answer is here.
+    Here(Box<dyn Any + Send>),
     /// The answer was sent, or nobody wants it.
     Over,
 }
@@ -38,35 +42,38 @@ impl std::panic::RefUnwindSafe for Owed {}
 impl Owed {
     /// For a request that `take_back` removes from where it stands.
     pub(crate) fn in_line(take_back: impl FnOnce() -> bool + Send + 'static) -> ResourceArc<Self> {
-        ResourceArc::new(Self(Mutex::new(State::InLine(Box::new(take_back)))))
+        Self::with(State::InLine(Box::new(take_back)))
     }
 
     /// For a request that goes on when nobody wants its answer any more.
     pub(crate) fn asked(env: Env<'_>, reference: Reference<'_>) -> (ResourceArc<Self>, Answer) {
-        let asked = State::Asked(Caller::new(env, reference));
-        let owed = ResourceArc::new(Self(Mutex::new(asked)));
+        let owed = Self::with(State::Asked(Caller::new(env, reference)));
         (owed.clone(), Answer(owed))
+    }
+
+    fn with(state: State) -> ResourceArc<Self> {
+        ResourceArc::new(Self { state: Mutex::new(state), told: Mutex::new(None) })
     }
 
     /// The answer that was left here.
     pub(crate) fn take<T: 'static>(&self) -> Option<T> {
         match self.change(State::Over) {
-            State::Here(answer, _caller) => Some(*answer.downcast().ok()?),
+            State::Here(answer) => Some(*answer.downcast().ok()?),
             _ => None,
         }
     }
 
     /// Leaves what was taken to be taken again.
     pub(crate) fn put_back<T: Send + 'static>(&self, answer: T) {
-        *self.0.lock() = State::Here(Box::new(answer), None);
+        *self.state.lock() = State::Here(Box::new(answer));
     }
 
     fn change(&self, next: State) -> State {
-        std::mem::replace(&mut self.0.lock(), next)
+        std::mem::replace(&mut self.state.lock(), next)
     }
 
     fn is_wanted(&self) -> bool {
-        matches!(&*self.0.lock(), State::Asked(caller) if caller.is_alive())
+        matches!(&*self.state.lock(), State::Asked(caller) if caller.is_alive())
     }
 }
 
@@ -84,20 +91,17 @@ impl Answer {
     /// Has the answer here, to be taken, and sends `{reference, :here}`: it is made into terms
     /// by who wants it, on a thread of the VM.
     pub(crate) fn put<T: Send + 'static>(self, answer: T) {
-        let here = State::Here(Box::new(answer), None);
         let caller = {
-            let mut state = self.0.0.lock();
+            let mut state = self.0.state.lock();
             let State::Asked(_) = *state else { return };
-            std::mem::replace(&mut *state, here)
+            std::mem::replace(&mut *state, State::Here(Box::new(answer)))
         };
         let State::Asked(mut caller) = caller else { return };
-        if !is_ours() {
-            return caller.answer(told);
-        }
-        caller.send(told);
-        // Unless it was taken already.
-        if let State::Here(_, told) = &mut *self.0.0.lock() {
-            *told = Some(caller);
+        if is_ours() {
+            caller.send(here);
+            *self.0.told.lock() = Some(caller);
+        } else {
+            caller.answer(here);
         }
     }
 
@@ -108,14 +112,14 @@ impl Answer {
     }
 }
 
-fn told(env: Env<'_>) -> Term<'_> {
+fn here(env: Env<'_>) -> Term<'_> {
     atoms::here().encode(env)
 }
 
 /// False when the answer is on its way.
 #[rustler::nif]
 fn take_back(owed: &Owed) -> bool {
-    let mut state = owed.0.lock();
+    let mut state = owed.state.lock();
     match std::mem::replace(&mut *state, State::Over) {
         State::InLine(take_back) => {
             drop(state);
@@ -123,7 +127,7 @@ fn take_back(owed: &Owed) -> bool {
         }
         State::Asked(_caller) => true,
         State::Over => false,
-        here @ State::Here(..) => {
+        here @ State::Here(_) => {
             *state = here;
             false
         }
