@@ -33,7 +33,9 @@ defmodule ElectricShapeDb.LimitsTest do
 
       # One each is needed for messages, for writers and for readers, all others are help. One
       # of the VM's own that ends meanwhile leaves its place.
-      assert [{:error, _}, _with_one, _with_two | rest] = for({_, started} <- started, do: started)
+      assert [{:error, _}, _with_one, _with_two | rest] =
+               for({_, started} <- started, do: started)
+
       assert Enum.all?(rest, &(&1 == {:ok, @many})), inspect(started)
       LimitedVM.allow_threads!(vm, 100)
     end
