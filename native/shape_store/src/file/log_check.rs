@@ -42,11 +42,14 @@ impl Log {
         path: &Path,
         conn: &Connection,
     ) -> Result<Option<Self>, LogError> {
+        let mut doubts = 0;
         loop {
             let len = filled(conn)?;
             match Self::read(system, path, len) {
                 // Between the two looks it was emptied by another's checkpoint.
                 Err(_) if filled(conn)? < len => {}
+                // Or it was emptied, and filled again as far since: what is amiss stays so.
+                Err(LogError::Lost(_)) if doubts < 2 => doubts += 1,
                 looked => return looked,
             }
         }
@@ -120,7 +123,8 @@ impl Log {
             return Err(LogError::Lost("its shared memory is gone, or another is in its place"));
         }
         if there.is_some_and(|there| there.len < self.len) && filled(conn)? >= self.len {
-            return Err(LogError::Lost("it was cut"));
+            // Unless it was emptied, and filled again as far since.
+            Self::look(system, path, conn)?;
         }
         Ok(())
     }
