@@ -48,6 +48,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads do
   defp overdue(store, timeout) do
     "a shape that is not in memory was not read within #{timeout} ms, and " <>
       "#{Native.waiting_reads(store)} reads wait for those before them: " <>
-      "the disk is slow, or `cache_size` too small"
+      "the disk is slow, `cache_size` too small, or the one connection of exclusive mode lent"
   end
 end
