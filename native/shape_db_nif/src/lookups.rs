@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use rustler::{Atom, Binary, Encoder, Env, Reference, ResourceArc, Term, schedule};
-use shape_store::{Digest, Found, ReadBodies, ReadError, Snapshot};
+use shape_store::{Body, Digest, Found, ReadBodies, ReadError, Snapshot};
 
 use crate::{
     atoms,
@@ -16,6 +16,9 @@ use crate::{
 
 /// A body up to this size is parsed on a normal scheduler, in about 40 µs.
 const SMALL_BODY: usize = 8192;
+
+/// What a read of the file from memory takes, in units of [`consume`].
+const READ_AT_ONCE: usize = 60;
 
 /// More handles than this are not collected on a normal scheduler.
 const FEW: usize = 1000;
@@ -106,9 +109,13 @@ fn warm<'a>(env: Env<'a>, store: StoreArg<'_>, handle: &[u8], largest: usize) ->
                 None => parsed(env, bytes),
             }
         }
-        Found::Cold(_) => {
+        Found::Cold(entry) => {
             store.terms.missed(&store.store);
-            atoms::cold().encode(env)
+            let Some(body) = store.store.body_at_once(&entry) else {
+                return atoms::cold().encode(env);
+            };
+            consume(env, READ_AT_ONCE);
+            unpacked(env, store, body, largest).unwrap_or_else(|_| atoms::large().encode(env))
         }
     }
 }
@@ -157,13 +164,22 @@ fn taken<'a>(env: Env<'a>, store: StoreArg<'_>, owed: &Owed, largest: usize) -> 
         None => Vec::new(),
     };
     let Some(body) = read.into_iter().next().flatten() else { return atoms::gone().encode(env) };
+    unpacked(env, store, body, largest).unwrap_or_else(|body| {
+        owed.put_back(ReadBodies::Ok(vec![Some(body)]));
+        atoms::large().encode(env)
+    })
+}
+
+/// What is in a body, or the body if it is too large for that.
+fn unpacked<'a>(
+    env: Env<'a>,
+    store: StoreArg<'_>,
+    body: Body,
+    largest: usize,
+) -> Result<Term<'a>, Body> {
     let mut buffer = Vec::new();
     let bytes = store.store.dictionary().unpack(&body, &mut buffer);
-    if bytes.len() > largest {
-        owed.put_back(ReadBodies::Ok(vec![Some(body)]));
-        return atoms::large().encode(env);
-    }
-    parsed(env, bytes)
+    if bytes.len() > largest { Err(body) } else { Ok(parsed(env, bytes)) }
 }
 
 /// `{:ok, term} | {:body, bytes}`

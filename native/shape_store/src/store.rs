@@ -1,5 +1,6 @@
 //! A store, as its callers see it.
 
+mod at_once;
 mod bodies;
 mod changes;
 pub(crate) mod cold_reads;

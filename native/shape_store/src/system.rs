@@ -7,6 +7,8 @@
 //! [`Options::vfs`]: crate::Options::vfs
 
 mod native;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod no_wait;
 
 use std::{
     any::Any,
@@ -164,4 +166,19 @@ pub trait System: fmt::Debug + Send + Sync {
 
     /// Runs work that may take its time, off this thread if that can be had.
     fn background(&self, work: Box<dyn FnOnce() + Send>);
+
+    /// Runs `work` on this thread, where SQLite reads from files at most `reads` times, and
+    /// only what the system has in memory: a read that would wait for the disk fails. Whether
+    /// the files that it read can be read so; none if it read none. `vfs` is the one that
+    /// SQLite uses, if it is not its own.
+    ///
+    /// Where that is not to be had, `work` is not run, as here.
+    fn without_waiting(
+        &self,
+        _vfs: Option<&str>,
+        _reads: u32,
+        _work: &mut dyn FnMut(),
+    ) -> Option<bool> {
+        Some(false)
+    }
 }

@@ -103,6 +103,8 @@ pub struct Platform {
     holders: Cell<Holder>,
     hook: RefCell<Option<Hook>>,
     operations: Cell<u64>,
+    /// How many more reads there may be that do not wait, if others are not to be made.
+    no_wait: Cell<Option<u32>>,
     violations: RefCell<Vec<String>>,
     notes: RefCell<Vec<&'static str>>,
 }
@@ -144,6 +146,7 @@ impl Platform {
             holders: Cell::new(1),
             hook: RefCell::default(),
             operations: Cell::new(0),
+            no_wait: Cell::new(None),
             violations: RefCell::default(),
             notes: RefCell::default(),
         });
@@ -209,6 +212,19 @@ impl Platform {
     /// The gate that each operation passes before it is done.
     pub fn gate(&self, process: ProcessId, kind: Kind, path: &str) -> Result<(), Fault> {
         self.check(process)?;
+        // Whoever runs meanwhile may wait.
+        let no_wait = self.no_wait.take();
+        // Where a file came by its log after the connection was opened, its name is looked up.
+        let is_brief = matches!(kind, Kind::Lock | Kind::Map | Kind::Look | Kind::Open);
+        if no_wait.is_some() && !is_brief {
+            self.violate(format!("{kind:?} of {path} where nothing is to wait"));
+        }
+        let passed = self.pass(process, kind, path);
+        self.no_wait.set(no_wait);
+        passed
+    }
+
+    fn pass(&self, process: ProcessId, kind: Kind, path: &str) -> Result<(), Fault> {
         self.operations.set(self.operations.get() + 1);
         self.advance(Duration::from_micros(match kind {
             Kind::Sync | Kind::SyncFolder => 300,
@@ -230,6 +246,21 @@ impl Platform {
             Some(fault) => Err(fault),
             None => Ok(()),
         }
+    }
+
+    /// Runs `work`, in which so many reads are of what the system has in memory, and no
+    /// operation waits.
+    pub(crate) fn without_waiting(&self, reads: u32, work: &mut dyn FnMut()) {
+        let before = self.no_wait.replace(Some(reads));
+        work();
+        self.no_wait.set(before);
+    }
+
+    /// Whether the system has in memory what is read; none where a read may wait.
+    pub(crate) fn reads_memory(&self) -> Option<bool> {
+        let left = self.no_wait.get()?;
+        self.no_wait.set(Some(left.saturating_sub(1)));
+        Some(left > 0 && !self.random().is_multiple_of(4))
     }
 
     /// Whether the process may do anything at all.

@@ -53,6 +53,12 @@ impl World {
         });
         let Some((Some(Found::Cold(cold)), exclusive)) = found else { return };
         self.count("cold bodies");
+        let at_once =
+            self.call(number, |store| store.body_at_once(&cold).map(|body| unpacked(store, &body)));
+        if let Some(Some(body)) = at_once {
+            self.count("cold bodies at once");
+            return self.check_body(number, &handle, shape, Some(body));
+        }
         self.ask_bodies(number, vec![cold], vec![(handle, shape)], has_writer && !exclusive);
     }
 

@@ -174,6 +174,17 @@ impl System for Simulated {
     fn background(&self, work: Box<dyn FnOnce() + Send>) {
         work();
     }
+
+    fn without_waiting(
+        &self,
+        _vfs: Option<&str>,
+        reads: u32,
+        work: &mut dyn FnMut(),
+    ) -> Option<bool> {
+        let Ok(platform) = self.platform() else { return Some(false) };
+        platform.without_waiting(reads, work);
+        Some(true)
+    }
 }
 
 struct Claim {

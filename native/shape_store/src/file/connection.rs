@@ -105,6 +105,22 @@ pub(crate) fn open_to_read(path: &Path, options: &Options) -> rusqlite::Result<C
     Ok(conn)
 }
 
+/// Runs `work` on a connection whose statements do not wait for a lock meanwhile.
+pub(crate) fn without_waiting<T>(
+    conn: &Connection,
+    options: &Options,
+    work: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    conn.busy_timeout(Duration::ZERO)?;
+    let result = work();
+    conn.busy_timeout(busy_timeout(options))?;
+    result
+}
+
+fn busy_timeout(options: &Options) -> Duration {
+    if options.external_checkpoint { CHECKPOINTED_TIMEOUT } else { BUSY_TIMEOUT }
+}
+
 /// With a rollback journal the commit is the journal's deletion, and only EXTRA
 /// makes sure of that: <https://sqlite.org/pragma.html#pragma_synchronous>.
 pub(crate) fn synchronous(options: &Options, level: Synchronous) -> &'static str {
@@ -129,10 +145,9 @@ fn open(path: &Path, options: &Options, flags: OpenFlags) -> rusqlite::Result<Co
         }
         _ => Connection::open_with_flags(path, flags)?,
     };
-    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.busy_timeout(busy_timeout(options))?;
     if options.external_checkpoint {
         // From the first statement to the last, whatever the connection is for.
-        conn.busy_timeout(CHECKPOINTED_TIMEOUT)?;
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         keep_log_on_close(&conn, true)?;
     }

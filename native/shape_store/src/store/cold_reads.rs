@@ -10,7 +10,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -57,7 +57,11 @@ impl Default for Asker {
     }
 }
 
-pub(crate) struct ColdReads(Mutex<Line>);
+pub(crate) struct ColdReads {
+    line: Mutex<Line>,
+    /// Whether the file can be read without waiting, once that is known.
+    pub(super) at_once: OnceLock<bool>,
+}
 
 struct Line {
     waiting: VecDeque<BodyRequest>,
@@ -72,12 +76,8 @@ impl ColdReads {
     /// For a store that keeps so many read connections.
     pub(crate) fn new(connections: usize) -> Self {
         let at_once = connections.clamp(1, AT_ONCE);
-        Self(Mutex::new(Line {
-            waiting: VecDeque::new(),
-            reads: 0,
-            at_once,
-            taken: Instant::now(),
-        }))
+        let line = Line { waiting: VecDeque::new(), reads: 0, at_once, taken: Instant::now() };
+        Self { line: Mutex::new(line), at_once: OnceLock::new() }
     }
 }
 
@@ -127,7 +127,7 @@ impl Store {
         if self.shared.options.exclusive {
             return self.shared.read_by_writer(request, ReadError::Borrowed);
         }
-        let (begins, _unwanted) = self.shared.cold_reads.0.lock().push(request);
+        let (begins, _unwanted) = self.shared.cold_reads.line.lock().push(request);
         if begins {
             Read(Arc::clone(&self.shared)).begin();
         }
@@ -136,7 +136,7 @@ impl Store {
     /// How many requests for bodies wait for those before them; none of them in exclusive
     /// mode.
     pub fn waiting_reads(&self) -> usize {
-        self.shared.cold_reads.0.lock().waiting.len()
+        self.shared.cold_reads.line.lock().waiting.len()
     }
 }
 
@@ -153,7 +153,7 @@ impl Read {
     fn go_on(&self) {
         let end = Instant::now() + LONG;
         loop {
-            let requests = self.0.cold_reads.0.lock().take();
+            let requests = self.0.cold_reads.line.lock().take();
             if requests.is_empty() {
                 return;
             }
@@ -168,7 +168,7 @@ impl Read {
 impl Drop for Read {
     fn drop(&mut self) {
         let ends = {
-            let mut line = self.0.cold_reads.0.lock();
+            let mut line = self.0.cold_reads.line.lock();
             let ends = line.waiting.is_empty();
             line.reads -= usize::from(ends);
             ends
@@ -186,6 +186,9 @@ impl Shared {
             // is read of the new one is kept as of the old one, whose bodies nobody asks for.
             let database = self.cache.database();
             let read = self.read(|conn| {
+                if let Some([entry]) = requests.front().map(|first| &*first.entries) {
+                    self.learn_at_once(conn, entry);
+                }
                 // One transaction for all: each read by itself would lock the file anew.
                 let many = requests.iter().map(|request| request.entries.len()).sum::<usize>() > 1;
                 let _snapshot = many.then(|| conn.unchecked_transaction()).transpose()?;

@@ -95,6 +95,14 @@ impl Readers {
         Ok(result?)
     }
 
+    /// The same on one that is idle, and on no other.
+    pub(crate) fn with_idle<T>(&self, work: impl FnOnce(&Connection) -> T) -> Option<T> {
+        let reader = self.state.lock().idle.pop()?.reader;
+        let result = work(&reader.conn);
+        self.put_back(reader);
+        Some(result)
+    }
+
     /// Asks for a connection. Opening one may touch the disk. The number takes
     /// the request back; there is none when `notify` was called already.
     pub(crate) fn ask(self: &Arc<Self>, notify: Notify<Granted>) -> Option<u64> {

@@ -19,6 +19,8 @@ use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+use super::no_wait;
 use super::{Anchor, FileId, Holder, LockFile, Stat, System};
 use crate::pool::{Next, Pool, Work};
 
@@ -139,6 +141,20 @@ impl System for Native {
             // A thread that is not to be had has not taken the work with it.
             task.do_it();
         }
+    }
+
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    fn without_waiting(
+        &self,
+        vfs: Option<&str>,
+        reads: u32,
+        work: &mut dyn FnMut(),
+    ) -> Option<bool> {
+        // Another VFS may wait before it reads.
+        if vfs.is_some() || !no_wait::prepare() {
+            return Some(false);
+        }
+        no_wait::without_waiting(reads, work)
     }
 }
 

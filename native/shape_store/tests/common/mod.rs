@@ -227,6 +227,9 @@ impl Running {
     }
 
     fn cold(&self, entry: Entry) -> Result<Option<Vec<u8>>, ReadError> {
+        if let Some(body) = self.body_at_once(&entry) {
+            return Ok(Some(self.unpack(&body)));
+        }
         let (sender, told) = channel();
         self.ask_bodies(vec![entry], Asker::default(), tell(sender));
         let body = told.recv_timeout(PATIENCE).expect("who asks is told")?.remove(0);

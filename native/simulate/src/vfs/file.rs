@@ -132,7 +132,11 @@ unsafe extern "C" fn read(
     offset: sqlite3_int64,
 ) -> c_int {
     let call = |platform: &Platform, handle: &Handle| {
-        handle.gate(platform, Kind::Read, ffi::SQLITE_IOERR_READ)?;
+        match platform.reads_memory() {
+            None => handle.gate(platform, Kind::Read, ffi::SQLITE_IOERR_READ)?,
+            Some(true) => handle.check(platform, ffi::SQLITE_IOERR_READ)?,
+            Some(false) => return Err(ffi::SQLITE_IOERR_READ),
+        }
         // SAFETY: SQLite gives `length` bytes to fill.
         let buffer = unsafe { std::slice::from_raw_parts_mut(place.cast::<u8>(), length as usize) };
         let n = platform.disk.borrow().read(handle.key, offset as usize, buffer);
