@@ -198,10 +198,16 @@ fn waiting_reads(store: StoreArg<'_>) -> usize {
     store.store.waiting_reads()
 }
 
-/// Gives up a shape whose definition was read and turned out to be no shape.
+/// The row of the shape that has this handle.
 #[rustler::nif]
-fn lose(store: StoreArg<'_>, handle: Binary<'_>, reason: String) -> Atom {
-    if let Some(entry) = store.store.entry(&handle) {
+fn row(store: StoreArg<'_>, handle: Binary<'_>) -> Option<u64> {
+    Some(store.store.entry(&handle)?.row)
+}
+
+/// Gives up a shape whose definition was read from this row and turned out to be no shape.
+#[rustler::nif]
+fn lose(store: StoreArg<'_>, handle: Binary<'_>, row: Option<u64>, reason: String) -> Atom {
+    if let Some(entry) = store.store.entry(&handle).filter(|entry| Some(entry.row) == row) {
         store.store.lose(&entry, &reason);
     }
     atoms::ok()

@@ -55,7 +55,8 @@ defmodule ElectricShapeDb.Schedules.Large do
       meta: fn -> :error = Native.meta(store, long) end,
       mark_in_memory: fn -> {:error, _} = Native.mark_in_memory(store, long, :started) end,
       set_flags: fn -> {:error, _} = Native.set_flags(store, long, 1, nil) end,
-      lose: fn -> :ok = Native.lose(store, long, "of no use") end,
+      row: fn -> nil = Native.row(store, long) end,
+      lose: fn -> :ok = Native.lose(store, long, 1, "of no use") end,
       ask_body: fn -> Native.ask_body(store, long, false, make_ref()) end,
       take_body: fn ->
         ref = make_ref()

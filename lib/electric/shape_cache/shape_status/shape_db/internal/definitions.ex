@@ -19,13 +19,26 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
 
   @doc "The shape that has this handle. Raises when the store does not answer."
   @spec shape(Native.store(), String.t(), binary()) :: {:ok, Shapes.shape()} | :error
-  def shape(store, stack_id, handle), do: shape(store, stack_id, handle, @tries)
+  def shape(store, stack_id, handle) do
+    with :unusable <- read(store, stack_id, handle, @tries), do: give_up(store, stack_id, handle)
+  end
+
+  # A definition that is none would be read again and again. Now that it is known in which row
+  # the handle is, it is read once more: what was added under it since is not given up.
+  defp give_up(store, stack_id, handle) do
+    row = Native.row(store, handle)
+
+    with :unusable <- read(store, stack_id, handle, @tries) do
+      :ok = Native.lose(store, handle, row, "its definition is not a shape")
+      :error
+    end
+  end
 
   # A row that is gone when it is read was removed, by this store or by the one it
   # follows, and its handle may be there again under another row.
-  defp shape(_store, _stack_id, _handle, 0), do: :error
+  defp read(_store, _stack_id, _handle, 0), do: :error
 
-  defp shape(store, stack_id, handle, tries) do
+  defp read(store, stack_id, handle, tries) do
     case Native.shape(store, handle) do
       {:ok, shape} when is_shape(shape) ->
         {:ok, shape}
@@ -42,12 +55,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
   defp found({:ok, shape}, _store, _stack_id, _handle, _tries) when is_shape(shape),
     do: {:ok, shape}
 
-  defp found({:ok, _other}, store, _stack_id, handle, _tries), do: lose(store, handle)
-  defp found({:body, body}, store, _stack_id, handle, _tries), do: parse(store, handle, body)
+  defp found({:ok, _other}, _store, _stack_id, _handle, _tries), do: :unusable
+
+  defp found({:body, body}, _store, _stack_id, _handle, _tries) do
+    with :error <- Shapes.parse(body), do: :unusable
+  end
 
   defp found(:cold, store, stack_id, handle, tries) do
     case ColdReads.body(store, handle) do
-      :gone -> shape(store, stack_id, handle, tries - 1)
+      :gone -> read(store, stack_id, handle, tries - 1)
       {:error, reason} -> raise Error, action: :shape_for_handle, error: reason
       read -> found(read, store, stack_id, handle, tries)
     end
@@ -55,19 +71,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
 
   defp found(other, _store, stack_id, _handle, _tries),
     do: answer(other, stack_id, :shape_for_handle)
-
-  # A definition that is none has to be given up: it would be read again and again.
-  defp parse(store, handle, body) do
-    case Shapes.parse(body) do
-      {:ok, shape} -> {:ok, shape}
-      :error -> lose(store, handle)
-    end
-  end
-
-  defp lose(store, handle) do
-    :ok = Native.lose(store, handle, "its definition is not a shape")
-    :error
-  end
 
   @doc """
   Folds over all shapes there were at the call and are still there when their turn comes, in
@@ -88,7 +91,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
 
       piece ->
         items = read!(piece, stack_id, action)
-        acc = fold_items(items, acc, fun, store, &shape(store, stack_id, &1))
+        acc = fold_items(items, acc, fun, &shape(store, stack_id, &1))
         fold_pieces(store, cursor, next_len(items, len), whose, acc, fun)
     end
   end
@@ -98,31 +101,23 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
     if length(items) < len, do: max(length(items), 1), else: min(2 * len, @shapes_at_once)
   end
 
-  defp fold_items([], acc, _fun, _store, _again), do: acc
+  defp fold_items([], acc, _fun, _again), do: acc
 
-  # It went in the meantime; it may have been added again.
-  defp fold_items([{handle, nil} | items], acc, fun, store, again) do
-    case again.(handle) do
-      {:ok, shape} -> fold_items(items, fun.({handle, shape}, acc), fun, store, again)
-      :error -> fold_items(items, acc, fun, store, again)
+  defp fold_items([{_handle, shape} = item | items], acc, fun, again) when is_shape(shape),
+    do: fold_items(items, fun.(item, acc), fun, again)
+
+  defp fold_items([{handle, other} | items], acc, fun, again) do
+    case is_binary(other) && Shapes.parse(other) do
+      {:ok, shape} ->
+        fold_items(items, fun.({handle, shape}, acc), fun, again)
+
+      # It went in the meantime and may have been added again, or it is no shape.
+      _none ->
+        case again.(handle) do
+          {:ok, shape} -> fold_items(items, fun.({handle, shape}, acc), fun, again)
+          :error -> fold_items(items, acc, fun, again)
+        end
     end
-  end
-
-  defp fold_items([{handle, body} | items], acc, fun, store, again) when is_binary(body) do
-    case parse(store, handle, body) do
-      {:ok, shape} -> fold_items(items, fun.({handle, shape}, acc), fun, store, again)
-      :error -> fold_items(items, acc, fun, store, again)
-    end
-  end
-
-  defp fold_items([{_handle, shape} = item | items], acc, fun, store, again)
-       when is_shape(shape) do
-    fold_items(items, fun.(item, acc), fun, store, again)
-  end
-
-  defp fold_items([{handle, _other} | items], acc, fun, store, again) do
-    lose(store, handle)
-    fold_items(items, acc, fun, store, again)
   end
 
   defp read!({:ok, read}, _stack_id, _action), do: read

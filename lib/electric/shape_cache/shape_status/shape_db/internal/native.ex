@@ -144,8 +144,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   def take_large_body(_store, _owed), do: unloaded()
   @spec waiting_reads(store()) :: non_neg_integer()
   def waiting_reads(_store), do: unloaded()
-  @spec lose(store(), binary(), String.t()) :: :ok
-  def lose(_store, _handle, _reason), do: unloaded()
+  @spec row(store(), binary()) :: pos_integer() | nil
+  def row(_store, _handle), do: unloaded()
+  @spec lose(store(), binary(), pos_integer() | nil, String.t()) :: :ok
+  def lose(_store, _handle, _row, _reason), do: unloaded()
   @spec is_exclusive(store()) :: boolean()
   def is_exclusive(_store), do: unloaded()
   @spec snapshot(store(), binary()) :: :none | :started | :complete | :error | unreadable()
