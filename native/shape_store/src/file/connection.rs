@@ -109,12 +109,12 @@ pub(crate) fn open_to_read(path: &Path, options: &Options) -> rusqlite::Result<C
 pub(crate) fn without_waiting<T>(
     conn: &Connection,
     options: &Options,
-    work: impl FnOnce() -> rusqlite::Result<T>,
+    work: impl FnOnce() -> T,
 ) -> rusqlite::Result<T> {
     conn.busy_timeout(Duration::ZERO)?;
     let result = work();
     conn.busy_timeout(busy_timeout(options))?;
-    result
+    Ok(result)
 }
 
 fn busy_timeout(options: &Options) -> Duration {

@@ -15,6 +15,7 @@ use crate::{
         connection,
         row::{self, Stored},
     },
+    options::Options,
     shared::Shared,
     state::State,
 };
@@ -51,17 +52,15 @@ impl Shared {
     }
 
     fn read_at_once(&self, conn: &Connection, entry: &Entry) -> rusqlite::Result<Option<Body>> {
+        let Options { system, vfs, .. } = &self.options;
         let mut stored = None;
-        connection::without_waiting(conn, &self.options, || {
-            let vfs = self.options.vfs.as_deref();
-            let known = self.options.system.without_waiting(vfs, READS, &mut || {
-                stored = row::read_body(conn, entry).ok();
-            });
-            if let Some(possible) = known {
-                let _already = self.cold_reads.at_once.set(possible);
-            }
-            Ok(())
+        let mut read = || stored = row::read_body(conn, entry).ok();
+        let possible = connection::without_waiting(conn, &self.options, || {
+            system.without_waiting(vfs.as_deref(), READS, &mut read)
         })?;
+        if let Some(possible) = possible {
+            let _already = self.cold_reads.at_once.set(possible);
+        }
         Ok(stored.and_then(Stored::whole))
     }
 }

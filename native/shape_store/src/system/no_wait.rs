@@ -9,7 +9,7 @@
 
 use std::{
     cell::Cell,
-    ffi::{c_int, c_void},
+    ffi::{c_int, c_long, c_void},
     ptr,
 };
 
@@ -83,8 +83,20 @@ unsafe extern "C" fn pread(file: c_int, to: *mut c_void, len: size_t, offset: of
         return -1;
     }
     let to = iovec { iov_base: to, iov_len: len };
+    // By its number, as the C library may be older than the call. It takes an offset in two
+    // halves, of which the lower one is all of it where there are 64 bits.
     // SAFETY: one piece of memory, that of what is asked of this function.
-    let read = unsafe { libc::preadv2(file, ptr::from_ref(&to), 1, offset, RWF_NOWAIT) };
+    let read = unsafe {
+        libc::syscall(
+            libc::SYS_preadv2,
+            c_long::from(file),
+            ptr::from_ref(&to),
+            c_long::from(1),
+            offset,
+            c_long::from(0),
+            RWF_NOWAIT,
+        )
+    } as ssize_t;
     let supported = read >= 0 || errno() == Errno(EAGAIN);
     READS.set(Some(Reads { left: reads.left - 1, supported: Some(supported) }));
     read
