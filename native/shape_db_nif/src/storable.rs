@@ -41,16 +41,17 @@ pub(crate) fn is_suspicious(bytes: &[u8]) -> bool {
 /// not worth telling from those.
 fn has_pair(bytes: &[u8]) -> bool {
     let seconds = bytes.get(1..).unwrap_or_default();
-    // Without an early end, so that many are looked at in one instruction.
-    let seen = bytes.iter().zip(seconds).fold(0, |seen, (first, second)| {
-        // The tags of a process, a port and a reference, and four others.
-        let tag = first & TAG_BITS == NEW_PID;
-        // An atom, the name of a node, whose tags differ in the last bit; or the higher
-        // byte of the number of a reference's words.
-        let next = (second & !1 == ATOM_UTF8) | (*second == 0);
-        seen | u8::from(tag & next)
+    // Without an early end, and with no comparison but of the least, so that many are looked
+    // at in one instruction.
+    let least = bytes.iter().zip(seconds).fold(u8::MAX, |least, (first, second)| {
+        // 0 for the tags of a process, a port and a reference, and four others.
+        let tag = (first & TAG_BITS) ^ NEW_PID;
+        // 0 for an atom, the name of a node, whose tags differ in the last bit; or for the
+        // higher byte of the number of a reference's words.
+        let next = ((second & !1) ^ ATOM_UTF8).min(*second);
+        least.min(tag | next)
     });
-    seen != 0
+    least == 0
 }
 
 /// Whether the term, all of it, has nothing but what is understood here.

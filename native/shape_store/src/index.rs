@@ -111,7 +111,11 @@ impl Index {
     }
 
     pub(crate) fn by_handle(&self, handle: &[u8]) -> Option<(EntryId, Entry)> {
-        self.by_handle.find(self.hash_handle(handle), |id| {
+        self.by_hashed_handle(self.hash_handle(handle), handle)
+    }
+
+    fn by_hashed_handle(&self, hash: u64, handle: &[u8]) -> Option<(EntryId, Entry)> {
+        self.by_handle.find(hash, |id| {
             self.get(id).filter(|e| e.handle.as_slice() == handle).map(|e| (id, e))
         })
     }
@@ -179,7 +183,8 @@ impl Index {
         read: Stamp,
         before: impl FnOnce(EntryId),
     ) -> Result<EntryId, Refusal> {
-        if let Some((id, there)) = self.by_handle(&entry.handle) {
+        let hash = self.hash_handle(&entry.handle);
+        if let Some((id, there)) = self.by_hashed_handle(hash, &entry.handle) {
             return Err(Refusal::Handle(id, there));
         }
         if let Some((_, there)) = self.by_digest(&entry.digest) {
@@ -190,7 +195,7 @@ impl Index {
             self.overflow.write().insert(entry.row, Arc::new(entry.clone()));
         }
         self.relations.insert(&entry.oids, id);
-        self.by_handle.insert(self.hash_handle(&entry.handle), id);
+        self.by_handle.insert(hash, id);
         self.by_digest.insert(hash_digest(&entry.digest), id);
         before(id);
         if read != Stamp::NEVER

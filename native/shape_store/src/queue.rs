@@ -6,7 +6,9 @@
 mod change;
 pub(crate) mod durable;
 pub(crate) mod pending;
+mod removals;
 mod room;
+mod shards;
 pub(crate) mod ticket;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -118,10 +118,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def remove_shape(stack_id, handle, opts \\ [])
 
   def remove_shape(stack_id, handle, opts) when is_stack_id(stack_id) and is_handle(handle) do
-    log = Writes.log?()
-
     with {:error, :unknown} <-
-           Writes.run(stack_id, 0, opts, &Native.remove(&1, handle, &2, log)) do
+           Writes.run(stack_id, Stores.get(stack_id), {:remove, handle}, opts) do
       {:error, {:enoshape, handle}}
     end
   end
@@ -189,10 +187,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   end
 
   defp mark(stack_id, handle, snapshot, opts) when is_stack_id(stack_id) and is_handle(handle) do
-    log = Writes.log?()
-
     with {:error, :unknown} <-
-           Writes.run(stack_id, 0, opts, &Native.mark(&1, handle, snapshot, &2, log)) do
+           Writes.run(stack_id, Stores.get(stack_id), {:mark, handle, snapshot}, opts) do
       :error
     end
   end
@@ -626,7 +622,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def set_flags(stack_id, handle, flags, opts)
       when is_stack_id(stack_id) and is_handle(handle) and flags in 0..255 do
     with {:error, :unknown} <-
-           Writes.run(stack_id, 0, opts, &Native.set_flags(&1, handle, flags, &2)) do
+           Writes.run(stack_id, Stores.get(stack_id), {:set_flags, handle, flags}, opts) do
       :error
     end
   end

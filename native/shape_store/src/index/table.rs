@@ -143,8 +143,8 @@ impl Shard {
     fn insert(&self, tag: u32, id: EntryId) {
         let slots = self.slots.load();
         let full = (self.taken.load(Relaxed) as usize + 1) * 4 > slots.len() * 3;
-        let slots = if full { self.rebuild(&slots) } else { arc_swap::Guard::into_inner(slots) };
-        for place in probe(&slots, tag) {
+        let rebuilt = full.then(|| self.rebuild(&slots));
+        for place in probe(rebuilt.as_ref().unwrap_or(&slots), tag) {
             let there = place.load(Relaxed);
             if there == EMPTY || there == DEAD {
                 place.store(slot(tag, id), Release);

@@ -128,7 +128,7 @@ impl Store {
         self.for_each_id(ids, |queue, id| {
             if let Some(entry) = index.get(id).filter(|entry| entry.row < below) {
                 index.remove(&mut queue.free, id, &entry);
-                self.shared.pending.forget(entry.row);
+                self.shared.pending.forget_add(entry.row);
             }
         })?;
         self.shared.cache.clear();

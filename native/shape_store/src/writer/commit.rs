@@ -107,12 +107,12 @@ impl Writing {
                     // In the cache before it leaves the pending map, so that a
                     // reader finds it in one or the other.
                     shared.cache.keep(row, body);
-                    if !shared.pending.add_committed(row) {
+                    if !shared.pending.forget_add(row) {
                         shared.cache.forget(row);
                     }
                 }
-                Change::Remove { row, .. } => {
-                    shared.pending.forget(row);
+                Change::Remove { row, handle } => {
+                    shared.pending.forget_removal(row, &handle);
                     shared.cache.forget(row);
                 }
                 Change::Unknown { operation, handle } => unknown.push((operation, handle)),

@@ -23,16 +23,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Names
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Shapes
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Storable
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes
 
   @type stack_id :: String.t()
   @type handle :: String.t()
   @type relation :: {non_neg_integer(), term()}
-
-  @large 65_536
-  @many_oids 1_000
 
   @doc """
   A name of the owner of a stack's store, for `GenServer.whereis/1`.
@@ -350,24 +346,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc false
   # Used by `ShapeDb`, which has the comparable serialised.
   def add(stack_id, handle, shape, {comparable, hash}, oids, opts) do
+    entry = Stores.get(stack_id)
     body = Shapes.body(shape)
-    {flags, opts} = Flags.take(opts, stack_id, shape)
-    log = Writes.log?()
-
-    # What takes long to hash and to copy goes to a dirty scheduler.
-    native =
-      if byte_size(comparable) + byte_size(body) > @large or length(oids) > @many_oids,
-        do: &Native.add_large/10,
-        else: &Native.add/10
-
-    Writes.run(stack_id, byte_size(body), opts, fn store, ticket ->
-      add = &native.(store, handle, comparable, hash, oids, flags, body, &1, ticket, log)
-
-      with {:error, :suspicious} <- add.(false),
-           :ok <- Storable.check(shape, comparable) do
-        add.(true)
-      end
-    end)
+    {flags, opts} = Flags.take(opts, entry, shape)
+    change = {:add, shape, handle, comparable, hash, oids, flags, body}
+    Writes.run(stack_id, entry, change, opts)
   end
 
   @doc """
@@ -382,7 +365,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   """
   @spec remove_shape(stack_id(), handle()) :: :ok | {:error, term()}
   def remove_shape(stack_id, handle) do
-    known_or_noted(stack_id, handle, :remove, &Native.remove(&1, handle, &2, &3))
+    noted(stack_id, handle, {:remove, handle}, :remove)
   end
 
   @doc """
@@ -395,12 +378,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   """
   @spec queue_snapshot_started(stack_id(), handle()) :: :ok | {:error, term()}
   def queue_snapshot_started(stack_id, handle) do
-    known_or_noted(
-      stack_id,
-      handle,
-      :snapshot_started,
-      &Native.mark(&1, handle, :started, &2, &3)
-    )
+    noted(stack_id, handle, {:mark, handle, :started}, :snapshot_started)
   end
 
   @doc """
@@ -413,26 +391,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   """
   @spec queue_snapshot_complete(stack_id(), handle()) :: :ok | {:error, term()}
   def queue_snapshot_complete(stack_id, handle) do
-    known_or_noted(
-      stack_id,
-      handle,
-      :snapshot_complete,
-      &Native.mark(&1, handle, :complete, &2, &3)
-    )
+    noted(stack_id, handle, {:mark, handle, :complete}, :snapshot_complete)
   end
 
-  defp known_or_noted(stack_id, handle, operation, change)
+  defp noted(stack_id, handle, change, operation)
        when is_binary(stack_id) and is_binary(handle) do
-    log = Writes.log?()
-
-    Writes.run(stack_id, 0, [], fn store, ticket ->
-      with {:error, :unknown} <- change.(store, ticket, log) do
-        Native.note_unknown(store, operation, handle, ticket)
-      end
-    end)
+    Writes.run(stack_id, Stores.get(stack_id), {:noted, change, handle, operation}, [])
   end
 
-  defp known_or_noted(stack_id, handle, _operation, _change),
+  defp noted(stack_id, handle, _change, _operation),
     do: Arguments.refuse!(stack_id: stack_id, handle: handle)
 
   @doc """

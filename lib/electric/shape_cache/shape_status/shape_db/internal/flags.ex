@@ -25,18 +25,21 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
 
   @type renewing :: :current | {pid(), reference()}
 
-  @doc "The flags of a new shape, from the options it is added with, and the other options."
-  @spec take(keyword(), String.t(), Shapes.shape()) :: {byte(), keyword()}
+  @doc """
+  The flags of a new shape, from the options it is added with or by the function of its
+  stack, and the other options.
+  """
+  @spec take(keyword(), Stores.entry() | nil, Shapes.shape()) :: {byte(), keyword()}
   # Most adds come this way, and each step counts against the timeslice of the process.
-  def take([], stack_id, shape), do: {by_function(Stores.get(stack_id), shape), []}
+  def take([], entry, shape), do: {by_function(entry, shape), []}
 
-  def take(opts, stack_id, shape) do
+  def take(opts, entry, shape) do
     # What is no list of options is refused where the others are.
     {flags, opts} = if Keyword.keyword?(opts), do: Keyword.pop(opts, :flags), else: {0, opts}
 
     case {flags, opts} do
       {nil, opts} ->
-        {by_function(Stores.get(stack_id), shape), opts}
+        {by_function(entry, shape), opts}
 
       {flags, opts} when flags in 0..255 ->
         {flags, opts}

@@ -15,7 +15,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Shapes
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Change
 
   @synchronous %{"OFF" => :off, "NORMAL" => :normal, "FULL" => :full}
 
@@ -61,7 +61,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner do
     # Without it a supervisor's exit would end this process before it closes the store.
     Process.flag(:trap_exit, true)
     # The first look at the level fills a cache of Logger's, for all at once.
-    _ = Writes.log?()
+    _ = Change.log?()
     label({:shape_db_write_buffer, stack_id})
 
     with {:ok, path} <- Files.database(options),

@@ -5,6 +5,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Arguments
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Borrowed
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Change
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
@@ -15,30 +16,20 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
   # How long becoming the writer may take: it reads all that another one wrote.
   @promote_timeout 60_000
 
-  @type ticket :: reference() | nil
-
   @doc """
-  Makes the change that `try` makes, which is given a ticket for room or `nil`.
-
-  `bytes` is the size of the body it brings. Gives `:ok`, or `{:error, reason}`
-  with nothing changed.
+  Makes a change; `entry` is what `Stores.get/1` has of the stack. Gives `:ok`, or
+  `{:error, reason}` with nothing changed.
   """
-  @spec run(
-          String.t(),
-          non_neg_integer(),
-          keyword(),
-          (Native.store(), ticket() -> Native.changed())
-        ) ::
-          :ok | {:error, term()}
-  def run(stack_id, bytes, opts, try) do
+  @spec run(String.t(), Stores.entry() | nil, Change.t(), keyword()) :: :ok | {:error, term()}
+  def run(stack_id, entry, change, opts) do
     durability = durability!(opts)
 
-    case Stores.get(stack_id) do
+    case entry do
       {store, options, _about} ->
         durability = durability || options.durability
 
         with :ok <- may_wait(store, durability),
-             {:ok, seq} <- attempt({stack_id, store, options}, bytes, try, nil) do
+             {:ok, seq} <- attempt({stack_id, store, options}, change, nil) do
           acknowledge(store, stack_id, seq, durability)
         else
           {:error, :closed} -> {:error, Stores.closed(stack_id)}
@@ -54,10 +45,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
   defp may_wait(store, :sync), do: Borrowed.check(store, "a change that is to be durable")
   defp may_wait(_store, _durability), do: :ok
 
-  @doc "Whether commits are to be told by name: `Logger` is at debug."
-  @spec log?() :: boolean()
-  def log?, do: :logger.allow(:debug, __MODULE__)
-
   # An ill-typed argument is the caller's mistake, not an outcome.
   defp durability!([]), do: nil
   # `nil` is the stack's own.
@@ -70,37 +57,37 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
   defp checked!(:ok, mode), do: mode
   defp checked!({:error, reason}, _mode), do: raise(ArgumentError, reason)
 
-  defp attempt({stack_id, store, options} = stack, bytes, try, ticket) do
-    case try.(store, ticket) do
+  defp attempt({stack_id, store, options} = stack, change, ticket) do
+    case Change.make(change, store, ticket) do
       {:ok, _seq} = done ->
         done
 
       {:error, :full} ->
-        wait_for_room(stack, bytes, try)
+        wait_for_room(stack, change)
 
       {:error, :standby} ->
-        with :ok <- promote(stack_id, store, options), do: attempt(stack, bytes, try, ticket)
+        with :ok <- promote(stack_id, store, options), do: attempt(stack, change, ticket)
 
       {:error, reason} ->
         {:error, reason}
     end
   end
 
-  defp wait_for_room({_stack_id, store, options} = stack, bytes, try) do
+  defp wait_for_room({_stack_id, store, options} = stack, change) do
     ref = make_ref()
 
     with :ok <- Borrowed.check(store, "room in the full queue") do
-      case Native.wait_for_room(store, bytes, ref) do
-        :room -> attempt(stack, bytes, try, nil)
-        {:wait, ticket, owed} -> await_room(stack, options, bytes, try, {ref, ticket, owed})
+      case Native.wait_for_room(store, Change.bytes(change), ref) do
+        :room -> attempt(stack, change, nil)
+        {:wait, ticket, owed} -> await_room(stack, options, change, {ref, ticket, owed})
       end
     end
   end
 
-  defp await_room(stack, options, bytes, try, {ref, ticket, owed}) do
+  defp await_room(stack, options, change, {ref, ticket, owed}) do
     case Waits.await(ref, options.pending_timeout, owed) do
       {:ok, :room} ->
-        result = attempt(stack, bytes, try, ticket)
+        result = attempt(stack, change, ticket)
         # A change that was refused did not use the room: it goes to the next in line.
         Native.take_back(owed)
         result
