@@ -101,7 +101,7 @@ pub enum Event {
         /// When it is tried again.
         retry_in: Duration,
     },
-    /// A body was damaged in the file. The shape is gone.
+    /// A body was damaged in the file, or is not there any more. The shape is gone.
     Lost {
         /// Whose it was.
         handle: Handle,

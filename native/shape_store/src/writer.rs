@@ -22,6 +22,7 @@ mod own_file;
 mod promotion;
 mod replacement;
 mod retry;
+mod serving;
 pub(crate) mod wake_up;
 mod writing;
 

@@ -132,6 +132,7 @@ fn a_body_that_was_damaged_and_one_that_is_gone_are_left_to_the_line() {
     assert_eq!(store.whole_body(&large(1).handle), None);
     assert_eq!(store.statistics().lost, 1);
     assert_eq!(store.whole_body(&large(2).handle), None);
+    assert_eq!(store.statistics().lost, 2);
 }
 
 #[test]

@@ -16,10 +16,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use common::{PATIENCE, Running, file_in, open, shape, tell};
+use common::{PATIENCE, Running, file_in, open, path_of, shape, sql::execute, tell};
 use crossbeam_channel::{Receiver, unbounded};
 use fault_vfs::{FaultVfs, Kinds};
-use shape_store::{Asker, Found, Options, ReadBodies, ReadError};
+use shape_store::{Asker, Event, Found, Options, ReadBodies, ReadError};
 
 const SHAPES: u32 = 100;
 
@@ -144,5 +144,45 @@ fn whoever_stands_in_line_is_told_when_the_store_closes() {
             }
         }
         store.closed();
+    }
+}
+
+/// By hand, with the store running or, where nobody else gets at the file, between two runs.
+#[test]
+fn a_shape_whose_row_was_taken_out_is_lost_by_name() {
+    for (exclusive, tables) in [(false, 1), (false, 2), (true, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { exclusive, cache_bytes: 0, ..file_in(&folder) };
+        let take_out = || {
+            for table in &["bodies", "shapes"][..tables] {
+                execute(path_of(&options), &format!("DELETE FROM {table} WHERE id = 4"));
+            }
+        };
+        let mut store = open(options.clone());
+        (0..SHAPES).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+        store.flush();
+        if exclusive {
+            store.close();
+            take_out();
+            store = open(options.clone());
+        } else {
+            take_out();
+        }
+        assert_eq!(store.whole_body(&shape(3).handle), None);
+        let lost = store.event(|event| match event {
+            Event::Lost { handle, reason } => Some((handle.to_vec(), reason)),
+            _ => None,
+        });
+        assert_eq!(lost, (shape(3).handle, "its definition is gone from the file".into()));
+        assert!(store.entry(&shape(3).handle).is_none());
+        // It may be added again, and nothing else is lost.
+        assert!(store.add(&shape(3)).is_ok());
+        store.flush();
+        for n in 0..SHAPES {
+            assert_eq!(store.whole_body(&shape(n).handle), Some(shape(n).body), "shape {n}");
+        }
+        assert_eq!(store.statistics().lost, 1);
+        store.close();
+        assert_eq!(open(options).opening.shapes, SHAPES as usize);
     }
 }

@@ -467,3 +467,23 @@ fn a_standby_leaves_shared_memory_that_was_removed() {
     promote(&standby).unwrap();
     assert!((0..=SHAPES).all(|n| has(&standby, n)));
 }
+
+/// The shapes that the new writer removed, and those that have their rows now, are not lost.
+#[test]
+fn who_was_replaced_and_does_not_know_it_loses_no_shape_of_the_new_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { cache_bytes: 0, ..file_in(&folder) };
+    let (writer, standby) = two(&options);
+    promote(&standby).unwrap();
+    for n in 0..SHAPES {
+        standby.remove(&shape(n).handle).unwrap();
+    }
+    standby.flush();
+    for n in 0..SHAPES {
+        assert_eq!(writer.try_body(&shape(n).handle).ok(), None, "shape {n}");
+    }
+    assert_eq!(writer.statistics().lost, 0);
+    assert_eq!(add(&standby, SHAPES), Outcome::Durable);
+    until("its look", || has(&writer, SHAPES));
+    assert_eq!(writer.statistics().lost, 0);
+}

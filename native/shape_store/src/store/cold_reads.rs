@@ -181,6 +181,8 @@ impl Drop for Read {
 
 impl Shared {
     fn read_all(&self, mut requests: VecDeque<BodyRequest>) {
+        // Whose bodies are gone is for the writer to say, which knows its file.
+        let mut missing = Vec::new();
         while !requests.is_empty() {
             // Asked for before there is a reader. If the database is exchanged meanwhile, what
             // is read of the new one is kept as of the old one, whose bodies nobody asks for.
@@ -196,8 +198,12 @@ impl Shared {
                     let wanted = (first.asker.is_wanting)();
                     let read = wanted.then(|| self.read_stored(conn, database, &first.entries));
                     let read = read.transpose()?;
-                    if let (Some(first), Some(read)) = (requests.pop_front(), read) {
-                        first.reply.send(Ok(read));
+                    let (Some(first), Some(read)) = (requests.pop_front(), read) else { continue };
+                    let has_missing = self.missing(&first.entries, &read).next().is_some();
+                    match has_missing && !first.asker.has_writer && self.state().writable().is_ok()
+                    {
+                        true => missing.push(first),
+                        false => first.reply.send(Ok(read)),
                     }
                 }
                 Ok(())
@@ -206,6 +212,7 @@ impl Shared {
                 self.read_by_writer(failed, error);
             }
         }
+        missing.into_iter().for_each(|request| self.read_by_writer(request, ReadError::Borrowed));
     }
 
     /// Has the writer read what is not read for this reason.

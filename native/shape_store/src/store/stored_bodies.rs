@@ -20,6 +20,9 @@ use crate::{
 /// Why a shape is lost whose body does not verify.
 pub(crate) const DAMAGED: &str = "its definition is damaged in the file";
 
+/// Why one is lost that the file should have, and has not.
+pub(crate) const MISSING: &str = "its definition is gone from the file";
+
 /// A list has so many bytes at a time: the body that brings it there is its last.
 const LIST_BYTES: usize = 2 << 20;
 
@@ -61,6 +64,20 @@ impl Shared {
             self.cache.keep_wanted(key, self.dictionary.pack(body));
         }
         Ok(bodies)
+    }
+
+    /// Those of these shapes without a body that were not removed in the meantime, and whose
+    /// bodies should be in the file.
+    pub(crate) fn missing<'e>(
+        &self,
+        entries: &'e [Entry],
+        bodies: &[Option<Body>],
+    ) -> impl Iterator<Item = &'e Entry> {
+        let bodiless = entries.iter().zip(bodies).filter(|(_, body)| body.is_none());
+        bodiless.map(|(entry, _)| entry).filter(|entry| {
+            let there = self.index.by_handle(&entry.handle);
+            there.is_some_and(|(_, there)| there.row == entry.row) && !self.pending.holds(entry.row)
+        })
     }
 
     /// Takes a shape out whose definition is of no use, in memory and in the file. A follower

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     entry::RowId,
-    error::ReadError,
     file::{Label, ages::latest_read, fault::Fault},
     index::touch::Stamp,
     pool::Next,
@@ -232,44 +231,6 @@ impl Writing {
             }
         }
         Ok(())
-    }
-
-    /// Lends the connection to whoever wants it, and reads what was asked for.
-    fn serve(&mut self, context: &mut Context, now: Instant) {
-        while let Some(mut asked) = context.reads.pop_front() {
-            if !(asked.request.asker.is_wanting)() {
-                continue;
-            }
-            let read = self.reopen(context).map_err(ReadError::from).and_then(|()| {
-                self.own.use_now(now);
-                context.shared.read_bodies(self.own.get(), &asked.request.entries)
-            });
-            // What cannot be read for the file's sake is read again when that was looked
-            // into, and replaced if it has to be.
-            if read.is_err() && (self.damage.is_some() || !asked.again) {
-                context.doubted = self.damage.is_none();
-                asked.again = true;
-                context.reads.push_front(asked);
-                break;
-            }
-            asked.request.reply.send(read);
-        }
-        if self.damage.is_none() && context.doubted {
-            return;
-        }
-        let next = context.shared.writer_line.lock().pop();
-        let Some(notify) = next else { return };
-        match self.reopen(context) {
-            Ok(()) => {
-                // Whatever is done with it.
-                self.found_clean = false;
-                self.own.lend(notify);
-            }
-            Err(fault) => {
-                context.doubted = true;
-                notify(Err(ReadError::from(fault).into()));
-            }
-        }
     }
 
     /// Waits for something to do, and closes what has no use meanwhile.
