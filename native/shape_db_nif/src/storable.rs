@@ -7,6 +7,8 @@
 //! release that has their modules reads them again.
 //! <https://www.erlang.org/doc/apps/erts/erl_ext_dist>
 
+use multiversion::multiversion;
+
 const VERSION: u8 = 131;
 const NEW_FLOAT: u8 = 70;
 const BIT_BINARY: u8 = 77;
@@ -39,6 +41,7 @@ pub(crate) fn is_suspicious(bytes: &[u8]) -> bool {
 
 /// Whether a pair is in there that such a thing begins with, or one of the few that are
 /// not worth telling from those.
+#[multiversion(targets("x86_64+avx2"))]
 fn has_pair(bytes: &[u8]) -> bool {
     let seconds = bytes.get(1..).unwrap_or_default();
     // Without an early end, and with no comparison but of the least, so that many are looked

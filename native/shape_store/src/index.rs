@@ -111,19 +111,19 @@ impl Index {
     }
 
     pub(crate) fn by_handle(&self, handle: &[u8]) -> Option<(EntryId, Entry)> {
-        self.by_hashed_handle(self.hash_handle(handle), handle)
-    }
-
-    fn by_hashed_handle(&self, hash: u64, handle: &[u8]) -> Option<(EntryId, Entry)> {
-        self.by_handle.find(hash, |id| {
-            self.get(id).filter(|e| e.handle.as_slice() == handle).map(|e| (id, e))
-        })
+        self.by_handle.find(self.hash_handle(handle), |id| self.with_handle(id, handle))
     }
 
     pub(crate) fn by_digest(&self, digest: &Digest) -> Option<(EntryId, Entry)> {
-        self.by_digest.find(hash_digest(digest), |id| {
-            self.get(id).filter(|e| e.digest == *digest).map(|e| (id, e))
-        })
+        self.by_digest.find(hash_digest(digest), |id| self.with_digest(id, digest))
+    }
+
+    fn with_handle(&self, id: EntryId, handle: &[u8]) -> Option<(EntryId, Entry)> {
+        self.get(id).filter(|entry| entry.handle.as_slice() == handle).map(|entry| (id, entry))
+    }
+
+    fn with_digest(&self, id: EntryId, digest: &Digest) -> Option<(EntryId, Entry)> {
+        self.get(id).filter(|entry| entry.digest == *digest).map(|entry| (id, entry))
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -184,19 +184,18 @@ impl Index {
         before: impl FnOnce(EntryId),
     ) -> Result<EntryId, Refusal> {
         let hash = self.hash_handle(&entry.handle);
-        if let Some((id, there)) = self.by_hashed_handle(hash, &entry.handle) {
-            return Err(Refusal::Handle(id, there));
-        }
-        if let Some((_, there)) = self.by_digest(&entry.digest) {
-            return Err(Refusal::Shape(there));
-        }
+        let handle = self.by_handle.seek(hash, |id| self.with_handle(id, &entry.handle));
+        let handle = handle.map_err(|(id, there)| Refusal::Handle(id, there))?;
+        let hash = hash_digest(&entry.digest);
+        let digest = self.by_digest.seek(hash, |id| self.with_digest(id, &entry.digest));
+        let digest = digest.map_err(|(_, there)| Refusal::Shape(there))?;
         let (id, cell, mark) = self.slab.allocate(free).ok_or(Refusal::NoRoom)?;
         if !entry.fits_inline() {
             self.overflow.write().insert(entry.row, Arc::new(entry.clone()));
         }
         self.relations.insert(&entry.oids, id);
-        self.by_handle.insert(hash, id);
-        self.by_digest.insert(hash_digest(&entry.digest), id);
+        handle.fill(id);
+        digest.fill(id);
         before(id);
         if read != Stamp::NEVER
             && let Some(look) = self.images.look()

@@ -18,7 +18,7 @@ use std::sync::{
     },
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 pub(crate) use self::builder::{Arrays, TableBuilder};
 use crate::index::slab::EntryId;
@@ -32,8 +32,19 @@ const EMPTY: u64 = 0;
 const DEAD: u64 = 0xffff_ffff;
 
 pub(crate) struct Table {
-    shards: Box<[Shard]>,
+    shards: Box<[Shard; SHARDS]>,
 }
+
+/// Where an id of a hash has room. Good until the table is changed otherwise.
+pub(crate) struct Spot<'t> {
+    shard: &'t Shard,
+    tag: u32,
+    slots: Guard<Slots>,
+    /// The first slot that is free, if one is.
+    place: usize,
+}
+
+type Slots = Arc<Box<[AtomicU64]>>;
 
 struct Shard {
     slots: ArcSwap<Box<[AtomicU64]>>,
@@ -59,7 +70,7 @@ fn id_of(slot: u64) -> EntryId {
 impl Table {
     pub(crate) fn new() -> Self {
         let none = Arc::new(empty_slots(1));
-        Self { shards: (0..SHARDS).map(|_| Shard::new(Arc::clone(&none))).collect() }
+        Self { shards: Box::new(std::array::from_fn(|_| Shard::new(Arc::clone(&none)))) }
     }
 
     /// The first id of this hash for which `matches` gives something.
@@ -68,9 +79,9 @@ impl Table {
         hash: u64,
         mut matches: impl FnMut(EntryId) -> Option<T>,
     ) -> Option<T> {
-        let (shard, tag) = self.place(hash)?;
+        let (shard, tag) = self.shard(hash);
         let slots = shard.slots.load();
-        for slot in probe(&slots, tag) {
+        for slot in probe(&slots, tag as usize) {
             // Pairs with the Release store of `insert`: the id's cell was
             // allocated before.
             match slot.load(Acquire) {
@@ -87,18 +98,39 @@ impl Table {
         None
     }
 
-    /// Adds an id under a hash. Mutator only; the id must not be there yet.
-    pub(crate) fn insert(&self, hash: u64, id: EntryId) {
-        if let Some((shard, tag)) = self.place(hash) {
-            shard.insert(tag, id);
+    /// The same, or room for an id of this hash. Mutator only.
+    pub(crate) fn seek<T>(
+        &self,
+        hash: u64,
+        mut matches: impl FnMut(EntryId) -> Option<T>,
+    ) -> Result<Spot<'_>, T> {
+        let (shard, tag) = self.shard(hash);
+        let slots = shard.slots.load();
+        let mut free = None;
+        for (passed, slot) in probe(&slots, tag as usize).enumerate() {
+            match slot.load(Relaxed) {
+                EMPTY => {
+                    free.get_or_insert(passed);
+                    break;
+                }
+                DEAD => {
+                    free.get_or_insert(passed);
+                }
+                found if tag_of(found) == tag => {
+                    if let Some(answer) = matches(id_of(found)) {
+                        return Err(answer);
+                    }
+                }
+                _ => {}
+            }
         }
+        Ok(Spot { shard, tag, slots, place: tag as usize + free.unwrap_or(0) })
     }
 
     /// Takes an id out. Mutator only.
     pub(crate) fn remove(&self, hash: u64, id: EntryId) {
-        if let Some((shard, tag)) = self.place(hash) {
-            shard.remove(tag, id);
-        }
+        let (shard, tag) = self.shard(hash);
+        shard.remove(tag, id);
     }
 
     /// Puts these in place of all there was. Mutator only.
@@ -115,9 +147,31 @@ impl Table {
         self.shards.iter().map(|s| s.slots.load().len() * size_of::<AtomicU64>()).sum()
     }
 
-    fn place(&self, hash: u64) -> Option<(&Shard, u32)> {
-        let shard = (hash >> 32) as usize % SHARDS;
-        Some((self.shards.get(shard)?, hash as u32))
+    #[expect(clippy::indexing_slicing, reason = "there are SHARDS shards")]
+    fn shard(&self, hash: u64) -> (&Shard, u32) {
+        (&self.shards[(hash >> 32) as usize % SHARDS], hash as u32)
+    }
+}
+
+impl Spot<'_> {
+    /// Puts an id there, which must not be there yet. Mutator only.
+    pub(crate) fn fill(self, id: EntryId) {
+        let Self { shard, tag, slots, place } = self;
+        let full = (shard.taken.load(Relaxed) as usize + 1) * 4 > slots.len() * 3;
+        let rebuilt = full.then(|| shard.rebuild(&slots));
+        let (slots, start) = match &rebuilt {
+            Some(new) => (new, tag as usize),
+            None => (&*slots, place),
+        };
+        for place in probe(slots, start) {
+            let there = place.load(Relaxed);
+            if there == EMPTY || there == DEAD {
+                place.store(slot(tag, id), Release);
+                shard.live.fetch_add(1, Relaxed);
+                shard.taken.fetch_add(u32::from(there == EMPTY), Relaxed);
+                return;
+            }
+        }
     }
 }
 
@@ -126,9 +180,10 @@ fn room_for(ids: usize) -> usize {
     (ids * 2 + 1).next_power_of_two().max(SMALLEST)
 }
 
-fn probe(slots: &[AtomicU64], tag: u32) -> impl Iterator<Item = &AtomicU64> {
+/// All slots, from the one that `start` gives.
+fn probe(slots: &[AtomicU64], start: usize) -> impl Iterator<Item = &AtomicU64> {
     // The length is a power of two.
-    let start = tag as usize & (slots.len() - 1);
+    let start = start & (slots.len() - 1);
     let (before, from) = slots.split_at(start);
     from.iter().chain(before)
 }
@@ -140,24 +195,9 @@ impl Shard {
         Self { slots: ArcSwap::new(none), live: AtomicU32::new(0), taken: AtomicU32::new(0) }
     }
 
-    fn insert(&self, tag: u32, id: EntryId) {
-        let slots = self.slots.load();
-        let full = (self.taken.load(Relaxed) as usize + 1) * 4 > slots.len() * 3;
-        let rebuilt = full.then(|| self.rebuild(&slots));
-        for place in probe(rebuilt.as_ref().unwrap_or(&slots), tag) {
-            let there = place.load(Relaxed);
-            if there == EMPTY || there == DEAD {
-                place.store(slot(tag, id), Release);
-                self.live.fetch_add(1, Relaxed);
-                self.taken.fetch_add(u32::from(there == EMPTY), Relaxed);
-                return;
-            }
-        }
-    }
-
     fn remove(&self, tag: u32, id: EntryId) {
         let slots = self.slots.load();
-        for place in probe(&slots, tag) {
+        for place in probe(&slots, tag as usize) {
             match place.load(Relaxed) {
                 EMPTY => return,
                 found if found == slot(tag, id) => {
@@ -171,12 +211,13 @@ impl Shard {
     }
 
     /// A new array without dead marks, at most half full, in place of `old`.
-    fn rebuild(&self, old: &[AtomicU64]) -> Arc<Box<[AtomicU64]>> {
+    fn rebuild(&self, old: &[AtomicU64]) -> Slots {
         let live = self.live.load(Relaxed);
         let new = Arc::new(empty_slots(room_for(live as usize)));
         let ids = old.iter().map(|s| s.load(Relaxed)).filter(|s| *s != EMPTY && *s != DEAD);
         for id in ids {
-            if let Some(place) = probe(&new, tag_of(id)).find(|s| s.load(Relaxed) == EMPTY) {
+            if let Some(place) = probe(&new, tag_of(id) as usize).find(|s| s.load(Relaxed) == EMPTY)
+            {
                 place.store(id, Relaxed);
             }
         }
@@ -201,6 +242,14 @@ mod tests {
         u64::from(id % 3) << 32 | u64::from(id % 5)
     }
 
+    fn insert(table: &Table, id: EntryId) {
+        let there = |other| (other == id).then_some(());
+        let spot = table.seek(hash(id), there);
+        assert!(spot.is_ok(), "{id} is there before");
+        spot.into_iter().for_each(|spot| spot.fill(id));
+        assert!(table.seek(hash(id), there).is_err(), "{id} is there");
+    }
+
     fn ids(table: &Table, hash: u64) -> BTreeSet<EntryId> {
         let mut found = BTreeSet::new();
         table.find(hash, |id| {
@@ -222,7 +271,7 @@ mod tests {
                 table.remove(hash(id), id);
             } else {
                 model.insert(id);
-                table.insert(hash(id), id);
+                insert(&table, id);
             }
             for hash in (0..15).map(hash) {
                 let expected: BTreeSet<_> =
@@ -237,7 +286,7 @@ mod tests {
     fn what_stays_is_found_while_others_come_and_go() {
         let rounds = if cfg!(miri) { 60 } else { 20_000 };
         let table = Table::new();
-        (0..10).for_each(|id| table.insert(hash(id), id));
+        (0..10).for_each(|id| insert(&table, id));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for round in 0..rounds {
@@ -248,10 +297,10 @@ mod tests {
             });
             for round in 0..rounds {
                 let id = 10 + round % 40;
-                table.insert(hash(id), id);
+                insert(&table, id);
                 table.remove(hash(id), id);
                 if round % 7 == 0 {
-                    (100..130).for_each(|id| table.insert(hash(id), id));
+                    (100..130).for_each(|id| insert(&table, id));
                     (100..130).for_each(|id| table.remove(hash(id), id));
                 }
             }

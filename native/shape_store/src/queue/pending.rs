@@ -54,13 +54,13 @@ impl Pending {
         if handle.len() > MAX_HANDLE {
             return false;
         }
-        let hash = self.hasher.hash_one(handle);
+        let hash = self.hash(handle);
         let Some(shard) = self.removed.get(place(hash)) else { return false };
-        let found = shard.read().contains(hash, handle);
+        let found = shard.read().contains(handle, hash);
         found.unwrap_or_else(|| {
             let mut shard = shard.write();
-            shard.fill_table();
-            shard.contains(hash, handle) == Some(true)
+            shard.fill_table(|handle| self.hash(handle));
+            shard.contains(handle, hash) == Some(true)
         })
     }
 
@@ -70,8 +70,7 @@ impl Pending {
 
     /// Also ends what was known of its add.
     pub(crate) fn removed(&self, row: RowId, handle: Arc<[u8]>) {
-        let hash = self.hasher.hash_one(&*handle);
-        self.removed.get_to_fill(place(hash)).write().push(hash, row, handle);
+        self.removed.get_to_fill(place(self.hash(&handle))).write().push(handle);
         self.forget_add(row);
     }
 
@@ -83,11 +82,11 @@ impl Pending {
         added.is_some()
     }
 
-    /// The removal of the shape that had this row and this handle is committed.
-    pub(crate) fn forget_removal(&self, row: RowId, handle: &[u8]) {
-        let hash = self.hasher.hash_one(handle);
+    /// The removal that came with this very handle is committed.
+    pub(crate) fn forget_removal(&self, handle: &Arc<[u8]>) {
+        let hash = self.hash(handle);
         if let Some(shard) = self.removed.get(place(hash)) {
-            shard.write().forget(hash, row);
+            shard.write().forget(handle, hash);
         }
     }
 
@@ -110,6 +109,10 @@ impl Pending {
             handles.extend(shard.handles().map(Arc::clone));
         });
         handles.iter().map(|handle| Handle::from_slice(handle)).collect()
+    }
+
+    fn hash(&self, handle: &[u8]) -> u64 {
+        self.hasher.hash_one(handle)
     }
 }
 
@@ -180,7 +183,7 @@ mod tests {
         let pending = Arc::new(filled());
         for (row, added) in [(0, false), (1, true)] {
             let own_add = pending.added.get(place_of(row)).map(std::ptr::from_ref);
-            let hash = pending.hasher.hash_one(&*handle(row));
+            let hash = pending.hash(&handle(row));
             let own_removal = pending.removed.get(place(hash)).map(std::ptr::from_ref);
             let adds =
                 pending.added.all().filter(|shard| Some(std::ptr::from_ref(*shard)) != own_add);
@@ -234,18 +237,20 @@ mod tests {
     #[test]
     fn a_handle_is_removed_until_the_last_of_its_removals_is_committed() {
         let pending = Pending::new();
-        for row in [1, 2] {
+        let removals = [1, 2].map(|row| {
             pending.added(row, 0, Body::plain(b"body"));
-            pending.removed(row, handle(7));
+            let taken = handle(7);
+            pending.removed(row, Arc::clone(&taken));
             assert!(!pending.holds(row) && !pending.forget_add(row));
-        }
+            taken
+        });
         pending.removed(3, handle(8));
-        for (row, is_removed) in [(1, true), (1, true), (2, false)] {
-            pending.forget_removal(row, &handle(7));
-            assert_eq!(
-                (pending.is_removed(&handle(7)), pending.is_removed(&handle(8))),
-                (is_removed, true)
-            );
+        let is_removed = || (pending.is_removed(&handle(7)), pending.is_removed(&handle(8)));
+        pending.forget_removal(&handle(7));
+        assert_eq!(is_removed(), (true, true), "another one of that handle");
+        for (removal, left) in removals.iter().zip([true, false]) {
+            pending.forget_removal(removal);
+            assert_eq!(is_removed(), (left, true));
         }
         pending.clear();
         assert!(!pending.is_removed(&handle(8)));

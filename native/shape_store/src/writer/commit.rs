@@ -112,7 +112,7 @@ impl Writing {
                     }
                 }
                 Change::Remove { row, handle } => {
-                    shared.pending.forget_removal(row, &handle);
+                    shared.pending.forget_removal(&handle);
                     shared.cache.forget(row);
                 }
                 Change::Unknown { operation, handle } => unknown.push((operation, handle)),

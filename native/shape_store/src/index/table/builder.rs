@@ -39,7 +39,7 @@ impl TableBuilder {
 fn array(ids: &[u64], same: impl Fn(EntryId, EntryId) -> bool) -> Option<Box<[AtomicU64]>> {
     let slots = empty_slots(room_for(ids.len()));
     for id in ids {
-        for place in probe(&slots, tag_of(*id)) {
+        for place in probe(&slots, tag_of(*id) as usize) {
             let there = place.load(Relaxed);
             if there == EMPTY {
                 place.store(*id, Relaxed);
