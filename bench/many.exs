@@ -1,6 +1,7 @@
 # A great many shapes in one stack: MIX_ENV=prod mix run bench/many.exs
 #
 #   SHAPES=10000000   how many
+#   BENCH_DIR=/tmp    where the store is put
 #
 # Ten million take 13 GB of disk, as much again while they are written, and 3 GB of memory.
 Code.require_file("load.exs", __DIR__)
@@ -16,7 +17,9 @@ defmodule Bench.Many do
     Shapes.load!()
     Process.flag(:trap_exit, true)
     count = String.to_integer(System.get_env("SHAPES") || "10000000")
-    directory = Path.join(System.tmp_dir!(), "shape-db-many-#{System.pid()}")
+
+    directory =
+      Path.join(System.get_env("BENCH_DIR") || System.tmp_dir!(), "shape-db-many-#{System.pid()}")
 
     try do
       run(directory, count)

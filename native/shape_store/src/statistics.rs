@@ -64,7 +64,7 @@ pub struct Statistics {
     pub set_aside: u64,
     /// The epoch this store writes under, or wrote under last; 0 when it never did.
     pub epoch: i64,
-    /// Shapes whose bodies were lost to damage, and which are gone.
+    /// Shapes whose bodies were damaged in the file or taken out of it, and which are gone.
     pub lost: u64,
     /// How often the file was written anew from memory.
     pub rebuilds: u64,

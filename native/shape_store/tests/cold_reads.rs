@@ -186,3 +186,63 @@ fn a_shape_whose_row_was_taken_out_is_lost_by_name() {
         assert_eq!(open(options).opening.shapes, SHAPES as usize);
     }
 }
+
+/// As a list asks for them: a few are named, and of many the file is not to be saved.
+#[test]
+fn shapes_whose_rows_were_taken_out_are_lost_from_a_list() {
+    for gone in [2, 50] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { cache_bytes: 0, ..file_in(&folder) };
+        let store = open(options.clone());
+        (0..SHAPES).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+        store.flush();
+        execute(path_of(&options), &format!("DELETE FROM bodies WHERE id > {}", SHAPES - gone));
+        let list = || {
+            let entries = (0..SHAPES).filter_map(|n| store.entry(&shape(n).handle)).collect();
+            let (sender, told) = unbounded();
+            store.ask_bodies(entries, Asker::default(), tell(sender));
+            let bodies = told.recv_timeout(PATIENCE).expect("who asks is told").unwrap();
+            bodies.iter().flatten().count()
+        };
+        assert_eq!(list(), (SHAPES - gone) as usize);
+        if gone == 2 {
+            assert_eq!(store.statistics().lost, 2);
+            assert_eq!(store.statistics().rebuilds, 0);
+        } else {
+            let lost = store.event(|event| match event {
+                Event::Rebuilt { lost, .. } => Some(lost.len()),
+                _ => None,
+            });
+            assert_eq!(lost, gone as usize);
+        }
+        assert_eq!(store.count(), (SHAPES - gone) as usize);
+        assert_eq!(list(), (SHAPES - gone) as usize);
+    }
+}
+
+/// The rows go before the index has forgotten the last of the shapes.
+#[test]
+fn nothing_is_lost_that_a_reset_takes_out() {
+    let shapes = 3_000;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(Options { cache_bytes: 0, ..file_in(&folder) });
+    for _ in 0..10 {
+        (0..shapes).for_each(|n| assert!(store.add(&shape(n)).is_ok()));
+        store.flush();
+        std::thread::scope(|scope| {
+            for part in 0..2 {
+                let store = &store;
+                scope.spawn(move || {
+                    (0..shapes).rev().filter(|n| n % 2 == part).for_each(|n| {
+                        assert!(
+                            store.whole_body(&shape(n).handle).is_none_or(|b| b == shape(n).body)
+                        );
+                    });
+                });
+            }
+            assert!(store.reset().is_ok());
+        });
+        store.flush();
+        assert_eq!((store.count(), store.statistics().lost), (0, 0));
+    }
+}

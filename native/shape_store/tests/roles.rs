@@ -482,6 +482,7 @@ fn who_was_replaced_and_does_not_know_it_loses_no_shape_of_the_new_writer() {
     for n in 0..SHAPES {
         assert_eq!(writer.try_body(&shape(n).handle).ok(), None, "shape {n}");
     }
+    writer.event(|event| matches!(event, Event::Fenced { .. }).then_some(()));
     assert_eq!(writer.statistics().lost, 0);
     assert_eq!(add(&standby, SHAPES), Outcome::Durable);
     until("its look", || has(&writer, SHAPES));

@@ -82,7 +82,7 @@ impl Table {
         let (shard, tag) = self.shard(hash);
         let slots = shard.slots.load();
         for slot in probe(&slots, tag as usize) {
-            // Pairs with the Release store of `insert`: the id's cell was
+            // Pairs with the Release store of `fill`: the id's cell was
             // allocated before.
             match slot.load(Acquire) {
                 EMPTY => return None,
@@ -237,9 +237,13 @@ mod tests {
 
     use super::*;
 
-    /// Few hashes, so that ids collide in their tags, their places and their shards.
+    const HASHES: EntryId = 30;
+
+    /// Few hashes, so that ids collide in their tags, their places and their shards, at both
+    /// ends of an array.
     fn hash(id: EntryId) -> u64 {
-        u64::from(id % 3) << 32 | u64::from(id % 5)
+        let tag = if id.is_multiple_of(2) { id % 5 } else { u32::MAX - id % 5 };
+        u64::from(id % 3) << 32 | u64::from(tag)
     }
 
     fn insert(table: &Table, id: EntryId) {
@@ -273,7 +277,7 @@ mod tests {
                 model.insert(id);
                 insert(&table, id);
             }
-            for hash in (0..15).map(hash) {
+            for hash in (0..HASHES).map(hash) {
                 let expected: BTreeSet<_> =
                     model.iter().copied().filter(|id| self::hash(*id) == hash).collect();
                 assert_eq!(ids(&table, hash), expected);

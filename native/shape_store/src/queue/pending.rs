@@ -8,7 +8,10 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher as _, BuildHasherDefault, Hasher},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use foldhash::fast::RandomState;
@@ -26,6 +29,8 @@ use crate::{
 pub(crate) struct Pending {
     added: Shards<HashMap<RowId, Added, BuildHasherDefault<InOrder>>>,
     removed: Shards<Removals>,
+    /// All rows below this one are removed, though the index may have some of them yet.
+    reset_below: AtomicU64,
     hasher: RandomState,
 }
 
@@ -36,7 +41,12 @@ struct Added {
 
 impl Pending {
     pub(crate) fn new() -> Self {
-        Self { added: Shards::new(), removed: Shards::new(), hasher: RandomState::default() }
+        Self {
+            added: Shards::new(),
+            removed: Shards::new(),
+            reset_below: AtomicU64::new(0),
+            hasher: RandomState::default(),
+        }
     }
 
     /// The body of a row that is not committed.
@@ -90,10 +100,28 @@ impl Pending {
         }
     }
 
+    /// All rows below this one are about to be taken out of the index. Before their removal
+    /// can be committed.
+    pub(crate) fn reset(&self, below: RowId) {
+        self.reset_below.fetch_max(below, Relaxed);
+    }
+
+    /// Whether a shape that the index has is to be found in the file.
+    pub(crate) fn is_committed(&self, row: RowId) -> bool {
+        !self.holds(row) && row >= self.reset_below.load(Relaxed)
+    }
+
     /// Forgets all of it: none of it will be committed.
     pub(crate) fn clear(&self) {
         self.added.clear();
         self.removed.clear();
+        self.reset_below.store(0, Relaxed);
+    }
+
+    /// Gives memory back that nothing is in.
+    pub(crate) fn shrink(&self) {
+        self.added.clear_if(HashMap::is_empty);
+        self.removed.clear_if(Removals::is_empty);
     }
 
     /// The ids of the entries whose adds are not committed.
@@ -105,7 +133,7 @@ impl Pending {
 
     /// The handles of removals that are not committed.
     pub(crate) fn removed_handles(&self) -> Vec<Handle> {
-        let handles = self.removed.collect(Removals::len, |shard, handles| {
+        let handles = self.removed.collect(Removals::least, |shard, handles| {
             handles.extend(shard.handles().map(Arc::clone));
         });
         handles.iter().map(|handle| Handle::from_slice(handle)).collect()
@@ -212,7 +240,7 @@ mod tests {
         let pending = filled();
         let largest = pending.added.all().map(|shard| shard.read().len()).max();
         assert_eq!(largest, Some(ADDED_IN_SHARD));
-        let largest = pending.removed.all().map(|shard| shard.read().len()).max();
+        let largest = pending.removed.all().map(|shard| shard.read().least()).max();
         assert!(largest < Some(4 * (ROWS as usize / 3) / SHARDS), "{largest:?}");
         let locked = |added, removed| {
             let adds = pending.added.all().filter(|shard| shard.try_write().is_none()).count();
@@ -224,7 +252,7 @@ mod tests {
             locked(1, 0);
             rows.extend(shard.keys().copied());
         });
-        let removals = pending.removed.collect(Removals::len, |shard, handles| {
+        let removals = pending.removed.collect(Removals::least, |shard, handles| {
             locked(0, 1);
             handles.extend(shard.handles().map(Arc::clone));
         });
@@ -246,9 +274,11 @@ mod tests {
         });
         pending.removed(3, handle(8));
         let is_removed = || (pending.is_removed(&handle(7)), pending.is_removed(&handle(8)));
-        pending.forget_removal(&handle(7));
-        assert_eq!(is_removed(), (true, true), "another one of that handle");
-        for (removal, left) in removals.iter().zip([true, false]) {
+        assert_eq!(is_removed(), (true, true));
+        // After somebody asked, as those before.
+        let last = handle(7);
+        pending.removed(4, Arc::clone(&last));
+        for (removal, left) in removals.iter().chain([&last]).zip([true, true, false]) {
             pending.forget_removal(removal);
             assert_eq!(is_removed(), (left, true));
         }

@@ -54,9 +54,17 @@ impl<T: Default> Shards<T> {
     }
 
     pub(super) fn clear(&self) {
+        self.clear_if(|_| true);
+    }
+
+    /// Empties those shards of which this is true, one by one.
+    pub(super) fn clear_if(&self, which: impl Fn(&T) -> bool) {
         for shard in self.all() {
+            let mut shard = shard.write();
+            let taken = which(&shard).then(|| std::mem::take(&mut *shard));
             // Freed when the lock is not held any more.
-            let _all = std::mem::take(&mut *shard.write());
+            drop(shard);
+            drop(taken);
         }
     }
 }

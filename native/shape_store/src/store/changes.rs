@@ -121,6 +121,7 @@ impl Store {
             // Pushed before the first shape goes: an add that takes its handle again
             // must come later in the queue. A full queue does not hold it up, since
             // it makes room.
+            self.shared.pending.reset(below);
             let seq = queue.push(Change::Reset { below }, false);
             (below, queue.free.used(), seq)
         };

@@ -4,7 +4,8 @@
 //! [`System::background`] has for all stores, take what is first in it, each in one
 //! transaction: a stalled disk holds up these, and no thread of the caller's. In exclusive
 //! mode the writer has the only connection, and reads between two batches. It also reads
-//! what could not be read here, since it sees to the file first.
+//! what could not be read here, since it sees to the file first, and what was not found,
+//! since it knows whether that is because the file is another.
 //!
 //! [`System::background`]: crate::System::background
 
@@ -117,7 +118,7 @@ impl Line {
 impl Store {
     /// Asks for the bodies of shapes from the file: of the first of them, up to a bound in
     /// bytes, and of one at least. There is none for a shape that is gone, or lost as its
-    /// body is damaged. The body of one that is asked for alone is kept warm.
+    /// body is damaged or not there. The body of one that is asked for alone is kept warm.
     ///
     /// Where the reading fails, or the mode is exclusive, the writer reads, and while the file
     /// is written anew the answer waits for that.

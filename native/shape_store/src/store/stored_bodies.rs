@@ -76,7 +76,8 @@ impl Shared {
         let bodiless = entries.iter().zip(bodies).filter(|(_, body)| body.is_none());
         bodiless.map(|(entry, _)| entry).filter(|entry| {
             let there = self.index.by_handle(&entry.handle);
-            there.is_some_and(|(_, there)| there.row == entry.row) && !self.pending.holds(entry.row)
+            there.is_some_and(|(_, there)| there.row == entry.row)
+                && self.pending.is_committed(entry.row)
         })
     }
 

@@ -121,6 +121,9 @@ impl Writing {
         let idle = shared.options.connection_idle;
         let readers = now.checked_sub(idle).and_then(|before| shared.readers.close_idle(before));
         let own = self.own.idle_since().map(|since| since + idle);
+        if own.is_some_and(|at| at <= now) {
+            shared.pending.shrink();
+        }
         // The one connection of exclusive mode stays, and one that another process counts on.
         let stays = shared.options.exclusive || shared.options.external_checkpoint;
         match own {

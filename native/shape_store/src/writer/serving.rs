@@ -15,9 +15,13 @@ use crate::{
     store::stored_bodies::MISSING,
 };
 
+/// So many shapes that are gone of those that are read together are not named one by one:
+/// the file is written anew, with a list of what is lost.
+const MANY: usize = 32;
+
 impl Writing {
     /// Lends the connection to whoever wants it, and reads what was asked for.
-    pub(super) fn serve(&mut self, context: &mut Context, now: Instant) {
+    pub(super) fn serve(&mut self, context: &mut Context, now: Instant) -> Result<(), Fault> {
         while let Some(mut asked) = context.reads.pop_front() {
             if !(asked.request.asker.is_wanting)() {
                 continue;
@@ -35,16 +39,20 @@ impl Writing {
                 break;
             }
             if let (Ok(bodies), None) = (&read, &self.damage) {
-                let looked = self.lose_missing(context, &asked.request.entries, bodies);
-                context.doubted |= looked.is_err();
+                let lost = self.lose_missing(context, &asked.request.entries, bodies);
+                if let (Err(fault), false) = (lost, asked.again) {
+                    asked.again = true;
+                    context.reads.push_front(asked);
+                    return Err(fault);
+                }
             }
             asked.request.reply.send(read);
         }
         if self.damage.is_none() && context.doubted {
-            return;
+            return Ok(());
         }
         let next = context.shared.writer_line.lock().pop();
-        let Some(notify) = next else { return };
+        let Some(notify) = next else { return Ok(()) };
         match self.reopen(context) {
             Ok(()) => {
                 // Whatever is done with it.
@@ -56,11 +64,12 @@ impl Writing {
                 notify(Err(ReadError::from(fault).into()));
             }
         }
+        Ok(())
     }
 
     /// Gives up those of the shapes that were read whose bodies are gone, if the file is as
     /// this writer left it. In that of another one they are gone because that one removed
-    /// them, or it has others in their place.
+    /// them, or it has others in their place. Where they are many the file is not to be saved.
     fn lose_missing(
         &self,
         context: &Context,
@@ -85,6 +94,12 @@ impl Writing {
             }
         }
         drop(tx);
+        if lost.len() >= MANY && self.file.is_some() {
+            return Err(Fault::NotOurs(format!(
+                "the definitions of {} shapes are gone from it",
+                lost.len()
+            )));
+        }
         lost.into_iter().for_each(|entry| shared.lose(entry, MISSING));
         Ok(())
     }

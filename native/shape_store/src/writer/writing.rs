@@ -110,7 +110,9 @@ impl Writing {
         if let Err(fault) = self.see_to_file(context, now) {
             return self.fault(context, fault, now);
         }
-        self.serve(context, now);
+        if let Err(fault) = self.serve(context, now) {
+            return self.fault(context, fault, now);
+        }
         if self.own.is_lent() || context.doubted {
             return Turn::Next(Next::Again);
         }

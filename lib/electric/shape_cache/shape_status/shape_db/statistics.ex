@@ -13,7 +13,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Statistics do
   | `durable` | the number of the last change in SQLite |
   | `faults`, `set_aside` | tries that failed, and operations SQLite refused for themselves |
   | `epoch` | how often the file changed its writer; 0 for a store that never was it |
-  | `lost` | shapes whose definitions were lost to damage, and which are gone |
+  | `lost` | shapes whose definitions were damaged in the file or taken out of it, and which are gone |
   | `rebuilds`, `rebuilding` | how often the file was written anew from memory; 1 while it has to be and cannot be yet |
   | `quarantined` | files that were moved aside |
   | `given_up` | operations given up when another instance became the writer |
