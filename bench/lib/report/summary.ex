@@ -50,15 +50,30 @@ defmodule Bench.Report.Summary do
 
   defp of_aims(entries) do
     judged = Targets.judge(entries)
+    missed = for {entry, target, false} <- judged, do: {entry, target}
 
-    missed =
-      for {entry, target, false} <- judged, do: "#{Words.work(entry)} #{reached(entry, target)}"
+    {at_half, alone} =
+      Enum.split_with(missed, fn {entry, _} -> String.starts_with?(entry.name, "load50_") end)
+
+    told = for({entry, target} <- alone, do: "#{Words.work(entry)} #{reached(entry, target)}")
 
     "It reaches #{length(judged) - length(missed)} of its #{length(judged)} aims" <>
-      case missed do
+      case told ++ at_half(at_half) do
         [] -> "."
-        missed -> "; short of them are #{Enum.join(missed, ", ")}."
+        told -> "; short of them are #{Enum.join(told, ", ")}."
       end
+  end
+
+  defp at_half([]), do: []
+
+  defp at_half(missed) do
+    of_floor =
+      if Enum.all?(missed, fn {entry, {:at_most, most}} -> (entry.floor || 0) > most end),
+        do: ", which the term work alone, without any store, misses too"
+
+    [
+      "and #{length(missed)} latencies of what arrives at half of what a function can do#{of_floor}"
+    ]
   end
 
   defp reached(entry, {:ratio, least}), do: "(#{Words.ratio(entry.ratio)} of #{least}×)"
