@@ -3,15 +3,16 @@
 #   SHAPES=10000000   how many
 #   BENCH_DIR=/tmp    where the store is put
 #
-# Ten million take 13 GB of disk, as much again while they are written, and 3 GB of memory.
+# Ten million take a file of 12 GB, and 2 GB of memory.
 Code.require_file("load.exs", __DIR__)
 
 defmodule Bench.Many do
-  alias Bench.{Shapes, Side, Store}
+  alias Bench.{Crew, Probe, Shapes, Side, Store}
 
   @processes 16
   @step 1_000_000
-  @seconds 5
+  @looked_up_ms 5_000
+  @looks 100_000
 
   def main do
     Shapes.load!()
@@ -34,12 +35,9 @@ defmodule Bench.Many do
 
     for first <- 0..(count - 1)//@step do
       last = min(first + @step, count) - 1
-      us = each(first..last, fn i -> add(store, i) end)
-
-      say(
-        "#{last + 1} added",
-        "#{div((last - first + 1) * 1_000_000, us)} a second, " <> memory(store)
-      )
+      parts = &((first + &1 - 1)..last//@processes)
+      added = crew(parts, fn i -> add(store, i) end, :once)
+      say("#{last + 1} added", "#{rate(added)} a second, " <> memory(store))
     end
 
     {us, _} = :timer.tc(fn -> Store.flush(store) end)
@@ -57,18 +55,15 @@ defmodule Bench.Many do
     {us, ^count} = :timer.tc(fn -> db.count_shapes!(id) end)
     say("counted in", "#{us} us")
 
-    rate("handle_for_shape", fn ->
-      {h, s} = at(count)
+    looked_up("handle_for_shape", count, fn {h, s} ->
       {:ok, ^h} = db.handle_for_shape(id, s)
     end)
 
-    rate("handle_exists?", fn ->
-      {h, _} = at(count)
+    looked_up("handle_exists?", count, fn {h, _} ->
       true = db.handle_exists?(id, h)
     end)
 
-    rate("shape_for_handle, cold", fn ->
-      {h, _} = at(count)
+    looked_up("shape_for_handle, cold", count, fn {h, _} ->
       {:ok, _} = db.shape_for_handle(id, h)
     end)
 
@@ -77,37 +72,28 @@ defmodule Bench.Many do
     say("memory", memory(store))
   end
 
-  defp at(count), do: Shapes.at(:rand.uniform(count) - 1)
-
   defp add(%{db: db, stack_id: id}, i) do
     {handle, shape} = Shapes.at(i)
     {:ok, _hash} = db.add_shape(id, shape, handle)
   end
 
-  defp each(range, fun) do
-    parts = for n <- 0..(@processes - 1), do: (range.first + n)..range.last//@processes
-    {us, _} = :timer.tc(fn -> together(parts, fn part -> Enum.each(part, fun) end) end)
-    max(us, 1)
+  defp looked_up(name, count, fun) do
+    any = fn _number -> for _ <- 1..@looks, do: :rand.uniform(count) - 1 end
+    looked = crew(any, &fun.(Shapes.at(&1)), {:for, @looked_up_ms})
+    say(name, "#{rate(looked)} a second by #{@processes} processes")
   end
 
-  defp rate(name, fun) do
-    parts = List.duplicate(System.monotonic_time(:millisecond) + @seconds * 1000, @processes)
-    counts = together(parts, fn until -> repeat(fun, until, 0) end)
-    say(name, "#{div(Enum.sum(counts), @seconds)} a second by #{@processes} processes")
+  defp crew(inputs, operation, until) do
+    Crew.run(%Crew.Job{
+      name: :many,
+      processes: @processes,
+      inputs: &Enum.to_list(inputs.(&1)),
+      operation: operation,
+      until: until
+    })
   end
 
-  defp repeat(fun, until, count) do
-    if rem(count, 64) == 0 and System.monotonic_time(:millisecond) > until do
-      count
-    else
-      fun.()
-      repeat(fun, until, count + 1)
-    end
-  end
-
-  defp together(parts, fun) do
-    parts |> Enum.map(&Task.async(fn -> fun.(&1) end)) |> Task.await_many(:infinity)
-  end
+  defp rate(outcome), do: div(outcome.operations * 1_000_000_000, outcome.elapsed_ns)
 
   defp timed(name, fun) do
     {us, _} = :timer.tc(fn -> Task.await(Task.async(fun), :infinity) end)
@@ -115,9 +101,8 @@ defmodule Bench.Many do
   end
 
   defp memory(%{stack_id: id, side: side}) do
-    [_, kb] = Regex.run(~r/VmRSS:\s+(\d+)/, File.read!("/proc/self/status"))
     pending = side.write_buffer.pending_operations_count(id)
-    "resident #{div(String.to_integer(kb), 1024)} MB of the VM, #{pending} pending"
+    "resident #{div(Probe.resident_bytes(), 1_000_000)} MB of the VM, #{pending} pending"
   end
 
   defp disk(directory) do
