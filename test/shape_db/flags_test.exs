@@ -82,6 +82,28 @@ defmodule ElectricShapeDb.FlagsTest do
     assert ShapeDb.count_by_flags(stack_id, 255, 3) == 10
   end
 
+  test "an owner that is killed meanwhile leaves them to the next", context do
+    %{stack_id: stack_id} = context
+    start_store!(context)
+    add_samples!(stack_id, 1..10)
+    stop_store!(context)
+
+    killer =
+      Task.async(fn ->
+        assert_receive :computing, 5_000
+        stack_id |> WriteBuffer.name() |> GenServer.whereis() |> Process.exit(:kill)
+      end)
+
+    never = fn _shape ->
+      send(killer.pid, :computing)
+      Process.sleep(:infinity)
+    end
+
+    assert start_error(context, flags: {1, never}) =~ "killed"
+    start_store!(context, flags: {1, &constant(&1, 3)})
+    assert ShapeDb.count_by_flags(stack_id, 255, 3) == 10
+  end
+
   test "a standby computes them when it takes over", %{stack_id: stack_id} = context do
     active = PeerVM.start!()
     PeerVM.start_store!(active, stack_id, store_opts(context))

@@ -16,6 +16,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Shapes
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer
 
   # Shapes that are read in one go, and flags that are set under one lock.
   @shapes_at_once 512
@@ -87,18 +88,22 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
   end
 
   # Many processes may find at once that a store has become the writer: one of them makes
-  # the flags anew, the others wait.
+  # the flags anew, the others wait. One that was killed, or went with its store, has not
+  # tried: then another does.
   defp renew_once(stack_id, store, version, fun) do
     name = {stack_id, __MODULE__}
 
-    case Names.register_name(name, self()) do
-      :yes ->
-        if due?(store, version), do: renew_all(stack_id, store, version, fun)
+    with :no <- Names.register_name(name, self()),
+         other when is_pid(other) <- Names.whereis_name(name) do
+      monitor = Process.monitor(other)
 
-      :no ->
-        other = Names.whereis_name(name)
-        monitor = if is_pid(other), do: Process.monitor(other)
-        if monitor, do: receive(do: ({:DOWN, ^monitor, :process, ^other, _reason} -> :ok))
+      receive do
+        {:DOWN, ^monitor, :process, ^other, :normal} -> :ok
+        {:DOWN, ^monitor, :process, ^other, _} -> renew_once(stack_id, store, version, fun)
+      end
+    else
+      :yes -> if due?(store, version), do: renew_all(stack_id, store, version, fun)
+      :undefined -> renew_once(stack_id, store, version, fun)
     end
   end
 
@@ -110,9 +115,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
     log(:info, stack_id, "computing the flags of #{total} shapes for version #{version}")
     renewer = self()
 
-    with cursors when is_list(cursors) <- Native.cursors(store, System.schedulers_online()),
+    with {:ok, owner} <- monitor_owner(stack_id),
+         cursors when is_list(cursors) <- Native.cursors(store, System.schedulers_online()),
          workers = for(c <- cursors, do: spawn_link(fn -> work(store, c, fun, renewer) end)),
-         {:ok, done, failed} <- await(workers, stack_id, {0, []}, total, started),
+         {:ok, done, failed} <- await(workers, {stack_id, owner}, {0, []}, total, started),
          {:ok, _seq} <- Native.set_flags_version(store, version) do
       told(stack_id, version, done, failed, now_ms() - started)
     else
@@ -124,22 +130,38 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
     end
   end
 
-  defp await([], _stack_id, {done, failed}, _total, _told), do: {:ok, done, failed}
+  defp monitor_owner(stack_id) do
+    case stack_id |> WriteBuffer.name() |> GenServer.whereis() do
+      nil -> :closed
+      owner -> {:ok, Process.monitor(owner)}
+    end
+  end
 
-  defp await(workers, stack_id, {done, failed}, total, told) do
+  defp await([], _of, {done, failed}, _total, _told), do: {:ok, done, failed}
+
+  defp await(workers, {stack_id, owner} = of, {done, failed}, total, told) do
     receive do
       {:computed, count, more_failed} ->
         done = done + count
         told = progress(stack_id, done, total, told)
-        await(workers, stack_id, {done, more_failed ++ failed}, total, told)
+        await(workers, of, {done, more_failed ++ failed}, total, told)
 
       {:EXIT, worker, :normal} ->
-        await(List.delete(workers, worker), stack_id, {done, failed}, total, told)
+        await(List.delete(workers, worker), of, {done, failed}, total, told)
 
       {:EXIT, _worker, reason} ->
+        kill(workers)
         {:error, reason}
+
+      # Whoever has the stack now makes them for its own store.
+      {:DOWN, ^owner, :process, _owner, _reason} ->
+        kill(workers)
+        exit(:shutdown)
     end
   end
+
+  # The host's code may never end, and need not heed the end of who it is linked to.
+  defp kill(workers), do: for(worker <- workers, do: Process.exit(worker, :kill))
 
   defp progress(stack_id, done, total, told) do
     if now_ms() - told >= @progress_ms do

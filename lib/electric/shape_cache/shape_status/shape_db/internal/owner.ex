@@ -123,7 +123,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner do
         {:stop, reason}
 
       {:shape_db, :poisoned, reason} ->
-        {:stop, {:poisoned, reason}}
+        poisoned(state, reason)
 
       {:shape_db, event, details} ->
         state |> tell(event, details) |> await_opened(start, parent)
@@ -160,20 +160,25 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner do
         await_flags(state, start, parent, :current)
 
       {:shape_db, :poisoned, reason} ->
-        {:stop, {:poisoned, reason}}
+        poisoned(state, reason)
 
       {:shape_db, event, details} ->
         state |> tell(event, details) |> await_flags(start, parent, renewing)
 
       {:EXIT, ^parent, reason} ->
-        Process.exit(renewer, :kill)
         {:stop, reason}
     end
   end
 
+  defp poisoned(state, reason) do
+    _ = tell(state, :poisoned, reason)
+    {:stop, {:poisoned, reason}}
+  end
+
   @impl GenServer
   def handle_info({:shape_db, :poisoned, reason}, state) do
-    {:stop, {:poisoned, reason}, tell(state, :poisoned, reason)}
+    state = tell(state, :poisoned, reason)
+    {:stop, {:poisoned, reason}, state}
   end
 
   def handle_info({:shape_db, event, details}, state) do
@@ -208,7 +213,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner do
       {:shape_db, :closed, _durable} ->
         :ok
 
-      {:shape_db, :poisoned, _reason} ->
+      {:shape_db, :poisoned, reason} ->
+        _ = tell(state, :poisoned, reason)
         :ok
 
       {:shape_db, event, details} ->
