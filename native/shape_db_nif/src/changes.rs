@@ -1,7 +1,10 @@
 //! Changes: `{:ok, number}`, or why not.
 
 use parking_lot::Mutex;
-use rustler::{Binary, Encoder, Env, NifUnitEnum, Reference, Resource, ResourceArc, Term};
+use rustler::{
+    Binary, Decoder, Encoder, Env, Error, NifResult, NifUnitEnum, Reference, Resource, ResourceArc,
+    Term, types::atom::nil,
+};
 use shape_store::{ChangeError, Digest, NewShape, Operation, Request, Seq, Snapshot, Ticket};
 
 use crate::{
@@ -19,7 +22,19 @@ pub(crate) struct TicketResource(Mutex<Option<Ticket>>);
 #[rustler::resource_impl]
 impl Resource for TicketResource {}
 
-pub(crate) type TicketArg = Option<ResourceArc<TicketResource>>;
+/// The ticket that a change comes with, or `nil`.
+pub(crate) struct TicketArg<'a>(Option<&'a TicketResource>);
+
+impl<'a> Decoder<'a> for TicketArg<'a> {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        // Nearly always `nil`: seen first, as to look a resource's type up takes longer.
+        if term.is_atom() {
+            (nil() == term).then_some(Self(None)).ok_or(Error::BadArg)
+        } else {
+            term.decode().map(|ticket| Self(Some(ticket)))
+        }
+    }
+}
 
 #[derive(NifUnitEnum, Clone, Copy)]
 pub(crate) enum SnapshotArg {
@@ -73,11 +88,11 @@ pub(crate) fn reason<'a>(env: Env<'a>, error: ChangeError) -> Term<'a> {
 
 /// Runs a change with the ticket, if one came with it.
 pub(crate) fn with_ticket(
-    ticket: &TicketArg,
+    ticket: &TicketArg<'_>,
     log: bool,
     change: impl FnOnce(Request<'_>) -> Result<Seq, ChangeError>,
 ) -> Result<Seq, ChangeError> {
-    match ticket {
+    match ticket.0 {
         None => change(Request { ticket: None, log }),
         Some(resource) => change(Request { ticket: resource.0.lock().as_ref(), log }),
     }
@@ -95,7 +110,7 @@ fn add<'a>(
     flags: u8,
     body: Binary<'_>,
     known: bool,
-    ticket: TicketArg,
+    ticket: TicketArg<'_>,
     log: bool,
 ) -> Term<'a> {
     let (handle, comparable, oids, body) = (&handle, &comparable, &oids.0, &body);
@@ -122,7 +137,7 @@ fn add_large<'a>(
     flags: u8,
     body: Binary<'_>,
     known: bool,
-    ticket: TicketArg,
+    ticket: TicketArg<'_>,
     log: bool,
 ) -> Term<'a> {
     let (handle, comparable, oids, body) = (&handle, &comparable, &oids.0, &body);
@@ -141,7 +156,7 @@ fn add_shape<'a>(
     env: Env<'a>,
     store: StoreArg<'_>,
     shape: Shape<'_>,
-    ticket: &TicketArg,
+    ticket: &TicketArg<'_>,
     log: bool,
 ) -> Term<'a> {
     let Shape { handle, comparable, hash, oids, flags, body, known } = shape;
@@ -168,7 +183,7 @@ fn remove<'a>(
     env: Env<'a>,
     store: StoreArg<'_>,
     handle: Binary<'_>,
-    ticket: TicketArg,
+    ticket: TicketArg<'_>,
     log: bool,
 ) -> Term<'a> {
     answer(env, with_ticket(&ticket, log, |request| store.store.remove(&handle, request)))
@@ -180,7 +195,7 @@ fn mark<'a>(
     store: StoreArg<'_>,
     handle: Binary<'_>,
     snapshot: SnapshotArg,
-    ticket: TicketArg,
+    ticket: TicketArg<'_>,
     log: bool,
 ) -> Term<'a> {
     let mark = |request: Request<'_>| store.store.mark(&handle, snapshot.into(), request);
@@ -194,7 +209,7 @@ fn note_unknown<'a>(
     store: StoreArg<'_>,
     operation: UnknownArg,
     handle: Binary<'_>,
-    ticket: TicketArg,
+    ticket: TicketArg<'_>,
 ) -> Term<'a> {
     let operation = match operation {
         UnknownArg::Remove => Operation::Remove,

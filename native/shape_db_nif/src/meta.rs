@@ -162,7 +162,7 @@ fn set_flags<'a>(
     store: StoreArg<'_>,
     handle: Binary<'_>,
     flags: u8,
-    ticket: TicketArg,
+    ticket: TicketArg<'_>,
 ) -> Term<'a> {
     let set = |request: shape_store::Request<'_>| store.store.set_flags(&handle, flags, request);
     answer(env, with_ticket(&ticket, false, set))
