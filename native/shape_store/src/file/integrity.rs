@@ -23,6 +23,8 @@ pub(crate) struct Made {
 pub(super) enum Inspected {
     /// No file, or one without tables.
     Nothing,
+    /// Of this schema, which is a later one than ours.
+    Newer(i64),
     /// Closed in order. What was opened to see that is what it is written by.
     Clean(Made),
     Sound,
@@ -54,7 +56,13 @@ pub(super) fn inspect(options: &Options, path: &Path) -> Result<Inspected, OpenE
 
 fn check(made: Made, options: &Options, path: &Path) -> rusqlite::Result<Inspected> {
     let conn = &made.conn;
+    // With a file that is left alone its log is, too.
+    connection::keep_log_on_close(conn, true)?;
     let version = schema::read_version(conn)?;
+    if version > schema::SCHEMA_VERSION {
+        return Ok(Inspected::Newer(version));
+    }
+    connection::keep_log_on_close(conn, options.external_checkpoint)?;
     if version == 0 {
         let sql = "SELECT count(*) FROM main.sqlite_schema";
         let tables: i64 = conn.query_row(sql, [], |row| row.get(0))?;

@@ -34,6 +34,17 @@ pub(crate) fn prepare(
     verify: &mut Verify,
 ) -> Result<Ready, OpenError> {
     let system = &*options.system;
+    may_write(options, path)?;
+    let replacement = file::replacement_of(path);
+    let begun = system.stat(&replacement).map_err(|source| OpenError::Io {
+        what: "look at",
+        path: replacement,
+        source,
+    })?;
+    if begun.is_some() {
+        // What a later version began is for that one to finish.
+        check_version(options, path)?;
+    }
     let replaced = file::finish_replacement(system, path)?;
     let found = match inspect(options, path) {
         Err(OpenError::Sqlite { source, .. }) if options.exclusive && has_no_maps(&source) => {
@@ -44,6 +55,7 @@ pub(crate) fn prepare(
     };
     let quarantined = match &found {
         Inspected::Bad(problem) => Some(move_aside(options, path, problem)?),
+        Inspected::Newer(version) => return Err(newer(path, *version)),
         Inspected::Nothing | Inspected::Clean(_) | Inspected::Sound => replaced,
     };
     if matches!(found, Inspected::Nothing)
@@ -89,9 +101,9 @@ fn leave_log(options: &Options, path: &Path) -> Result<(), OpenError> {
     let named = |source| OpenError::Sqlite { path: path.to_path_buf(), source };
     let conn = connection::open_to_write(path, options).map_err(named)?;
     conn.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(named)?;
-    let (version, known) = (schema::read_version(&conn).map_err(named)?, schema::SCHEMA_VERSION);
-    if version > known {
-        return Err(OpenError::Newer { path: path.to_path_buf(), version, known });
+    let version = schema::read_version(&conn).map_err(named)?;
+    if version > schema::SCHEMA_VERSION {
+        return Err(newer(path, version));
     }
     connection::prepare_to_write(&conn, options).map_err(named)
 }
@@ -102,28 +114,39 @@ fn is_new(conn: &Connection) -> rusqlite::Result<bool> {
     Ok((label.epoch, label.position) == (0, schema::Position { batch: 0, next_row: 1 }))
 }
 
-/// An error for a file that nothing is to be done to, not even what opening it for writing
-/// would do: a later version of this library wrote it, or this process may not write to it.
-/// An empty one is of no version, and to open it would cost the log beside it.
-pub(crate) fn may_open(options: &Options, path: &Path) -> Result<(), OpenError> {
-    let known = schema::SCHEMA_VERSION;
+/// An error for a file that another instance writes and this one may not follow: it is of a
+/// later version of this library, or this process may not write to it.
+pub(crate) fn may_follow(options: &Options, path: &Path) -> Result<(), OpenError> {
+    may_write(options, path)?;
+    check_version(options, path)
+}
+
+/// SQLite would make a log that cannot be written either, and leave that behind.
+fn may_write(options: &Options, path: &Path) -> Result<(), OpenError> {
     match options.system.stat(path) {
-        Ok(Some(there)) if there.len == 0 => return Ok(()),
-        // SQLite would make a log that cannot be written either, and leave that behind.
-        Ok(Some(_)) => options.system.may_write(path).map_err(|source| OpenError::Io {
-            what: "write to",
-            path: path.to_path_buf(),
-            source,
-        })?,
-        _ => {}
-    }
-    match connection::open_to_read(path, options).and_then(|conn| schema::read_version(&conn)) {
-        Ok(version) if version > known => {
-            Err(OpenError::Newer { path: path.to_path_buf(), version, known })
-        }
-        // Not there, not a database, or not to be read: that is looked into next.
+        Ok(Some(there)) if there.len > 0 => options
+            .system
+            .may_write(path)
+            .map_err(|source| OpenError::Io { what: "write to", path: path.to_path_buf(), source }),
         _ => Ok(()),
     }
+}
+
+/// An error for a file of a later version, which nothing is to be done to.
+fn check_version(options: &Options, path: &Path) -> Result<(), OpenError> {
+    // An empty one is of no version, and to open it would cost the log beside it.
+    if !matches!(options.system.stat(path), Ok(Some(there)) if there.len > 0) {
+        return Ok(());
+    }
+    match connection::open_to_read(path, options).and_then(|conn| schema::read_version(&conn)) {
+        Ok(version) if version > schema::SCHEMA_VERSION => Err(newer(path, version)),
+        // Not a database, or not to be read: that is looked into next.
+        _ => Ok(()),
+    }
+}
+
+fn newer(path: &Path, version: i64) -> OpenError {
+    OpenError::Newer { path: path.to_path_buf(), version, known: schema::SCHEMA_VERSION }
 }
 
 /// Moves aside a database that passed for sound and turned out to be damaged, and

@@ -154,7 +154,6 @@ impl Opening {
         shared.is_at(path.to_path_buf());
         let options = &shared.options;
         let presence = locks.announce(&says(options))?;
-        open::may_open(options, path)?;
         let mut context = Box::new(Context::new(Arc::clone(shared), locks, Some(claim)));
         match presence {
             Presence::Alone => {
@@ -163,6 +162,7 @@ impl Opening {
                 Ok(Ok(Progress::Opened(context, role, opened)))
             }
             Presence::Shared(holder) => {
+                open::may_follow(options, path)?;
                 context.locks.end();
                 check_mode(options, path, &holder)?;
                 Ok(Err(Stage::File { context, since: now, holder }))
