@@ -65,7 +65,7 @@ fn load(conn: &Connection, input: &mut Input<'_>) -> rusqlite::Result<()> {
 
 /// Each shape is found by what it has, and its body is what was written or is refused.
 fn check(conn: &Connection, shared: &Shared) -> rusqlite::Result<()> {
-    let ids: Vec<_> = shared.queue.lock().free.used().collect();
+    let ids: Vec<_> = shared.queue.lock().mutator.used().collect();
     let entries: Vec<_> = ids.into_iter().filter_map(|id| shared.index.get(id)).collect();
     assert_eq!(entries.len(), shared.index.count());
     for entry in entries {

@@ -2,7 +2,7 @@
 //!
 //! Readers take no lock and never wait (relations and overlong handles excepted,
 //! whose locks are held for a tree or map update). All changes go through one
-//! mutator, who proves it by the `&mut FreeIds` that the mutation lock guards.
+//! mutator, who proves it by the `&mut Mutator` that the mutation lock guards.
 //!
 //! An insertion writes the tables first and the cell last: until the cell is
 //! filled, an id in a table leads to a vacant cell and counts for nothing, and
@@ -15,6 +15,7 @@ mod coldest;
 pub(crate) mod flags;
 pub(crate) mod images;
 mod meta;
+pub(crate) mod mutator;
 pub(crate) mod relations;
 pub(crate) mod seqlock;
 pub(crate) mod slab;
@@ -40,8 +41,9 @@ use crate::{
         cell::Look,
         flags::Flags,
         images::Images,
+        mutator::Mutator,
         relations::{Pair, Relations},
-        slab::{EntryId, FreeIds, Slab},
+        slab::{EntryId, Slab},
         table::Table,
         touch::Stamp,
     },
@@ -98,7 +100,7 @@ impl Index {
     /// known in memory alone.
     pub(crate) fn saved_snapshot(
         &self,
-        _free: &mut FreeIds,
+        _mutator: &mut Mutator,
         id: EntryId,
         row: RowId,
     ) -> Option<Snapshot> {
@@ -106,12 +108,17 @@ impl Index {
     }
 
     /// The snapshot of a cell's entry.
-    pub(crate) fn snapshot(&self, _free: &mut FreeIds, id: EntryId) -> Option<Snapshot> {
+    pub(crate) fn snapshot(&self, _mutator: &mut Mutator, id: EntryId) -> Option<Snapshot> {
         self.slab.get(id)?.snapshot()
     }
 
     pub(crate) fn by_handle(&self, handle: &[u8]) -> Option<(EntryId, Entry)> {
         self.by_handle.find(self.hash_handle(handle), |id| self.with_handle(id, handle))
+    }
+
+    /// The same for the mutator, who need not keep an array from being freed.
+    pub(crate) fn known(&self, mutator: &Mutator, handle: &[u8]) -> Option<(EntryId, Entry)> {
+        mutator.by_handle.find(self.hash_handle(handle), |id| self.with_handle(id, handle))
     }
 
     pub(crate) fn by_digest(&self, digest: &Digest) -> Option<(EntryId, Entry)> {
@@ -150,8 +157,8 @@ impl Index {
     /// out, or by one that does, which perhaps comes once more.
     fn handles_of(&self, oid: Oid, piece: &[Pair], handles: &mut Vec<Handle>) {
         handles.reserve(piece.len());
-        for (_, id) in piece {
-            let Some(cell) = self.slab.get(*id) else { continue };
+        for pair in piece {
+            let Some(cell) = self.slab.get(pair.id()) else { continue };
             match cell.look_for(oid) {
                 Look::Vacant => {}
                 Look::Inline(handle) => handles.push(handle),
@@ -168,26 +175,27 @@ impl Index {
     /// there. `before` runs when that is settled and nobody can find it yet.
     pub(crate) fn insert(
         &self,
-        free: &mut FreeIds,
+        mutator: &mut Mutator,
         entry: &Entry,
         before: impl FnOnce(EntryId),
     ) -> Result<EntryId, Refusal> {
-        self.insert_read(free, entry, Stamp::NEVER, before)
+        self.insert_read(mutator, entry, Stamp::NEVER, before)
     }
 
     /// The same for an entry that was last read at this time.
     pub(crate) fn insert_read(
         &self,
-        free: &mut FreeIds,
+        mutator: &mut Mutator,
         entry: &Entry,
         read: Stamp,
         before: impl FnOnce(EntryId),
     ) -> Result<EntryId, Refusal> {
+        let Mutator { free, by_handle, by_digest } = mutator;
         let hash = self.hash_handle(&entry.handle);
-        let handle = self.by_handle.seek(hash, |id| self.with_handle(id, &entry.handle));
+        let handle = self.by_handle.seek(by_handle, hash, |id| self.with_handle(id, &entry.handle));
         let handle = handle.map_err(|(id, there)| Refusal::Handle(id, there))?;
         let hash = hash_digest(&entry.digest);
-        let digest = self.by_digest.seek(hash, |id| self.with_digest(id, &entry.digest));
+        let digest = self.by_digest.seek(by_digest, hash, |id| self.with_digest(id, &entry.digest));
         let digest = digest.map_err(|(_, there)| Refusal::Shape(there))?;
         let (id, cell, mark) = self.slab.allocate(free).ok_or(Refusal::NoRoom)?;
         if !entry.fits_inline() {
@@ -203,29 +211,29 @@ impl Index {
             self.images.note(look, id, entry.row, Stamp::NEVER);
         }
         cell.fill(entry, mark, read);
-        self.count.fetch_add(1, Relaxed);
+        self.count.store(self.count() + 1, Relaxed);
         self.flags.came(entry.flags);
         Ok(id)
     }
 
     /// Takes the entry of this id out.
-    pub(crate) fn remove(&self, free: &mut FreeIds, id: EntryId, entry: &Entry) {
+    pub(crate) fn remove(&self, mutator: &mut Mutator, id: EntryId, entry: &Entry) {
         let Some((cell, mark)) = self.slab.slot(id) else { return };
         self.flags.went(cell.flags());
         cell.vacate(mark);
-        self.count.fetch_sub(1, Relaxed);
-        self.by_digest.remove(hash_digest(&entry.digest), id);
-        self.by_handle.remove(self.hash_handle(&entry.handle), id);
+        self.count.store(self.count() - 1, Relaxed);
+        mutator.by_digest.remove(hash_digest(&entry.digest), id);
+        mutator.by_handle.remove(self.hash_handle(&entry.handle), id);
         self.relations.remove(&entry.oids, id);
         if !entry.fits_inline() {
             self.overflow.write().remove(&entry.row);
         }
         // Last: from here on the cell may be filled again.
-        free.release(id);
+        mutator.free.release(id);
     }
 
     /// Sets an entry's snapshot as the file has it or is to have it.
-    pub(crate) fn set_snapshot(&self, _free: &mut FreeIds, id: EntryId, snapshot: Snapshot) {
+    pub(crate) fn set_snapshot(&self, _mutator: &mut Mutator, id: EntryId, snapshot: Snapshot) {
         if let Some(cell) = self.slab.get(id) {
             cell.set_snapshot(snapshot);
         }
@@ -234,7 +242,7 @@ impl Index {
     /// Sets what is known of it in memory alone, beside what the file has.
     pub(crate) fn set_snapshot_in_memory(
         &self,
-        _free: &mut FreeIds,
+        _mutator: &mut Mutator,
         id: EntryId,
         snapshot: Snapshot,
     ) {

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 pub use self::change::Operation;
 pub(crate) use self::change::{Change, add_bytes};
 use self::room::InLine;
-use crate::{entry::RowId, index::slab::FreeIds};
+use crate::{entry::RowId, index::mutator::Mutator};
 
 /// The number of a change. The first is 1; a change is durable when the store's
 /// durable number has reached it.
@@ -39,7 +39,7 @@ pub struct QueueSize {
 
 /// What the mutation lock guards: the right to change the index, and the queue.
 pub(crate) struct Queue {
-    pub(crate) free: FreeIds,
+    pub(crate) mutator: Mutator,
     pub(crate) next_row: RowId,
     waiting: VecDeque<Queued>,
     last: Seq,
@@ -75,7 +75,7 @@ impl Totals {
 impl Queue {
     pub(crate) fn new(bound: QueueSize) -> Self {
         Self {
-            free: FreeIds::default(),
+            mutator: Mutator::default(),
             next_row: 1,
             waiting: VecDeque::new(),
             last: 0,

@@ -36,7 +36,7 @@ impl Ages {
     /// The ages of an index, now.
     pub(crate) fn of(shared: &Shared) -> Self {
         let Shared { index, clock, queue, .. } = shared;
-        let ids = queue.lock().free.used();
+        let ids = queue.lock().mutator.used();
         let now = clock.now();
         let age = |stamp: Stamp| {
             let read = stamp.time().unwrap_or(now);
@@ -93,7 +93,7 @@ impl Ages {
 
 /// When a shape was last read: what is written again only when something was read since.
 pub(crate) fn latest_read(shared: &Shared) -> Stamp {
-    let ids = shared.queue.lock().free.used();
+    let ids = shared.queue.lock().mutator.used();
     shared.index.latest_read(ids)
 }
 

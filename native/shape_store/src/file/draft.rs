@@ -67,7 +67,7 @@ fn fill(
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
     schema::create(&tx, label.identity)?;
     let mut insert = Insert::new(conn)?;
-    let ids = shared.queue.lock().free.used();
+    let ids = shared.queue.lock().mutator.used();
     for id in ids {
         let Some(entry) = shared.index.get(id) else { continue };
         if shared.pending.holds(entry.row) {
@@ -75,8 +75,8 @@ fn fill(
         }
         match body(shared, source, &entry)? {
             Some(body) => {
-                let free = &mut shared.queue.lock().free;
-                let saved = shared.index.saved_snapshot(free, id, entry.row);
+                let mutator = &mut shared.queue.lock().mutator;
+                let saved = shared.index.saved_snapshot(mutator, id, entry.row);
                 insert.shape(&entry, saved.unwrap_or(entry.snapshot))?;
                 insert.body(&entry, shared.dictionary.unpack(&body, &mut buffer))?;
                 draft.shapes += 1;

@@ -116,9 +116,9 @@ impl Loader<'_> {
     /// Makes what changes of an entry what the file says, so that a change that was given up
     /// is undone. What is known of its snapshot in memory alone stays.
     fn change(&self, id: EntryId, snapshot: Snapshot, flags: u8) {
-        let free = &mut self.queue.lock().free;
-        self.index.set_snapshot(free, id, snapshot);
-        self.index.set_flags(free, id, flags);
+        let mutator = &mut self.queue.lock().mutator;
+        self.index.set_snapshot(mutator, id, snapshot);
+        self.index.set_flags(mutator, id, flags);
     }
 }
 

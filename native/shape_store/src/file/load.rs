@@ -98,14 +98,14 @@ impl<'a> Loader<'a> {
         let mut bulk = BulkLoad::new(self.index);
         let mut fits = true;
         read_all(&mut |piece| {
-            let free = &mut self.queue.lock().free;
-            fits = piece.iter().all(|entry| bulk.push(free, entry, last_read.of(entry.row)));
+            let mutator = &mut self.queue.lock().mutator;
+            fits = piece.iter().all(|entry| bulk.push(mutator, entry, last_read.of(entry.row)));
             fits
         })?;
         let tables = if fits { bulk.finish() } else { None };
         let all = tables.is_some();
         if let Some(tables) = tables {
-            self.index.install(&mut self.queue.lock().free, tables);
+            self.index.install(&mut self.queue.lock().mutator, tables);
         }
         Ok(all)
     }
@@ -119,7 +119,7 @@ impl<'a> Loader<'a> {
         let mut queue = self.queue.lock();
         for entry in piece {
             let read = last_read.of(entry.row);
-            match self.index.insert_read(&mut queue.free, entry, read, |_| {}) {
+            match self.index.insert_read(&mut queue.mutator, entry, read, |_| {}) {
                 Ok(id) => inserted(entry.row, id),
                 // Followed as far as here before an error.
                 Err(Refusal::Handle(id, there)) if there.row == entry.row => {
@@ -145,7 +145,7 @@ impl<'a> Loader<'a> {
     pub(super) fn remove(&self, id: EntryId) {
         let mut queue = self.queue.lock();
         if let Some(entry) = self.index.get(id) {
-            self.index.remove(&mut queue.free, id, &entry);
+            self.index.remove(&mut queue.mutator, id, &entry);
         }
     }
 
@@ -156,7 +156,7 @@ impl<'a> Loader<'a> {
 
     /// The rows the index has now.
     pub(super) fn rows(&self) -> HashMap<RowId, EntryId> {
-        let ids = self.queue.lock().free.used();
+        let ids = self.queue.lock().mutator.used();
         ids.filter_map(|id| Some((self.index.get(id)?.row, id))).collect()
     }
 

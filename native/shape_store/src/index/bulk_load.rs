@@ -11,8 +11,8 @@ use super::{Index, hash_digest};
 use crate::{
     entry::Entry,
     index::{
+        mutator::Mutator,
         relations::{self, Pair},
-        slab::FreeIds,
         table::{Arrays, TableBuilder},
         touch::Stamp,
     },
@@ -40,13 +40,15 @@ impl<'a> BulkLoad<'a> {
 
     /// Fills a cell with an entry that was last read at this time; false when there is no cell
     /// to be had. No lookup finds the entry before [`Index::install`].
-    pub(crate) fn push(&mut self, free: &mut FreeIds, entry: &Entry, read: Stamp) -> bool {
-        let Some((id, cell, mark)) = self.index.slab.allocate(free) else { return false };
+    pub(crate) fn push(&mut self, mutator: &mut Mutator, entry: &Entry, read: Stamp) -> bool {
+        let Some((id, cell, mark)) = self.index.slab.allocate(&mut mutator.free) else {
+            return false;
+        };
         if !entry.fits_inline() {
             self.index.overflow.write().insert(entry.row, Arc::new(entry.clone()));
         }
         cell.fill(entry, mark, read);
-        self.index.count.fetch_add(1, Relaxed);
+        self.index.count.store(self.index.count() + 1, Relaxed);
         self.index.flags.came(entry.flags);
         self.by_handle.push(self.index.hash_handle(&entry.handle), id);
         self.by_digest.push(hash_digest(&entry.digest), id);
@@ -72,9 +74,9 @@ impl<'a> BulkLoad<'a> {
 impl Index {
     /// Puts in the tables and relations of what was filled: all of it is found from
     /// here on.
-    pub(crate) fn install(&self, _free: &mut FreeIds, filled: BuiltTables) {
+    pub(crate) fn install(&self, mutator: &mut Mutator, filled: BuiltTables) {
         self.relations.install(filled.pairs);
-        self.by_handle.install(filled.by_handle);
-        self.by_digest.install(filled.by_digest);
+        self.by_handle.install(&mut mutator.by_handle, filled.by_handle);
+        self.by_digest.install(&mut mutator.by_digest, filled.by_digest);
     }
 }

@@ -5,7 +5,8 @@ use crate::{
     entry::{Digest, Entry, RowId},
     index::{
         cell::{Cell, Look, Name},
-        slab::{EntryId, FreeIds},
+        mutator::Mutator,
+        slab::EntryId,
         touch::{CellHold, Stamp},
     },
 };
@@ -126,7 +127,7 @@ impl Index {
     }
 
     /// Sets the flags of the entry of this id, and gives those there were.
-    pub(crate) fn set_flags(&self, _free: &mut FreeIds, id: EntryId, flags: u8) -> Option<u8> {
+    pub(crate) fn set_flags(&self, _mutator: &mut Mutator, id: EntryId, flags: u8) -> Option<u8> {
         let cell = self.slab.get(id).filter(|cell| cell.row() != 0)?;
         let before = cell.set_flags(flags);
         self.flags.went(before);

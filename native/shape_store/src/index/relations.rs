@@ -10,8 +10,19 @@ use smallvec::SmallVec;
 
 use crate::{entry::Oid, index::slab::EntryId};
 
-/// That an entry reads a table.
-pub(crate) type Pair = (Oid, EntryId);
+/// That an entry reads a table: in one number, as a tree compares many.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pair(u64);
+
+impl Pair {
+    fn new(oid: Oid, id: EntryId) -> Self {
+        Self(u64::from(oid) << EntryId::BITS | u64::from(id))
+    }
+
+    pub(crate) fn id(self) -> EntryId {
+        self.0 as EntryId
+    }
+}
 
 /// How many pairs are copied under one hold of the lock.
 const CHUNK: usize = 512;
@@ -49,8 +60,8 @@ impl Relations {
         oid: Oid,
         mut visit: impl FnMut(&[Pair]) -> Option<()>,
     ) -> Option<()> {
-        let end = Included((oid, EntryId::MAX));
-        let mut start = Included((oid, 0));
+        let end = Included(Pair::new(oid, EntryId::MAX));
+        let mut start = Included(Pair::new(oid, 0));
         let mut piece = SmallVec::<[Pair; CHUNK]>::new();
         loop {
             piece.extend(self.pairs.read().range((start, end)).take(CHUNK).copied());
@@ -76,5 +87,5 @@ impl Relations {
 
 /// What the relations hold of an entry.
 pub(crate) fn pairs(oids: &[Oid], id: EntryId) -> impl Iterator<Item = Pair> {
-    oids.iter().map(move |oid| (*oid, id))
+    oids.iter().map(move |oid| Pair::new(*oid, id))
 }

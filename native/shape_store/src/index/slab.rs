@@ -67,8 +67,7 @@ fn zeroed<T: Default>(len: usize) -> Box<[T]> {
     (0..len).map(|_| T::default()).collect()
 }
 
-/// Which ids are free. Holding it mutably is what makes somebody the mutator:
-/// every function that changes the index takes it.
+/// Which ids are free.
 #[derive(Default)]
 pub(crate) struct FreeIds {
     freed: Vec<EntryId>,

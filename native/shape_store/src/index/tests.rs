@@ -13,24 +13,24 @@ fn entry(row: RowId, handle: usize) -> Entry {
     }
 }
 
-fn put(index: &Index, free: &mut FreeIds, entry: &Entry) -> EntryId {
-    index.insert(free, entry, |_| {}).map_err(|refusal| format!("{refusal:?}")).unwrap_or(0)
+fn put(index: &Index, mutator: &mut Mutator, entry: &Entry) -> EntryId {
+    index.insert(mutator, entry, |_| {}).map_err(|refusal| format!("{refusal:?}")).unwrap_or(0)
 }
 
 #[test]
 fn what_is_removed_leaves_nothing_in_any_table() {
     for handle in [8, 200] {
-        let (index, mut free) = (Index::new(), FreeIds::default());
+        let (index, mut mutator) = (Index::new(), Mutator::default());
         let one = entry(1, handle);
-        let id = put(&index, &mut free, &one);
+        let id = put(&index, &mut mutator, &one);
         assert_eq!(index.by_handle(&one.handle), Some((id, one.clone())));
         assert_eq!(index.by_digest(&one.digest), Some((id, one.clone())));
-        index.remove(&mut free, id, &one);
+        index.remove(&mut mutator, id, &one);
         assert_eq!((index.by_handle(&one.handle), index.by_digest(&one.digest)), (None, None));
         assert_eq!((index.count(), index.get(id)), (0, None));
         // The cell is filled again, by another.
         let two = entry(2, handle);
-        assert_eq!(put(&index, &mut free, &two), id);
+        assert_eq!(put(&index, &mut mutator, &two), id);
         assert_eq!(index.by_handle(&one.handle), None);
         assert_eq!(index.by_digest(&two.digest), Some((id, two)));
     }
@@ -57,11 +57,11 @@ fn a_lookup_never_gives_the_next_entry_of_a_cell() {
                 }
             });
         }
-        let mut free = FreeIds::default();
+        let mut mutator = Mutator::default();
         for _ in 0..rounds {
             for entry in &entries {
-                let id = put(&index, &mut free, entry);
-                index.remove(&mut free, id, entry);
+                let id = put(&index, &mut mutator, entry);
+                index.remove(&mut mutator, id, entry);
             }
         }
     });

@@ -102,7 +102,7 @@ impl Store {
 
     /// All shapes there are, in no order, but near to that of the file.
     pub fn places(&self) -> Vec<Place> {
-        let ids = self.shared.queue.lock().free.used();
+        let ids = self.shared.queue.lock().mutator.used();
         let mut places = Vec::with_capacity(self.count());
         places.extend(ids.filter_map(|id| {
             let Entry { handle, oids, .. } = self.shared.index.get(id)?;

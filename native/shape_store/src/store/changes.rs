@@ -66,7 +66,7 @@ impl Store {
             entry.row = queue.next_row;
             // Pending before the index knows of it: who finds the entry must
             // find its body.
-            let id = shared.index.insert(&mut queue.free, &entry, |id| {
+            let id = shared.index.insert(&mut queue.mutator, &entry, |id| {
                 shared.pending.added(entry.row, id, Body::clone(&body));
             })?;
             queue.next_row += 1;
@@ -79,7 +79,7 @@ impl Store {
         self.change_known(handle, request, |shared, queue, id, entry| {
             let handle = Arc::from(entry.handle.as_slice());
             shared.pending.removed(entry.row, Arc::clone(&handle));
-            shared.index.remove(&mut queue.free, id, entry);
+            shared.index.remove(&mut queue.mutator, id, entry);
             Change::Remove { row: entry.row, handle }
         })
     }
@@ -92,9 +92,9 @@ impl Store {
         request: Request<'_>,
     ) -> Result<Seq, ChangeError> {
         self.change_known(handle, request, |shared, queue, id, entry| {
-            let saved = shared.index.saved_snapshot(&mut queue.free, id, entry.row);
+            let saved = shared.index.saved_snapshot(&mut queue.mutator, id, entry.row);
             let snapshot = snapshot.max(saved.unwrap_or(Snapshot::None));
-            shared.index.set_snapshot(&mut queue.free, id, snapshot);
+            shared.index.set_snapshot(&mut queue.mutator, id, snapshot);
             Change::Snapshot { row: entry.row, id, snapshot }
         })
     }
@@ -123,12 +123,12 @@ impl Store {
             // it makes room.
             self.shared.pending.reset(below);
             let seq = queue.push(Change::Reset { below }, false);
-            (below, queue.free.used(), seq)
+            (below, queue.mutator.used(), seq)
         };
         let index = &self.shared.index;
         self.for_each_id(ids, |queue, id| {
             if let Some(entry) = index.get(id).filter(|entry| entry.row < below) {
-                index.remove(&mut queue.free, id, &entry);
+                index.remove(&mut queue.mutator, id, &entry);
                 self.shared.pending.forget_add(entry.row);
             }
         })?;
@@ -143,19 +143,19 @@ impl Store {
         let ids = {
             let queue = self.shared.queue.lock();
             self.shared.state().writable()?;
-            queue.free.used()
+            queue.mutator.used()
         };
         let mut removed = Vec::new();
         let index = &self.shared.index;
         self.for_each_id(ids, |queue, id| {
             // Nearly every shape is complete: no more of it is copied than needed.
-            if index.snapshot(&mut queue.free, id) == Some(Snapshot::Complete) {
+            if index.snapshot(&mut queue.mutator, id) == Some(Snapshot::Complete) {
                 return;
             }
             if let Some(entry) = index.get(id) {
                 let handle = Arc::from(entry.handle.as_slice());
                 self.shared.pending.removed(entry.row, Arc::clone(&handle));
-                index.remove(&mut queue.free, id, &entry);
+                index.remove(&mut queue.mutator, id, &entry);
                 queue.push(Change::Remove { row: entry.row, handle }, false);
                 removed.push(entry.handle);
             }
@@ -189,7 +189,8 @@ impl Store {
         apply: impl FnOnce(&Shared, &mut Queue, EntryId, &Entry) -> Change,
     ) -> Result<Seq, ChangeError> {
         let changed = self.change(queue::add_bytes(handle.len()), request, |shared, queue| {
-            let (id, entry) = shared.index.by_handle(handle).ok_or(ChangeError::Unknown)?;
+            let (id, entry) =
+                shared.index.known(&queue.mutator, handle).ok_or(ChangeError::Unknown)?;
             Ok(apply(shared, queue, id, &entry))
         });
         match changed {

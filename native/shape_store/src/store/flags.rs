@@ -16,7 +16,7 @@ impl Store {
         request: Request<'_>,
     ) -> Result<Seq, ChangeError> {
         self.change_known(handle, request, |shared, queue, id, entry| {
-            shared.index.set_flags(&mut queue.free, id, flags);
+            shared.index.set_flags(&mut queue.mutator, id, flags);
             Change::Flags([(entry.row, flags)].into())
         })
     }
@@ -30,9 +30,10 @@ impl Store {
             self.shared.state().writable()?;
             let mut changed = Vec::new();
             for (handle, flags) in flags {
-                let known = index.by_handle(handle).filter(|(_, entry)| entry.flags != *flags);
+                let known =
+                    index.known(&queue.mutator, handle).filter(|(_, entry)| entry.flags != *flags);
                 if let Some((id, entry)) = known {
-                    index.set_flags(&mut queue.free, id, *flags);
+                    index.set_flags(&mut queue.mutator, id, *flags);
                     changed.push((entry.row, *flags));
                 }
             }
@@ -57,7 +58,7 @@ impl Store {
 
     /// Their handles, sorted. Looks at all.
     pub fn handles_by_flags(&self, mask: u8, value: u8) -> Vec<Handle> {
-        let ids = self.shared.queue.lock().free.used();
+        let ids = self.shared.queue.lock().mutator.used();
         let entries = ids.filter_map(|id| self.shared.index.get(id));
         let wanted = entries.filter(|entry| entry.flags & mask == value);
         let mut handles: Vec<_> = wanted.map(|entry| entry.handle).collect();

@@ -62,7 +62,7 @@ impl Store {
         self.shared.clock.set(now);
         // More than there can be.
         let n = n.min(u32::MAX as usize);
-        let used = || self.shared.queue.lock().free.used();
+        let used = || self.shared.queue.lock().mutator.used();
         let found = self.shared.index.least_recently_read(n, used);
         let last_read = found.last().and_then(|(_, stamp)| stamp.time());
         Coldest { handles: found.into_iter().map(|(handle, _)| handle).collect(), last_read }
@@ -71,9 +71,10 @@ impl Store {
     /// Moves a shape's snapshot on in memory alone, where it is lost with the store.
     pub fn mark_in_memory(&self, handle: &[u8], snapshot: Snapshot) -> Result<(), ChangeError> {
         let mut queue = self.shared.queue.lock();
-        let (id, entry) = self.shared.index.by_handle(handle).ok_or(ChangeError::Unknown)?;
+        let (id, entry) =
+            self.shared.index.known(&queue.mutator, handle).ok_or(ChangeError::Unknown)?;
         let snapshot = snapshot.max(entry.snapshot);
-        self.shared.index.set_snapshot_in_memory(&mut queue.free, id, snapshot);
+        self.shared.index.set_snapshot_in_memory(&mut queue.mutator, id, snapshot);
         Ok(())
     }
 
@@ -81,7 +82,7 @@ impl Store {
     /// [`Store::mark_in_memory`] added.
     pub fn saved_snapshot(&self, handle: &[u8]) -> Option<Snapshot> {
         let mut queue = self.shared.queue.lock();
-        let (id, entry) = self.shared.index.by_handle(handle)?;
-        self.shared.index.saved_snapshot(&mut queue.free, id, entry.row)
+        let (id, entry) = self.shared.index.known(&queue.mutator, handle)?;
+        self.shared.index.saved_snapshot(&mut queue.mutator, id, entry.row)
     }
 }

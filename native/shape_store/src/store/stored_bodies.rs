@@ -87,12 +87,15 @@ impl Shared {
         let name = String::from_utf8_lossy(&entry.handle);
         let lost = {
             let mut queue = self.queue.lock();
-            let there = self.index.by_handle(&entry.handle).filter(|(_, now)| now.row == entry.row);
+            let there = self
+                .index
+                .known(&queue.mutator, &entry.handle)
+                .filter(|(_, now)| now.row == entry.row);
             match there {
                 Some((id, there)) if self.state().writable().is_ok() => {
                     let handle: Arc<[u8]> = Arc::from(there.handle.as_slice());
                     self.pending.removed(there.row, Arc::clone(&handle));
-                    self.index.remove(&mut queue.free, id, &there);
+                    self.index.remove(&mut queue.mutator, id, &there);
                     queue.push(Change::Remove { row: there.row, handle }, false);
                     true
                 }

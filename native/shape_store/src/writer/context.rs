@@ -145,7 +145,7 @@ impl Context {
             if let Change::Add { row, id, .. } = queued.change
                 && let Some(entry) = shared.index.get(id).filter(|entry| entry.row == row)
             {
-                shared.index.remove(&mut shared.queue.lock().free, id, &entry);
+                shared.index.remove(&mut shared.queue.lock().mutator, id, &entry);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{EMPTY, SHARDS, empty_slots, id_of, probe, room_for, slot, tag_of};
+use super::{EMPTY, SHARDS, empty_slots, id_of, number, probe, room_for, slot, tag, tag_of};
 use crate::index::slab::EntryId;
 
 /// What a table is to hold, by shard, in the order of insertion.
@@ -10,11 +10,8 @@ pub(crate) struct TableBuilder {
     shards: Vec<Vec<u64>>,
 }
 
-/// The arrays of a whole table.
-pub(crate) struct Arrays {
-    pub(super) shards: Vec<Box<[AtomicU64]>>,
-    pub(super) live: Vec<u32>,
-}
+/// The arrays of a whole table, each with how many ids it holds.
+pub(crate) struct Arrays(pub(super) Vec<(Box<[AtomicU64]>, u32)>);
 
 impl TableBuilder {
     pub(crate) fn new() -> Self {
@@ -22,24 +19,26 @@ impl TableBuilder {
     }
 
     pub(crate) fn push(&mut self, hash: u64, id: EntryId) {
-        if let Some(shard) = self.shards.get_mut((hash >> 32) as usize % SHARDS) {
-            shard.push(slot(hash as u32, id));
+        if let Some(shard) = self.shards.get_mut(number(hash)) {
+            shard.push(slot(tag(hash), id));
         }
     }
 
     /// Makes the arrays, each in one go, so that it stays in the processor's cache.
     /// `None` when `same` says of two ids of one tag that their keys are equal.
     pub(crate) fn arrays(self, same: impl Fn(EntryId, EntryId) -> bool) -> Option<Arrays> {
-        let live = self.shards.iter().map(|ids| ids.len() as u32).collect();
-        let shards = self.shards.iter().map(|ids| array(ids, &same));
-        Some(Arrays { shards: shards.collect::<Option<_>>()?, live })
+        let shards = self.shards.iter();
+        shards
+            .map(|ids| Some((array(ids, &same)?, ids.len() as u32)))
+            .collect::<Option<_>>()
+            .map(Arrays)
     }
 }
 
 fn array(ids: &[u64], same: impl Fn(EntryId, EntryId) -> bool) -> Option<Box<[AtomicU64]>> {
     let slots = empty_slots(room_for(ids.len()));
     for id in ids {
-        for place in probe(&slots, tag_of(*id) as usize) {
+        for place in probe(&slots, tag_of(*id)) {
             let there = place.load(Relaxed);
             if there == EMPTY {
                 place.store(*id, Relaxed);

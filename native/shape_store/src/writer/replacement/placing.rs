@@ -63,7 +63,7 @@ impl Replaced {
             let mut queue = shared.queue.lock();
             // It may have been removed meanwhile, and its cell filled again.
             if shared.index.get(*id).is_some_and(|now| now.row == entry.row) {
-                shared.index.remove(&mut queue.free, *id, entry);
+                shared.index.remove(&mut queue.mutator, *id, entry);
             }
         }
         let counters = &shared.counters;
