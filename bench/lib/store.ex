@@ -2,16 +2,20 @@ defmodule Bench.Store do
   @moduledoc "A running stack of one side."
 
   alias Bench.{Config, Side}
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
 
   @enforce_keys [:side, :db, :stack_id, :directory, :supervisor]
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{}
 
-  @doc "Starts a stack on a directory, linked to the caller."
+  @doc """
+  Starts a stack on a directory, linked to the caller. One of a side runs at a time, always the
+  same stack: a file of another's costs its start a warning.
+  """
   @spec start(Side.t(), Path.t()) :: t()
   def start(side, directory) do
-    stack_id = "bench-#{side.name}-#{System.unique_integer([:positive])}"
+    stack_id = "bench-#{side.name}"
     options = [storage_dir: directory] ++ side.options
     child = {side.supervisor, [stack_id: stack_id, shape_db_opts: options]}
     {:ok, supervisor} = Supervisor.start_link([child], strategy: :one_for_one)
@@ -25,9 +29,15 @@ defmodule Bench.Store do
     }
   end
 
-  @doc "Stops the stack, which commits what is pending."
+  @doc """
+  Stops the stack, which commits what is pending. What an ended stack leaves in the VM's
+  persistent terms is erased as well: the next one starts as in a new VM.
+  """
   @spec stop(t()) :: :ok
-  def stop(store), do: Supervisor.stop(store.supervisor, :normal, :infinity)
+  def stop(store) do
+    :ok = Supervisor.stop(store.supervisor, :normal, :infinity)
+    if store.side.name == :ours, do: Stores.erase_ended(), else: :ok
+  end
 
   @doc "Runs `fun` with a stack on the directory."
   @spec with_store(Side.t(), Path.t(), (t() -> result)) :: result when result: term()

@@ -4,7 +4,10 @@
 use std::{
     ops::Range,
     panic::resume_unwind,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Barrier,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread::{self, ScopedJoinHandle},
 };
 
@@ -66,11 +69,20 @@ pub(crate) fn read_all(
         return read(conn, 1..RowId::MAX, take).map(drop);
     }
     let (shares, second) = (&Shares::of(first..first + rows), &second);
+    // Linux may leave a new thread for milliseconds on the processor of who made it, beside one
+    // that has nothing to do. Who sleeps until it runs is woken on that one.
+    let here = &Barrier::new(2);
     thread::scope(|scope| {
         let (send, receive) = crossbeam_channel::bounded(PIECES_AHEAD);
-        let help = move || second().map_or(Ok(()), |conn| help(&conn, position, shares, &send));
+        let help = move || {
+            here.wait();
+            second().map_or(Ok(()), |conn| help(&conn, position, shares, &send))
+        };
         // Without a thread to be had there is no help.
         let helping = thread::Builder::new().spawn_scoped(scope, help).ok();
+        if helping.is_some() {
+            here.wait();
+        }
         let mut more = true;
         while more && let Some(rows) = shares.next() {
             let mut take = |piece| take(piece) && receive.try_iter().all(&mut *take);
