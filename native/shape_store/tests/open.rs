@@ -71,6 +71,32 @@ fn a_file_of_a_newer_schema_is_refused_and_left_as_it_is() {
     }
 }
 
+/// What its writer had in its log when it was killed, and what it was about to put in place.
+#[test]
+fn a_newer_schema_that_is_in_a_log_is_refused_with_the_log_and_the_replacement_left() {
+    for replaced in [false, true] {
+        let (made, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let from = made.path().join("db");
+        let conn = rusqlite::Connection::open(&from).unwrap();
+        let sql = "PRAGMA journal_mode = WAL; CREATE TABLE later(id); PRAGMA user_version = 6";
+        conn.execute_batch(sql).unwrap();
+        let options = unsynced(file_in(&folder));
+        let path = path_of(&options);
+        let beside = |suffix| PathBuf::from(format!("{}{suffix}", path.display()));
+        fs::copy(&from, path).unwrap();
+        fs::copy(made.path().join("db-wal"), beside("-wal")).unwrap();
+        if replaced {
+            fs::copy(&from, beside(".replacement")).unwrap();
+        }
+        let read = || (fs::read(path).unwrap(), fs::read(beside("-wal")).unwrap());
+        let before = read();
+        let reason = try_open(options.clone()).err().expect("it does not open");
+        assert!(reason.contains("schema 6"), "{reason}");
+        assert_eq!(read(), before);
+        assert_eq!(beside(".replacement").exists(), replaced);
+    }
+}
+
 #[test]
 fn a_file_with_values_of_the_wrong_shape_is_moved_aside() {
     let spoilt = [

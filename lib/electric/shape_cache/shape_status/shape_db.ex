@@ -441,7 +441,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def lookup(stack_id, shape, opts \\ [])
 
   def lookup(stack_id, shape, opts) when is_stack_id(stack_id) and is_shape(shape) do
-    now = if touch?(opts), do: System.monotonic_time()
+    now = if touch?(opts), do: :erlang.monotonic_time()
 
     case Stores.get(stack_id) do
       {store, _options, _about} ->

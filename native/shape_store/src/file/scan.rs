@@ -55,9 +55,8 @@ pub(crate) fn are_few(conn: &Connection) -> rusqlite::Result<bool> {
 /// there may be one.
 ///
 /// The other connection reads on a thread of its own. Only this thread takes what was read,
-/// so it reads the smaller part: each goes on with the next share that nobody has. With
-/// 100,000 shapes on two cores a start takes 1.4 to 1.5 times as long without, with 20,000 it
-/// takes 1.2 times.
+/// so it reads the smaller part: each goes on with the next share that nobody has. Without, a
+/// start with 20,000 or 100,000 shapes takes one and a half times as long on two cores.
 pub(crate) fn read_all(
     conn: &Connection,
     position: Position,
