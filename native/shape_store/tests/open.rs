@@ -12,7 +12,12 @@
 
 mod common;
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use common::{PATIENCE, Shape, file_in, open, path_of, shape, sql, try_open, unsynced};
 use fault_vfs::{Fault, FaultVfs, Kinds, Plan};
