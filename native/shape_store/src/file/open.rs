@@ -123,19 +123,20 @@ pub(crate) fn may_follow(options: &Options, path: &Path) -> Result<(), OpenError
 
 /// SQLite would make a log that cannot be written either, and leave that behind.
 fn may_write(options: &Options, path: &Path) -> Result<(), OpenError> {
-    match options.system.stat(path) {
-        Ok(Some(there)) if there.len > 0 => options
-            .system
-            .may_write(path)
-            .map_err(|source| OpenError::Io { what: "write to", path: path.to_path_buf(), source }),
-        _ => Ok(()),
+    if !has_content(options, path) {
+        return Ok(());
     }
+    options.system.may_write(path).map_err(|source| OpenError::Io {
+        what: "write to",
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 /// An error for a file of a later version, which nothing is to be done to.
 fn check_version(options: &Options, path: &Path) -> Result<(), OpenError> {
     // An empty one is of no version, and to open it would cost the log beside it.
-    if !matches!(options.system.stat(path), Ok(Some(there)) if there.len > 0) {
+    if !has_content(options, path) {
         return Ok(());
     }
     match connection::open_to_read(path, options).and_then(|conn| schema::read_version(&conn)) {
@@ -143,6 +144,10 @@ fn check_version(options: &Options, path: &Path) -> Result<(), OpenError> {
         // Not a database, or not to be read: that is looked into next.
         _ => Ok(()),
     }
+}
+
+fn has_content(options: &Options, path: &Path) -> bool {
+    matches!(options.system.stat(path), Ok(Some(there)) if there.len > 0)
 }
 
 fn newer(path: &Path, version: i64) -> OpenError {

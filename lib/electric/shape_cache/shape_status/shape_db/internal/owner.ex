@@ -177,8 +177,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner do
 
   @impl GenServer
   def handle_info({:shape_db, :poisoned, reason}, state) do
-    state = tell(state, :poisoned, reason)
-    {:stop, {:poisoned, reason}, state}
+    {:stop, {:poisoned, reason}, tell(state, :poisoned, reason)}
   end
 
   def handle_info({:shape_db, event, details}, state) do
