@@ -17,7 +17,7 @@ rustler::atoms! {
     // waits
     durable, set_aside, wait, room,
     // lookups
-    body, borrowed, cold, done, gone, here, large, many,
+    ask, body, borrowed, cold, done, gone, here, large, many,
     // connections
     asked, blob,
     // log

@@ -1,10 +1,13 @@
 //! Listing: a cursor over the shapes there were when it was opened, read in
 //! pieces. What went since is left out, what was added again is what it is now.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use rustler::{Binary, Encoder, Env, NifResult, Reference, Resource, ResourceArc, Term};
-use shape_store::{Body, Found, Place, ReadBodies, ReadError};
+use shape_store::{Body, Entry, Found, Place, ReadBodies, ReadError};
 
 use crate::{
     atoms,
@@ -66,8 +69,8 @@ fn cursors<'a>(env: Env<'a>, store: StoreArg<'_>, parts: u16) -> Term<'a> {
 #[rustler::nif]
 fn next_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -> Term<'a> {
     let meta = |place| {
-        let entry = store.store.entry_at(place)?;
-        Some((binary(env, &place.handle), entry.hash, is_complete(entry.snapshot)).encode(env))
+        let brief = store.store.brief_at(place)?;
+        Some((binary(env, &place.handle), brief.hash, is_complete(brief.snapshot)).encode(env))
     };
     let (start, places) = cursor.piece(len);
     if places.is_empty() {
@@ -81,8 +84,30 @@ fn next_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -
     metas.encode(env)
 }
 
-/// Asks for the next shapes of a cursor, up to `len` and to a bound in bytes. The message
-/// `{ref, :here}` says that `take_shapes` has them. For `has_writer` see `ask_body`.
+/// The next shapes of a cursor, up to `len` and to a bound in bytes, as far as they can be had
+/// without waiting: `{:ok, items}`, or `:done` after the last, and `:ask` where [`ask_shapes`]
+/// has to get the next one. The items are `{handle, shape}`: with `nil` in place of a shape that
+/// went in the meantime, and with its body in place of one that only the VM can parse, if
+/// anybody.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn shapes_at_once<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -> Term<'a> {
+    let piece = Piece::next(store, cursor, len);
+    let mut list = List::of(env, store, cursor, &piece);
+    let mut cold = piece.cold().peekable();
+    let needs_reading = cold.peek().is_some();
+    if needs_reading {
+        let cold = cold.collect::<Vec<_>>();
+        store.store.visit_at_once(&cold, |body| list.push_cold(Some(body)));
+    }
+    list.push_warm();
+    match list.items.is_empty() && needs_reading {
+        true => atoms::ask().encode(env),
+        false => list.answer(),
+    }
+}
+
+/// Asks for the next shapes of a cursor, as many. The message `{ref, :here}` says that
+/// `take_shapes` has them. For `has_writer` see `ask_body`.
 #[rustler::nif]
 fn ask_shapes(
     env: Env<'_>,
@@ -93,87 +118,145 @@ fn ask_shapes(
     reference: Reference<'_>,
 ) -> ResourceArc<Owed> {
     let (owed, answer) = Owed::asked(env, reference);
-    let (start, places) = cursor.piece(len);
-    let places = places.to_vec();
-    consume(env, places.len());
-    let found: Vec<_> = places.iter().map(|place| store.store.body_at(place)).collect();
-    let cold = |found: &Option<Found>| match found {
-        Some(Found::Cold(entry)) => Some(entry.clone()),
-        _ => None,
-    };
-    let entries: Vec<_> = found.iter().filter_map(cold).collect();
+    let piece = Piece::next(&store, &cursor, len);
+    consume(env, piece.found.len());
+    let cold: Vec<_> = piece.cold().cloned().collect();
     let asker = answer.asker(has_writer);
     let answer = move |read: ReadBodies| {
-        answer.put(read.map(|read| {
-            let items = items(places, found, read);
-            Piece { next: start + items.len(), items, cursor }
-        }));
+        answer.put(read.map(|read| Asked { cursor, piece, read }));
     };
-    match entries.is_empty() {
+    match cold.is_empty() {
         true => answer(Ok(Vec::new())),
-        false => store.store.ask_bodies(entries, asker, Box::new(answer)),
+        false => store.store.ask_bodies(cold, asker, Box::new(answer)),
     }
     owed
 }
 
-/// `{:ok, items}`, or `:done` after the last, `:borrowed` for one who has the connection that
-/// would have to read them, or `{:error, reason}`. The items are `{handle, shape}`: with `nil`
-/// in place of a shape that went in the meantime, and with its body in place of one that only
-/// the VM can parse, if anybody.
+/// What was asked for, as `shapes_at_once` gives it, or `:borrowed` for one who has the
+/// connection that would have to read it, or `{:error, reason}`.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn take_shapes<'a>(env: Env<'a>, store: StoreArg<'_>, owed: &Owed) -> Term<'a> {
-    let Piece { items, cursor, next } = match owed.take::<Result<Piece, ReadError>>() {
-        Some(Ok(piece)) if !piece.items.is_empty() => piece,
+    let Asked { cursor, piece, read } = match owed.take::<Result<Asked, ReadError>>() {
+        Some(Ok(asked)) => asked,
         Some(Err(error)) => return unread(env, &error),
-        _ => return atoms::done().encode(env),
+        None => return atoms::done().encode(env),
     };
-    // Asked afterwards: a shape that a closing store lacks is not gone, it cannot be read.
-    readable!(env, store);
-    cursor.move_to(next);
-    let mut parser = Parser::new(env);
+    let mut list = List::of(env, store, &cursor, &piece);
     let mut buffer = Vec::new();
-    let shape = |(place, body): (Place, Option<Body>)| {
-        let shape = body.map(|body| {
-            let body = store.store.dictionary().unpack(&body, &mut buffer);
-            parser.parse(place.table, body).unwrap_or_else(|| binary(env, body))
-        });
-        (binary(env, &place.handle), shape)
-    };
-    (atoms::ok(), items.into_iter().map(shape).collect::<Vec<_>>()).encode(env)
-}
-
-/// Places with their bodies, for a cursor that goes on at `next`.
-struct Piece {
-    items: Vec<(Place, Option<Body>)>,
-    cursor: ResourceArc<Cursor>,
-    next: usize,
-}
-
-/// The places with their bodies, as far as those were read, and as a piece may have bytes.
-fn items(
-    places: Vec<Place>,
-    found: Vec<Option<Found>>,
-    read: Vec<Option<Body>>,
-) -> Vec<(Place, Option<Body>)> {
-    let mut read = read.into_iter();
-    let mut bytes = 0;
-    let mut items = Vec::with_capacity(places.len());
-    for (place, found) in places.into_iter().zip(found) {
-        let body = match found {
-            Some(Found::Warm(body)) => Some(body),
-            Some(Found::Cold(_)) => match read.next() {
-                Some(body) => body,
-                None => break,
-            },
-            None => None,
-        };
-        bytes += body.as_ref().map_or(0, Body::size);
-        items.push((place, body));
-        if bytes >= PIECE_BYTES {
+    for body in &read {
+        let body = body.as_ref().map(|body| store.store.dictionary().unpack(body, &mut buffer));
+        if list.push_cold(body).is_break() {
             break;
         }
     }
-    items
+    list.push_warm();
+    list.answer()
+}
+
+/// The shapes that are next in a cursor, from a place on, as far as memory has them: `None` for
+/// one that went.
+struct Piece {
+    start: usize,
+    found: Vec<Option<Found>>,
+}
+
+impl Piece {
+    fn next(store: &StoreResource, cursor: &Cursor, len: u16) -> Self {
+        let (start, places) = cursor.piece(len);
+        Self { start, found: places.iter().map(|place| store.store.body_at(place)).collect() }
+    }
+
+    /// Those whose bodies are to be read.
+    fn cold(&self) -> impl Iterator<Item = &Entry> {
+        self.found.iter().filter_map(|found| match found {
+            Some(Found::Cold(entry)) => Some(entry),
+            _ => None,
+        })
+    }
+}
+
+/// A piece that was asked for: bodies of the first of those that were cold.
+struct Asked {
+    cursor: ResourceArc<Cursor>,
+    piece: Piece,
+    read: Vec<Option<Body>>,
+}
+
+/// The items of a piece, as they become terms one after the other.
+struct List<'a, 's> {
+    env: Env<'a>,
+    store: StoreArg<'s>,
+    cursor: &'s Cursor,
+    piece: &'s Piece,
+    parser: Parser<'a>,
+    items: Vec<Term<'a>>,
+    bytes: usize,
+    /// What a packed body is unpacked into.
+    buffer: Vec<u8>,
+}
+
+impl<'a, 's> List<'a, 's> {
+    fn of(env: Env<'a>, store: StoreArg<'s>, cursor: &'s Cursor, piece: &'s Piece) -> Self {
+        Self {
+            env,
+            store,
+            cursor,
+            piece,
+            parser: Parser::new(env),
+            items: Vec::with_capacity(piece.found.len()),
+            bytes: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Has the next shape that was cold, with its body if there is one, and those before it.
+    fn push_cold(&mut self, body: Option<&[u8]>) -> ControlFlow<()> {
+        self.push_warm();
+        if !self.is_full() {
+            self.push(body);
+        }
+        if self.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Has what comes before the next cold one.
+    fn push_warm(&mut self) {
+        while !self.is_full() {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            match self.piece.found.get(self.items.len()) {
+                Some(Some(Found::Warm(body))) => {
+                    self.push(Some(self.store.store.dictionary().unpack(body, &mut buffer)));
+                }
+                Some(None) => self.push(None),
+                Some(Some(Found::Cold(_))) | None => return,
+            }
+            self.buffer = buffer;
+        }
+    }
+
+    fn push(&mut self, body: Option<&[u8]>) {
+        let Some(place) = self.cursor.places.get(self.piece.start + self.items.len()) else {
+            return;
+        };
+        let shape = body.map(|body| {
+            self.bytes += body.len();
+            self.parser.parse(place.table, body).unwrap_or_else(|| binary(self.env, body))
+        });
+        self.items.push((binary(self.env, &place.handle), shape).encode(self.env));
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= PIECE_BYTES
+    }
+
+    fn answer(self) -> Term<'a> {
+        if self.items.is_empty() {
+            return atoms::done().encode(self.env);
+        }
+        // Asked afterwards: a shape that a closing store lacks is not gone, it cannot be read.
+        readable!(self.env, self.store);
+        self.cursor.move_to(self.piece.start + self.items.len());
+        (atoms::ok(), self.items).encode(self.env)
+    }
 }
 
 /// The same `{handle, shape}` in the order of their handles. `:lists.keysort/2` compares

@@ -231,7 +231,7 @@ fn is_exclusive(store: StoreArg<'_>) -> bool {
 #[rustler::nif]
 fn snapshot<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
     readable!(env, store);
-    let snapshot = store.store.entry(&handle).map(|entry| atoms::snapshot(entry.snapshot));
+    let snapshot = store.store.brief(&handle).map(|brief| atoms::snapshot(brief.snapshot));
     snapshot.unwrap_or_else(atoms::error).encode(env)
 }
 
@@ -239,7 +239,7 @@ fn snapshot<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'
 #[rustler::nif]
 fn handle_exists<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
     readable!(env, store);
-    store.store.hash_of(&handle).is_some().encode(env)
+    store.store.brief(&handle).is_some().encode(env)
 }
 
 /// Those of the handles that no shape has, in their order.
@@ -248,7 +248,7 @@ fn unknown_handles<'a>(env: Env<'a>, store: StoreArg<'_>, handles: Items<Binary<
     readable!(env, store);
     let Items(handles) = handles;
     consume(env, handles.len());
-    let unknown = handles.into_iter().filter(|handle| store.store.hash_of(handle).is_none());
+    let unknown = handles.into_iter().filter(|handle| store.store.brief(handle).is_none());
     unknown.collect::<Vec<_>>().encode(env)
 }
 

@@ -29,7 +29,8 @@ fn set_last_read(store: StoreArg<'_>, handle: Binary<'_>, time: i64) -> bool {
 #[rustler::nif]
 fn validate<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>, hash: u32) -> Term<'a> {
     readable!(env, store);
-    valid(store.store.hash_of(&handle) == Some(hash)).encode(env)
+    let found = store.store.brief(&handle);
+    valid(found.is_some_and(|brief| brief.hash == hash)).encode(env)
 }
 
 /// The same by the whole shape.

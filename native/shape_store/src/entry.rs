@@ -138,6 +138,15 @@ impl Entry {
     }
 }
 
+/// Of an entry, what is found without making a copy of it all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Brief {
+    /// The host's own hash of the shape.
+    pub hash: u32,
+    /// How far its first snapshot has come.
+    pub snapshot: Snapshot,
+}
+
 /// An entry, and when somebody last read the shape's data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Meta {

@@ -56,8 +56,8 @@ pub use cache::BodyKey;
 pub use cache::body::{Body, Dictionary};
 pub use clock::HostClock;
 pub use entry::{
-    Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, MAX_HANDLE, MAX_OIDS, Meta, Oid, Oids,
-    RowId, Snapshot,
+    Brief, Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, MAX_HANDLE, MAX_OIDS, Meta, Oid,
+    Oids, RowId, Snapshot,
 };
 pub use error::{ChangeError, NotWritable, OpenError, ReadError};
 pub use error_text::{Worded, worded};

@@ -11,7 +11,12 @@
 
 mod common;
 
-use std::{fs::File, io::IoSliceMut, path::Path};
+use std::{
+    fs::File,
+    io::IoSliceMut,
+    ops::{ControlFlow, Range},
+    path::Path,
+};
 
 use common::{Running, Shape, file_in, open, path_of, shape, sql::execute};
 use fault_vfs::{FaultVfs, Kinds};
@@ -156,4 +161,46 @@ fn a_store_that_is_closed_reads_nothing() {
     store.store.close();
     store.closed();
     assert!(store.body_at_once(&entry).is_none());
+    store.visit_at_once(&[&entry], |_| panic!("it is closed"));
+}
+
+#[test]
+fn a_list_is_visited_as_far_as_nothing_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { cache_bytes: 0, ..file_in(&folder) };
+    let mut tells_it = false;
+    let store = restarted(&options, |path| {
+        tells_it = tells(path);
+        execute(path, "DELETE FROM bodies WHERE id = 400");
+        execute(path, "UPDATE bodies SET shape = x'00' WHERE id = 200");
+    });
+    let entries: Vec<_> = (0..SHAPES).map(|n| cold(&store, n)).collect();
+    let visit = |range: Range<u32>, most: u32| {
+        let some: Vec<_> = range.clone().map(|n| &entries[n as usize]).collect();
+        let mut next = range.start;
+        store.visit_at_once(&some, |body| {
+            assert!(body == large(next).body, "shape {next}");
+            next += 1;
+            if next == range.start + most {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        next - range.start
+    };
+    assert_eq!(visit(0..10, 10), 0, "nothing is known of the file");
+    // What is asked for as a list tells it as well.
+    assert_eq!(store.ask(entries[..2].to_vec()).unwrap().len(), 2);
+    let read: u32 = (0..SHAPES).step_by(10).map(|n| visit(n..n + 10, 10)).sum();
+    // One page or the other may be busy.
+    assert_eq!(read > SHAPES / 2, tells_it, "{read}");
+    assert!(visit(0..50, 5) <= 5);
+    // The damaged one and the one that is gone end it, and are found by the line.
+    assert!(visit(190..210, 20) <= 9 && visit(390..400, 10) <= 9);
+    assert_eq!(store.statistics().lost, 0);
+    let rest = store.ask(entries[199..].to_vec()).unwrap();
+    assert_eq!((rest.first(), rest.len()), (Some(&None), 176));
+    assert_eq!(store.ask(entries[390..].to_vec()).unwrap().last(), Some(&None));
+    assert_eq!(store.statistics().lost, 2);
 }

@@ -1,6 +1,6 @@
 //! Bodies and lists.
 
-use std::sync::mpsc;
+use std::{ops::ControlFlow, sync::mpsc};
 
 use shape_store::{Asker, Body, Entry, Found, Place, Store};
 
@@ -173,6 +173,17 @@ impl World {
         });
         if let Some((entries, names)) = listed {
             self.count("lists");
+            let mut at_once = Vec::new();
+            self.call(number, |store| {
+                store.visit_at_once(&entries.iter().collect::<Vec<_>>(), |body| {
+                    at_once.push(body.to_vec());
+                    ControlFlow::Continue(())
+                });
+            });
+            for ((name, _), body) in names.iter().zip(at_once) {
+                self.count("bodies of a list at once");
+                self.check_body(number, name, None, Some(body));
+            }
             self.ask_bodies(number, entries, names, false);
         }
     }

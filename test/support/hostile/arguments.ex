@@ -38,6 +38,7 @@ defmodule ElectricShapeDb.Hostile.Arguments do
     cursor: [:store],
     cursors: [:store, :number],
     next_meta: [:store, :cursor, :number],
+    shapes_at_once: [:store, :cursor, :number],
     ask_shapes: [:store, :cursor, :number, :flag, :ref],
     take_shapes: [:store, :owed],
     pending_change: [:store, :handle],

@@ -59,6 +59,12 @@ defmodule ElectricShapeDb.Schedules.Many do
       whole_meta: fn ->
         [_ | _] = Native.next_whole_meta(store, Native.cursor(store), 500)
       end,
+      pieces_at_once: fn ->
+        case Native.shapes_at_once(store, Native.cursor(store), 512) do
+          :ask -> :ok
+          {:ok, [_ | _]} -> :ok
+        end
+      end,
       pieces: fn ->
         ref = make_ref()
         owed = Native.ask_shapes(store, Native.cursor(store), 512, false, ref)

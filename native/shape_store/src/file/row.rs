@@ -11,16 +11,16 @@ use crate::{
 
 /// The body of a shape as the file has it.
 #[derive(Debug)]
-pub(crate) enum Stored {
-    Whole(Body),
+pub(crate) enum Stored<T = Body> {
+    Whole(T),
     /// The row is gone.
     Gone,
     /// What is there is not what was written for this shape.
     Damaged,
 }
 
-impl Stored {
-    pub(crate) fn whole(self) -> Option<Body> {
+impl<T> Stored<T> {
+    pub(crate) fn whole(self) -> Option<T> {
         match self {
             Self::Whole(body) => Some(body),
             Self::Gone | Self::Damaged => None,
@@ -30,6 +30,15 @@ impl Stored {
 
 /// Reads the body of a committed shape.
 pub(crate) fn read_body(conn: &Connection, entry: &Entry) -> rusqlite::Result<Stored> {
+    visit_body(conn, entry, Body::plain)
+}
+
+/// The same where SQLite has it.
+pub(crate) fn visit_body<T>(
+    conn: &Connection,
+    entry: &Entry,
+    visit: impl FnOnce(&[u8]) -> T,
+) -> rusqlite::Result<Stored<T>> {
     let mut statement = conn.prepare_cached(READ_BODY)?;
     let mut rows = statement.query([entry.row as i64])?;
     let Some(row) = rows.next()? else { return Ok(Stored::Gone) };
@@ -37,7 +46,7 @@ pub(crate) fn read_body(conn: &Connection, entry: &Entry) -> rusqlite::Result<St
         return Ok(Stored::Damaged);
     };
     Ok(match stored as u64 == checksum(entry, body) {
-        true => Stored::Whole(Body::plain(body)),
+        true => Stored::Whole(visit(body)),
         false => Stored::Damaged,
     })
 }

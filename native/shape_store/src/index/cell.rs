@@ -11,11 +11,11 @@ mod words;
 pub(crate) use self::words::Look;
 use self::words::{
     FLAGS_SHIFT, HANDLE, HANDLE_LEN_SHIFT, IN_MEMORY_SHIFT, META, OIDS, OVERFLOW_BIT, ROW,
-    SNAPSHOT_SHIFT, WORDS, decode, decode_for, encode, flags, in_order, look, pack_bytes, part,
-    snapshot,
+    SNAPSHOT_SHIFT, WORDS, brief, decode, decode_for, decode_placed, encode, flags, in_order, look,
+    pack_bytes, part, snapshot,
 };
 use crate::{
-    entry::{Entry, Handle, INLINE_HANDLE, Oid, RowId, Snapshot},
+    entry::{Brief, Entry, Handle, INLINE_HANDLE, Oid, RowId, Snapshot},
     index::{
         seqlock::SeqLock,
         touch::{Mark, Stamp},
@@ -76,20 +76,20 @@ impl Begins {
 }
 
 impl Cell {
-    /// The host's hash of the entry, if it has this handle or is not inline.
-    pub(crate) fn look_named(&self, name: &Name) -> Look<u32> {
+    /// The entry in brief, if it has this handle or is not inline.
+    pub(crate) fn look_named(&self, name: &Name) -> Look<Brief> {
         let Some([row, meta, words @ ..]) = self.words.read::<OIDS>() else { return Look::Vacant };
         let is_named = words == name.words && meta >> HANDLE_LEN_SHIFT & 0xff == name.len;
         if meta & OVERFLOW_BIT == 0 && !is_named {
             return Look::Vacant;
         }
-        look(row, meta, || meta as u32)
+        look(row, meta, || brief(meta))
     }
 
     /// The same for a handle that no inline entry has.
-    pub(crate) fn look_long(&self) -> Look<u32> {
+    pub(crate) fn look_long(&self) -> Look<Brief> {
         let Some([row, meta]) = self.words.read() else { return Look::Vacant };
-        if meta & OVERFLOW_BIT == 0 { Look::Vacant } else { look(row, meta, || meta as u32) }
+        if meta & OVERFLOW_BIT == 0 { Look::Vacant } else { look(row, meta, || brief(meta)) }
     }
 
     /// Whether the handle is sure to come after one that begins so: by words that are not
@@ -126,6 +126,11 @@ impl Cell {
     /// The handle of the entry, if it reads this table or is not inline.
     pub(crate) fn look_for(&self, oid: Oid) -> Look<Handle> {
         self.words.read().map_or(Look::Vacant, |words| decode_for(oid, words))
+    }
+
+    /// The handle of the entry, if there is one, and the first table it reads, or 0.
+    pub(crate) fn look_placed(&self) -> Look<(Handle, Oid)> {
+        self.words.read().map_or(Look::Vacant, decode_placed)
     }
 
     /// The snapshot of the entry, if there is one. Mutator only.

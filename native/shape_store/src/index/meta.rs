@@ -2,7 +2,7 @@
 
 use super::{Index, Meta, hash_digest};
 use crate::{
-    entry::{Digest, Entry, RowId},
+    entry::{Brief, Digest, Entry, Handle, Oid, RowId},
     index::{
         cell::{Cell, Look, Name},
         mutator::Mutator,
@@ -83,33 +83,54 @@ impl Index {
             let (cell, at) = self.slab.slot(id)?;
             // The cell is held from before the look, so the entry that is found may be marked.
             let held = at.hold();
-            self.hash_in(cell, handle, &name)?;
+            self.brief_in(cell, handle, &name)?;
             mark(id, cell, &held);
             Some(())
         });
         found.is_some()
     }
 
-    /// The host's hash of the entry with this handle.
-    pub(crate) fn hash_of(&self, handle: &[u8]) -> Option<u32> {
+    /// The entry with this handle, in brief.
+    pub(crate) fn brief(&self, handle: &[u8]) -> Option<Brief> {
         let name = Name::of(handle);
         let hash = self.hash_handle(handle);
-        self.by_handle.find(hash, |id| self.hash_in(self.slab.get(id)?, handle, &name))
+        self.by_handle.find(hash, |id| self.brief_in(self.slab.get(id)?, handle, &name))
     }
 
-    /// The host's hash of the entry of a cell, if it has this handle.
-    fn hash_in(&self, cell: &Cell, handle: &[u8], name: &Option<Name>) -> Option<u32> {
+    /// The same for one that is likely to be in this cell.
+    pub(crate) fn brief_near(&self, id: EntryId, handle: &[u8]) -> Option<Brief> {
+        let here = self.slab.get(id);
+        let here = here.and_then(|cell| self.brief_in(cell, handle, &Name::of(handle)));
+        here.or_else(|| self.brief(handle))
+    }
+
+    /// The handle of the entry of a cell, if it is filled, and its first table, or 0.
+    pub(crate) fn placed(&self, id: EntryId) -> Option<(Handle, Oid)> {
+        match self.slab.get(id)?.look_placed() {
+            Look::Vacant => None,
+            Look::Inline(placed) => Some(placed),
+            Look::Overflow { row, .. } => {
+                let overflow = self.overflow.read();
+                let Entry { handle, oids, .. } = &**overflow.get(&row)?;
+                Some((handle.clone(), oids.first().copied().unwrap_or_default()))
+            }
+        }
+    }
+
+    /// The entry of a cell in brief, if it has this handle.
+    fn brief_in(&self, cell: &Cell, handle: &[u8], name: &Option<Name>) -> Option<Brief> {
         let look = match name {
             Some(name) => cell.look_named(name),
             None => cell.look_long(),
         };
         match look {
             Look::Vacant => None,
-            Look::Inline(hash) => Some(hash),
-            Look::Overflow { row, .. } => {
+            Look::Inline(brief) => Some(brief),
+            Look::Overflow { row, snapshot, .. } => {
                 let overflow = self.overflow.read();
                 let entry = overflow.get(&row)?;
-                (entry.handle.as_slice() == handle).then_some(entry.hash)
+                let hash = entry.hash;
+                (entry.handle.as_slice() == handle).then_some(Brief { hash, snapshot })
             }
         }
     }

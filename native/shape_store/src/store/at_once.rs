@@ -2,8 +2,11 @@
 //!
 //! Such a read takes a few microseconds, and a thread that must not wait may do it: it takes
 //! an idle connection or none, waits for no lock of another process, and reads from the page
-//! cache or fails. What it did not get is asked for in line (`cold_reads.rs`), where errors
-//! are seen to.
+//! cache or fails. A list reads many of them so, on a thread that may take its time but holds
+//! up others if it waits. What they did not get is asked for in line (`cold_reads.rs`), where
+//! errors are seen to.
+
+use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
@@ -29,17 +32,35 @@ impl Store {
     ///
     /// [`Cold`]: crate::Found::Cold
     pub fn body_at_once(&self, entry: &Entry) -> Option<Body> {
-        let shared = &*self.shared;
-        if shared.cold_reads.at_once.get() != Some(&true)
-            || matches!(shared.state(), State::Closed | State::Poisoned)
-        {
-            return None;
-        }
         // Asked for before there is a reader, as in `read_all`.
-        let database = shared.cache.database();
-        let body = shared.readers.with_idle(|conn| shared.read_at_once(conn, entry))?.ok()??;
-        shared.cache.keep_wanted(cache::key(database, entry.row), shared.dictionary.pack(&body));
+        let database = self.shared.cache.database();
+        let mut body = None;
+        self.visit_at_once(&[entry], |bytes| {
+            body = Some(Body::plain(bytes));
+            ControlFlow::Break(())
+        });
+        let body = body?;
+        let packed = self.shared.dictionary.pack(&body);
+        self.shared.cache.keep_wanted(cache::key(database, entry.row), packed);
         Some(body)
+    }
+
+    /// Calls `visit` with the bodies of such shapes, in their order, until it breaks or one
+    /// cannot be read without waiting for the disk. It has a connection meanwhile, and keeps
+    /// the others from nothing but the end of a checkpoint.
+    pub fn visit_at_once(
+        &self,
+        entries: &[&Entry],
+        mut visit: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) {
+        let shared = &*self.shared;
+        if shared.cold_reads.at_once.get() == Some(&true)
+            && !matches!(shared.state(), State::Closed | State::Poisoned)
+        {
+            // What fails is asked for in line.
+            let read = |conn: &Connection| shared.visit_at_once(conn, entries, &mut visit);
+            let _failed = shared.readers.with_idle(read);
+        }
     }
 }
 
@@ -47,20 +68,41 @@ impl Shared {
     /// Finds out whether the file can be read without waiting, on a thread that may wait.
     pub(crate) fn learn_at_once(&self, conn: &Connection, entry: &Entry) {
         if self.cold_reads.at_once.get().is_none() {
-            let _tried = self.read_at_once(conn, entry);
+            let _tried = self.visit_at_once(conn, &[entry], &mut |_| ControlFlow::Continue(()));
         }
     }
 
-    fn read_at_once(&self, conn: &Connection, entry: &Entry) -> rusqlite::Result<Option<Body>> {
+    fn visit_at_once(
+        &self,
+        conn: &Connection,
+        entries: &[&Entry],
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> rusqlite::Result<()> {
+        connection::without_waiting(conn, &self.options, || {
+            // One transaction for all: each read by itself would lock the file anew.
+            let many = entries.len() > 1;
+            let _snapshot = many.then(|| conn.unchecked_transaction()).transpose()?;
+            for entry in entries {
+                if self.visit_one_at_once(conn, entry, visit).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })?
+    }
+
+    fn visit_one_at_once(
+        &self,
+        conn: &Connection,
+        entry: &Entry,
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let Options { system, vfs, .. } = &self.options;
-        let mut stored = None;
-        let mut read = || stored = row::read_body(conn, entry).ok();
-        let possible = connection::without_waiting(conn, &self.options, || {
-            system.without_waiting(vfs.as_deref(), READS, &mut read)
-        })?;
-        if let Some(possible) = possible {
+        let mut visited = None;
+        let mut read = || visited = row::visit_body(conn, entry, &mut *visit).ok();
+        if let Some(possible) = system.without_waiting(vfs.as_deref(), READS, &mut read) {
             let _already = self.cold_reads.at_once.set(possible);
         }
-        Ok(stored.and_then(Stored::whole))
+        visited.and_then(Stored::whole).unwrap_or(ControlFlow::Break(()))
     }
 }

@@ -105,8 +105,8 @@ impl Store {
         let ids = self.shared.queue.lock().mutator.used();
         let mut places = Vec::with_capacity(self.count());
         places.extend(ids.filter_map(|id| {
-            let Entry { handle, oids, .. } = self.shared.index.get(id)?;
-            Some(Place { id, handle, table: oids.first().copied().unwrap_or_default() })
+            let (handle, table) = self.shared.index.placed(id)?;
+            Some(Place { id, handle, table })
         }));
         places
     }

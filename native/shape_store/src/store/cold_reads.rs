@@ -189,7 +189,7 @@ impl Shared {
             // is read of the new one is kept as of the old one, whose bodies nobody asks for.
             let database = self.cache.database();
             let read = self.read(|conn| {
-                if let Some([entry]) = requests.front().map(|first| &*first.entries) {
+                if let Some([entry, ..]) = requests.front().map(|first| &*first.entries) {
                     self.learn_at_once(conn, entry);
                 }
                 // One transaction for all: each read by itself would lock the file anew.

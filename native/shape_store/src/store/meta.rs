@@ -2,7 +2,7 @@
 
 use super::{Place, Store};
 use crate::{
-    entry::{Digest, Handle, Meta, Snapshot},
+    entry::{Brief, Digest, Handle, Meta, Snapshot},
     error::ChangeError,
     index::touch::Stamp,
 };
@@ -29,9 +29,14 @@ impl Store {
         self.shared.index.set_read(handle, Stamp::at(time))
     }
 
-    /// The host's hash of a shape.
-    pub fn hash_of(&self, handle: &[u8]) -> Option<u32> {
-        self.shared.index.hash_of(handle)
+    /// A shape in brief.
+    pub fn brief(&self, handle: &[u8]) -> Option<Brief> {
+        self.shared.index.brief(handle)
+    }
+
+    /// The same of the shape that has the handle of a place, there or elsewhere.
+    pub fn brief_at(&self, place: &Place) -> Option<Brief> {
+        self.shared.index.brief_near(place.id, &place.handle)
     }
 
     /// All there is to know of a shape.

@@ -230,10 +230,15 @@ impl Running {
         if let Some(body) = self.body_at_once(&entry) {
             return Ok(Some(self.unpack(&body)));
         }
+        Ok(self.ask(vec![entry])?.remove(0))
+    }
+
+    /// The bodies of shapes, in line.
+    pub fn ask(&self, entries: Vec<Entry>) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
         let (sender, told) = channel();
-        self.ask_bodies(vec![entry], Asker::default(), tell(sender));
-        let body = told.recv_timeout(PATIENCE).expect("who asks is told")?.remove(0);
-        Ok(body.map(|body| self.unpack(&body)))
+        self.ask_bodies(entries, Asker::default(), tell(sender));
+        let bodies = told.recv_timeout(PATIENCE).expect("who asks is told")?;
+        Ok(bodies.iter().map(|body| Some(self.unpack(body.as_ref()?))).collect())
     }
 
     fn unpack(&self, body: &Body) -> Vec<u8> {

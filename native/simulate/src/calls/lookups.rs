@@ -1,6 +1,6 @@
 //! Whether lookups agree with the model, and with each other.
 
-use shape_store::{Digest, Entry, State, Store};
+use shape_store::{Brief, Digest, Entry, State, Store};
 
 use crate::{chance::Chance, world::World};
 
@@ -82,10 +82,12 @@ fn disagreement(
     let coldest = store.least_recently_read(n, now);
     let one_by_one = places.iter().all(|place| {
         let Some(meta) = store.meta(&place.handle) else { return false };
+        let brief = Brief { hash: meta.entry.hash, snapshot: meta.entry.snapshot };
         store.entry(&place.handle).as_ref() == Some(&meta.entry)
             && store.meta_at(place).as_ref() == Some(&meta)
             && store.lookup(&meta.entry.digest, None).as_ref() == Some(&meta)
-            && store.hash_of(&place.handle) == Some(meta.entry.hash)
+            && store.brief(&place.handle) == Some(brief)
+            && store.brief_at(place) == Some(brief)
             && store.handle_for(&meta.entry.digest).as_ref() == Some(&place.handle)
             && store.body_at(place).is_some()
     });

@@ -1,6 +1,6 @@
 //! How the words of a cell have an entry.
 
-use crate::entry::{Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, Oid, Oids, Snapshot};
+use crate::entry::{Brief, Digest, Entry, Handle, INLINE_HANDLE, INLINE_OIDS, Oid, Oids, Snapshot};
 
 pub(super) const WORDS: usize = 11;
 pub(super) const ROW: usize = 0;
@@ -79,6 +79,12 @@ pub(super) fn decode_for(oid: Oid, words: [u64; DIGEST]) -> Look<Handle> {
     look(row, meta, || unpack_handle(meta, [h0, h1, h2, h3]))
 }
 
+pub(super) fn decode_placed(words: [u64; DIGEST]) -> Look<(Handle, Oid)> {
+    let [row, meta, h0, h1, h2, h3, oids] = words;
+    let table = unpack_oids(meta, oids).first().copied().unwrap_or_default();
+    look(row, meta, || (unpack_handle(meta, [h0, h1, h2, h3]), table))
+}
+
 pub(super) fn look<T>(row: u64, meta: u64, inline: impl FnOnce() -> T) -> Look<T> {
     if row == 0 {
         Look::Vacant
@@ -87,6 +93,10 @@ pub(super) fn look<T>(row: u64, meta: u64, inline: impl FnOnce() -> T) -> Look<T
     } else {
         Look::Inline(inline())
     }
+}
+
+pub(super) fn brief(meta: u64) -> Brief {
+    Brief { hash: meta as u32, snapshot: snapshot(meta) }
 }
 
 pub(super) fn snapshot(meta: u64) -> Snapshot {

@@ -28,8 +28,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads do
   @spec shapes(Native.store(), reference(), pos_integer(), timeout()) ::
           Native.read_shapes() | {:error, String.t()}
   def shapes(store, cursor, len, timeout \\ @timeout) do
-    ask = &Native.ask_shapes(store, cursor, len, &1, &2)
-    read(store, timeout, ask, &Native.take_shapes(store, &1))
+    with :ask <- Native.shapes_at_once(store, cursor, len) do
+      ask = &Native.ask_shapes(store, cursor, len, &1, &2)
+      read(store, timeout, ask, &Native.take_shapes(store, &1))
+    end
   end
 
   defp read(store, timeout, ask, take) do

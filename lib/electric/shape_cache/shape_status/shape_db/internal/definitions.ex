@@ -12,7 +12,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
 
   # Shapes that are read in one go, and share what they have in common.
-  @shapes_at_once 512
+  @shapes_at_once 1024
 
   # How often a row may be gone when it is read.
   @tries 3
@@ -81,24 +81,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
   def fold(stack_id, action, acc, fun) do
     store = Stores.fetch!(stack_id, action)
     cursor = answer(Native.cursor(store), stack_id, action)
-    fold_pieces(store, cursor, @shapes_at_once, {stack_id, action}, acc, fun)
+    fold_pieces(store, cursor, {stack_id, action}, acc, fun)
   end
 
-  defp fold_pieces(store, cursor, len, {stack_id, action} = whose, acc, fun) do
-    case ColdReads.shapes(store, cursor, len) do
+  defp fold_pieces(store, cursor, {stack_id, action} = whose, acc, fun) do
+    case ColdReads.shapes(store, cursor, @shapes_at_once) do
       :done ->
         acc
 
       piece ->
         items = read!(piece, stack_id, action)
         acc = fold_items(items, acc, fun, &shape(store, stack_id, &1))
-        fold_pieces(store, cursor, next_len(items, len), whose, acc, fun)
+        fold_pieces(store, cursor, whose, acc, fun)
     end
-  end
-
-  # A piece that was cut short has large shapes; the next ones are likely to be large too.
-  defp next_len(items, len) do
-    if length(items) < len, do: max(length(items), 1), else: min(2 * len, @shapes_at_once)
   end
 
   defp fold_items([], acc, _fun, _again), do: acc

@@ -217,6 +217,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
           [{binary(), integer(), boolean()}] | :done | unreadable()
   def next_meta(_store, _cursor, _len), do: unloaded()
 
+  @spec shapes_at_once(store(), reference(), pos_integer()) :: read_shapes() | :ask
+  def shapes_at_once(_store, _cursor, _len), do: unloaded()
+
   @spec ask_shapes(store(), reference(), pos_integer(), boolean(), reference()) :: owed()
   def ask_shapes(_store, _cursor, _len, _has_writer, _ref), do: unloaded()
 
