@@ -114,7 +114,7 @@ defmodule Bench.Stacks do
 
   # In turn, and the median of the rounds.
   defp busy(stacks) do
-    rounds = for _ <- 1..5, do: {rate(1, 40_000), rate(stacks, 40_000)}
+    rounds = for _ <- 1..5, do: {rate(1, 200_000), rate(stacks, 200_000)}
     {alone, many} = Enum.unzip(rounds)
     [alone, many] = for rates <- [alone, many], do: Enum.at(Enum.sort(rates), 2)
     share = round(100 * many / alone)

@@ -16,10 +16,12 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
 };
+
+use once_cell::sync::Lazy;
 
 pub use self::native::Native;
 
@@ -163,6 +165,12 @@ pub trait System: fmt::Debug + Send + Sync {
     /// or who has it. SQLite's locks are the process's, so two stores of one process are
     /// kept apart by this.
     fn claim(&self, path: &Path, holder: Arc<Holder>) -> Result<Box<dyn Any + Send>, Arc<Holder>>;
+
+    /// How many writers of this process let changes gather at this moment, for them to count.
+    fn gathering(&self) -> Arc<AtomicUsize> {
+        static HERE: Lazy<Arc<AtomicUsize>> = Lazy::new(Arc::default);
+        Arc::clone(&HERE)
+    }
 
     /// Runs work that may take its time, off this thread if that can be had.
     fn background(&self, work: Box<dyn FnOnce() + Send>);

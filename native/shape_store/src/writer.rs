@@ -15,6 +15,7 @@ mod commit;
 mod context;
 mod following;
 pub(crate) mod gate;
+mod gathering;
 pub(crate) mod mail;
 mod opening;
 mod own_connection;

@@ -12,7 +12,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -105,6 +105,8 @@ pub struct Platform {
     operations: Cell<u64>,
     /// How many more reads there may be that do not wait, if others are not to be made.
     no_wait: Cell<Option<u32>>,
+    /// How many writers let changes gather.
+    pub(crate) gathering: Arc<AtomicUsize>,
     violations: RefCell<Vec<String>>,
     notes: RefCell<Vec<&'static str>>,
 }
@@ -147,6 +149,7 @@ impl Platform {
             hook: RefCell::default(),
             operations: Cell::new(0),
             no_wait: Cell::new(None),
+            gathering: Arc::default(),
             violations: RefCell::default(),
             notes: RefCell::default(),
         });

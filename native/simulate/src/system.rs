@@ -5,7 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -169,6 +169,10 @@ impl System for Simulated {
         let Ok(platform) = self.platform() else { return Err(owner) };
         platform.claim(self.process, text(path), owner)?;
         Ok(Box::new(Claim { system: *self, path: text(path).into() }))
+    }
+
+    fn gathering(&self) -> Arc<AtomicUsize> {
+        self.platform().map(|platform| Arc::clone(&platform.gathering)).unwrap_or_default()
     }
 
     fn background(&self, work: Box<dyn FnOnce() + Send>) {

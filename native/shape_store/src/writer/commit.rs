@@ -8,7 +8,7 @@ use std::{
 
 use tracing::{error, info, warn};
 
-use super::{Turn, context::Context, writing::Writing};
+use super::{Turn, context::Context, gathering::Gathering, writing::Writing};
 use crate::{
     event::Event,
     file::{
@@ -22,11 +22,6 @@ use crate::{
 
 /// How long to wait while another instance opens the file or becomes its writer.
 const TURN_PAUSE: Duration = Duration::from_millis(2);
-
-/// How long the writer lets changes gather after a batch, while nobody waits for
-/// them. A batch costs about as much as twenty adds for itself, so a writer that
-/// starts at each change spends most of its time, and the disk's, on that.
-const GATHER: Duration = Duration::from_millis(2);
 
 impl Writing {
     pub(super) fn commit(&mut self, context: &mut Context, ops: usize, now: Instant) -> Turn {
@@ -155,6 +150,6 @@ impl Writing {
             shared.emit(Event::Recovered { failures: failing.failures, after });
         }
         shared.emit(Event::Committed { ops, duration, log: written.log });
-        self.gather_until = Some(ended + GATHER);
+        self.gathering = Some(Gathering::begin(shared.options.system.gathering(), ended));
     }
 }

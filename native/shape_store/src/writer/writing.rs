@@ -9,8 +9,8 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    Turn, context::Context, opening::says, own_connection::OwnConnection, own_file::OwnFile,
-    replacement::Damage, retry::Failing,
+    Turn, context::Context, gathering::Gathering, opening::says, own_connection::OwnConnection,
+    own_file::OwnFile, replacement::Damage, retry::Failing,
 };
 use crate::{
     entry::RowId,
@@ -46,8 +46,8 @@ pub(super) struct Writing {
     pub(super) noted: bool,
     /// What is wrong with the file, which another has to replace.
     pub(super) damage: Option<Damage>,
-    /// Until when changes may gather for the next batch.
-    pub(super) gather_until: Option<Instant>,
+    /// While changes may gather for the next batch.
+    pub(super) gathering: Option<Gathering>,
     /// Nothing is committed before this.
     pub(super) not_before: Option<Instant>,
     /// Whether somebody had the connection since the log was looked at.
@@ -86,7 +86,7 @@ impl Writing {
             found_clean: false,
             noted: false,
             damage: None,
-            gather_until: None,
+            gathering: None,
             not_before: None,
             returned: false,
             watch_at: shared.now() + WATCH,
@@ -116,14 +116,14 @@ impl Writing {
         if self.own.is_lent() || context.doubted {
             return Turn::Next(Next::Again);
         }
-        if let Some(until) = self.gather_until {
+        if let Some(until) = self.gathering.as_ref().map(Gathering::until) {
             context.shared.mail.wake_up.prepare_to_delay();
             // Whoever was in a hurry before that has told nobody.
             if now < until && !self.is_urgent(context) {
                 return Turn::Next(Next::Wait(Some(until)));
             }
             context.shared.mail.wake_up.unparked();
-            self.gather_until = None;
+            self.gathering = None;
         }
         if self.ages_due(context).is_some_and(|at| at <= now) {
             return self.save_ages(context, now);
