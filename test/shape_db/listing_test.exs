@@ -10,6 +10,8 @@ defmodule ElectricShapeDb.ListingTest do
 
   alias ElectricShapeDb.Bodies
   alias ElectricShapeDb.Tap
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
 
   @runs String.to_integer(System.get_env("LISTING_RUNS", "100"))
 
@@ -178,6 +180,50 @@ defmodule ElectricShapeDb.ListingTest do
     restart_store!(context)
 
     assert ShapeDb.list_shapes(stack_id) == {:ok, [{handle(1), shape(1)}]}
+  end
+
+  test "a list is the same by whichever way its bodies come", %{stack_id: stack_id} = context do
+    start_store!(context)
+    handles = add_samples!(stack_id, 1..40)
+    flush!(stack_id)
+    restart_store!(context)
+    store = store!(stack_id)
+    # Some warm, the others cold; and it is known now whether the file can be read at once.
+    for n <- [1, 7, 8, 20, 40], do: {:ok, _shape} = ShapeDb.shape_for_handle(stack_id, handle(n))
+
+    [one, other] = for _ <- 1..2, do: Native.cursor(store)
+    for n <- [2, 7, 39], do: :ok = ShapeDb.remove_shape(stack_id, handle(n))
+    add!(stack_id, shape(100), handle(39))
+    flush!(stack_id)
+
+    # In pieces whose ends are anywhere.
+    at_once = pieces(fn -> ColdReads.shapes(store, one, 7) end)
+    asked = pieces(fn -> asked(store, other, 7) end)
+    assert at_once === asked
+
+    expected =
+      for handle <- handles do
+        case ShapeDb.shape_for_handle(stack_id, handle) do
+          {:ok, shape} -> {handle, shape}
+          :error -> {handle, nil}
+        end
+      end
+
+    assert List.keysort(at_once, 0) == Enum.sort(expected)
+  end
+
+  defp pieces(next) do
+    case next.() do
+      {:ok, [_ | _] = items} -> items ++ pieces(next)
+      :done -> []
+    end
+  end
+
+  defp asked(store, cursor, len) do
+    ref = make_ref()
+    owed = Native.ask_shapes(store, cursor, len, false, ref)
+    assert_receive {^ref, :here}, 30_000
+    Native.take_shapes(store, owed)
   end
 
   @tag store: [exclusive_mode: true]

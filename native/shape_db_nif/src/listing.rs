@@ -2,7 +2,9 @@
 //! pieces. What went since is left out, what was added again is what it is now.
 
 use std::{
+    iter::{Peekable, Zip},
     ops::ControlFlow,
+    slice,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
@@ -187,9 +189,11 @@ struct List<'a, 's> {
     env: Env<'a>,
     store: StoreArg<'s>,
     cursor: &'s Cursor,
-    piece: &'s Piece,
+    start: usize,
+    rest: Peekable<Zip<slice::Iter<'s, Place>, slice::Iter<'s, Option<Found>>>>,
     parser: Parser<'a>,
     items: Vec<Term<'a>>,
+    /// How many bytes the items had.
     bytes: usize,
     /// What a packed body is unpacked into.
     buffer: Vec<u8>,
@@ -197,11 +201,13 @@ struct List<'a, 's> {
 
 impl<'a, 's> List<'a, 's> {
     fn of(env: Env<'a>, store: StoreArg<'s>, cursor: &'s Cursor, piece: &'s Piece) -> Self {
+        let places = cursor.places.get(piece.start..).unwrap_or_default();
         Self {
             env,
             store,
             cursor,
-            piece,
+            start: piece.start,
+            rest: places.iter().zip(&piece.found).peekable(),
             parser: Parser::new(env),
             items: Vec::with_capacity(piece.found.len()),
             bytes: 0,
@@ -212,31 +218,33 @@ impl<'a, 's> List<'a, 's> {
     /// Has the next shape that was cold, with its body if there is one, and those before it.
     fn push_cold(&mut self, body: Option<&[u8]>) -> ControlFlow<()> {
         self.push_warm();
-        if !self.is_full() {
-            self.push(body);
+        if !self.is_full()
+            && let Some((place, _)) = self.rest.next()
+        {
+            self.push(place, body);
         }
         if self.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Has what comes before the next cold one.
     fn push_warm(&mut self) {
-        while !self.is_full() {
-            let mut buffer = std::mem::take(&mut self.buffer);
-            match self.piece.found.get(self.items.len()) {
-                Some(Some(Found::Warm(body))) => {
-                    self.push(Some(self.store.store.dictionary().unpack(body, &mut buffer)));
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while !self.is_full()
+            && let Some((place, found)) =
+                self.rest.next_if(|(_, found)| !matches!(found, Some(Found::Cold(_))))
+        {
+            let body = match found {
+                Some(Found::Warm(body)) => {
+                    Some(self.store.store.dictionary().unpack(body, &mut buffer))
                 }
-                Some(None) => self.push(None),
-                Some(Some(Found::Cold(_))) | None => return,
-            }
-            self.buffer = buffer;
+                _gone => None,
+            };
+            self.push(place, body);
         }
+        self.buffer = buffer;
     }
 
-    fn push(&mut self, body: Option<&[u8]>) {
-        let Some(place) = self.cursor.places.get(self.piece.start + self.items.len()) else {
-            return;
-        };
+    fn push(&mut self, place: &Place, body: Option<&[u8]>) {
         let shape = body.map(|body| {
             self.bytes += body.len();
             self.parser.parse(place.table, body).unwrap_or_else(|| binary(self.env, body))
@@ -254,7 +262,7 @@ impl<'a, 's> List<'a, 's> {
         }
         // Asked afterwards: a shape that a closing store lacks is not gone, it cannot be read.
         readable!(self.env, self.store);
-        self.cursor.move_to(self.piece.start + self.items.len());
+        self.cursor.move_to(self.start + self.items.len());
         (atoms::ok(), self.items).encode(self.env)
     }
 }

@@ -16,7 +16,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 pub use self::change::Operation;
 pub(crate) use self::change::{Change, add_bytes};
 use self::room::InLine;
-use crate::{entry::RowId, index::mutator::Mutator};
+use crate::{
+    entry::RowId,
+    index::mutator::Mutator,
+    writer::batch::{MAX_BYTES, MAX_OPS},
+};
 
 /// The number of a change. The first is 1; a change is durable when the store's
 /// durable number has reached it.
@@ -98,6 +102,11 @@ impl Queue {
     /// Queued adds less queued removes.
     pub(crate) fn count_diff(&self) -> i64 {
         self.totals.adds as i64 - self.totals.removes as i64
+    }
+
+    /// Whether what is not committed is more than goes into one batch.
+    pub(crate) fn fills_batch(&self) -> bool {
+        self.totals.size.ops >= MAX_OPS || self.totals.size.bytes >= MAX_BYTES
     }
 
     pub(crate) fn push(&mut self, change: Change, log: bool) -> Seq {

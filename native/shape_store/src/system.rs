@@ -166,8 +166,8 @@ pub trait System: fmt::Debug + Send + Sync {
     /// kept apart by this.
     fn claim(&self, path: &Path, holder: Arc<Holder>) -> Result<Box<dyn Any + Send>, Arc<Holder>>;
 
-    /// How many writers of this process let changes gather at this moment, for them to count.
-    fn gathering(&self) -> Arc<AtomicUsize> {
+    /// How many writers of this process are busy at this moment, for them to count.
+    fn busy_writers(&self) -> Arc<AtomicUsize> {
         static HERE: Lazy<Arc<AtomicUsize>> = Lazy::new(Arc::default);
         Arc::clone(&HERE)
     }

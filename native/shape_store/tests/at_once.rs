@@ -15,6 +15,7 @@ use std::{
     fs::File,
     io::IoSliceMut,
     ops::{ControlFlow, Range},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::Path,
 };
 
@@ -203,4 +204,25 @@ fn a_list_is_visited_as_far_as_nothing_is_waited_for() {
     assert_eq!((rest.first(), rest.len()), (Some(&None), 176));
     assert_eq!(store.ask(entries[390..].to_vec()).unwrap().last(), Some(&None));
     assert_eq!(store.statistics().lost, 2);
+}
+
+#[test]
+fn a_visit_that_panics_costs_a_connection_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { cache_bytes: 0, ..file_in(&folder) };
+    let mut tells_it = false;
+    let store = restarted(&options, |path| tells_it = tells(path));
+    assert!(is_whole(&store, 0));
+    let open = store.statistics().connections;
+    let entries: Vec<_> = (0..SHAPES).map(|n| cold(&store, n)).collect();
+    let panics = |entry| {
+        let visit = || store.visit_at_once(&[entry, entry], |_| resume_unwind(Box::new(())));
+        catch_unwind(AssertUnwindSafe(visit)).is_err()
+    };
+    // One page or the other may be busy.
+    let panicked = entries.iter().any(panics);
+    assert_eq!(panicked, tells_it);
+    assert_eq!(store.statistics().connections, open - usize::from(panicked));
+    assert!((0..SHAPES).all(|n| is_whole(&store, n)));
+    assert_eq!(store.statistics().connections, open);
 }

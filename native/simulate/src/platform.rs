@@ -105,8 +105,8 @@ pub struct Platform {
     operations: Cell<u64>,
     /// How many more reads there may be that do not wait, if others are not to be made.
     no_wait: Cell<Option<u32>>,
-    /// How many writers let changes gather.
-    pub(crate) gathering: Arc<AtomicUsize>,
+    /// How many writers are busy.
+    pub(crate) busy_writers: Arc<AtomicUsize>,
     violations: RefCell<Vec<String>>,
     notes: RefCell<Vec<&'static str>>,
 }
@@ -149,7 +149,7 @@ impl Platform {
             hook: RefCell::default(),
             operations: Cell::new(0),
             no_wait: Cell::new(None),
-            gathering: Arc::default(),
+            busy_writers: Arc::default(),
             violations: RefCell::default(),
             notes: RefCell::default(),
         });

@@ -171,8 +171,8 @@ impl System for Simulated {
         Ok(Box::new(Claim { system: *self, path: text(path).into() }))
     }
 
-    fn gathering(&self) -> Arc<AtomicUsize> {
-        self.platform().map(|platform| Arc::clone(&platform.gathering)).unwrap_or_default()
+    fn busy_writers(&self) -> Arc<AtomicUsize> {
+        self.platform().map(|platform| Arc::clone(&platform.busy_writers)).unwrap_or_default()
     }
 
     fn background(&self, work: Box<dyn FnOnce() + Send>) {

@@ -46,8 +46,8 @@ impl Store {
     }
 
     /// Calls `visit` with the bodies of such shapes, in their order, until it breaks or one
-    /// cannot be read without waiting for the disk. It has a connection meanwhile, and keeps
-    /// the others from nothing but the end of a checkpoint.
+    /// cannot be read without waiting for the disk. A connection has its transaction open
+    /// meanwhile, so a checkpoint cannot end; and `visit` itself must not read by SQLite.
     pub fn visit_at_once(
         &self,
         entries: &[&Entry],

@@ -213,7 +213,7 @@ impl Store {
         let shared = &*self.shared;
         self.check_bytes(bytes)?;
         let ticket = request.ticket.map(|ticket| ticket.number);
-        let seq = {
+        let (seq, fills_batch) = {
             let mut queue = shared.queue.lock();
             shared.state().writable()?;
             if !queue.admits(bytes, ticket) {
@@ -223,11 +223,14 @@ impl Store {
             if let Some(ticket) = ticket {
                 queue.end_ticket(ticket);
             }
-            queue.push(change, request.log)
+            let filled = queue.fills_batch();
+            let seq = queue.push(change, request.log);
+            (seq, queue.fills_batch() && !filled)
         };
         // While the gate is held, whoever opens it wakes the writer.
         if shared.gate.allows() >= seq {
-            shared.mail.wake();
+            // More need not gather.
+            if fills_batch { shared.mail.wake_now() } else { shared.mail.wake() }
         }
         Ok(seq)
     }

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock, Weak,
@@ -90,17 +91,27 @@ impl Readers {
             Some(idle) => idle.reader,
             None => self.open_one()?,
         };
-        let result = work(&reader.conn);
-        self.put_back(reader);
-        Ok(result?)
+        Ok(self.work(reader, work)?)
     }
 
     /// The same on one that is idle, and on no other.
     pub(crate) fn with_idle<T>(&self, work: impl FnOnce(&Connection) -> T) -> Option<T> {
         let reader = self.state.lock().idle.pop()?.reader;
-        let result = work(&reader.conn);
-        self.put_back(reader);
-        Some(result)
+        Some(self.work(reader, work))
+    }
+
+    /// However the work ends, the reader is put back, or closed if the work panicked.
+    fn work<T>(&self, reader: Reader, work: impl FnOnce(&Connection) -> T) -> T {
+        match catch_unwind(AssertUnwindSafe(|| work(&reader.conn))) {
+            Ok(result) => {
+                self.put_back(reader);
+                result
+            }
+            Err(panic) => {
+                self.discard(reader);
+                resume_unwind(panic)
+            }
+        }
     }
 
     /// Asks for a connection. Opening one may touch the disk. The number takes

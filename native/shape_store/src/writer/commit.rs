@@ -8,7 +8,7 @@ use std::{
 
 use tracing::{error, info, warn};
 
-use super::{Turn, context::Context, gathering::Gathering, writing::Writing};
+use super::{Turn, context::Context, gathering::gathering_time, writing::Writing};
 use crate::{
     event::Event,
     file::{
@@ -150,6 +150,7 @@ impl Writing {
             shared.emit(Event::Recovered { failures: failing.failures, after });
         }
         shared.emit(Event::Committed { ops, duration, log: written.log });
-        self.gathering = Some(Gathering::begin(shared.options.system.gathering(), ended));
+        let busy = shared.options.system.busy_writers();
+        self.gather_until = Some(ended + gathering_time(&busy));
     }
 }

@@ -2,74 +2,65 @@
 //!
 //! A batch costs about as much as twenty adds for itself, so a writer that starts at each
 //! change spends most of its time, and the disk's, on that. Many writers share the
-//! processors: the more of them have changes gather, the longer each does, so that all
-//! together they make no more batches than the machine has time for.
+//! processors: the more of them are busy, the longer each lets changes gather, so that all
+//! together make no more batches than the machine has time for.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-/// What a writer waits that is alone, or one of few.
+/// How long when few are busy.
 const ALONE: Duration = Duration::from_millis(2);
 
-/// So many others make it wait as long again.
+/// So many others make it as long again.
 const FEW: usize = 4;
 
-/// It waits that long at most this many times over: 100 ms.
+/// It is that long at most this many times over: 100 ms.
 const MOST: usize = 50;
 
-/// A writer that lets changes gather, counted among those of its process.
-pub(super) struct Gathering {
-    until: Instant,
-    all: Arc<AtomicUsize>,
-}
+/// A writer to which changes came while they gathered, counted among those of its process.
+pub(super) struct Busy(Arc<AtomicUsize>);
 
-impl Gathering {
-    /// From now on, as one of `all`.
-    pub(super) fn begin(all: Arc<AtomicUsize>, now: Instant) -> Self {
-        // Relaxed: it counts, and orders nothing.
-        let others = all.fetch_add(1, Relaxed);
-        let times = MOST.min(1 + others / FEW);
-        Self { until: now + ALONE * times as u32, all }
-    }
-
-    /// When it takes what there is.
-    pub(super) fn until(&self) -> Instant {
-        self.until
+impl Busy {
+    /// As one of `all`.
+    pub(super) fn among(all: Arc<AtomicUsize>) -> Self {
+        // Relaxed, here and below: it counts, and orders nothing.
+        all.fetch_add(1, Relaxed);
+        Self(all)
     }
 }
 
-impl Drop for Gathering {
+impl Drop for Busy {
     fn drop(&mut self) {
-        self.all.fetch_sub(1, Relaxed);
+        self.0.fetch_sub(1, Relaxed);
     }
+}
+
+/// How long to let changes gather where `all` are busy.
+pub(super) fn gathering_time(all: &AtomicUsize) -> Duration {
+    let times = MOST.min(1 + all.load(Relaxed) / FEW);
+    ALONE * times as u32
 }
 
 #[cfg(all(test, not(loom)))]
-#[expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
-    fn waits(all: &Arc<AtomicUsize>, now: Instant) -> (Gathering, u128) {
-        let one = Gathering::begin(Arc::clone(all), now);
-        let ms = (one.until() - now).as_millis();
-        (one, ms)
-    }
-
     #[test]
-    fn the_more_there_are_the_longer_each_waits_up_to_a_bound() {
-        let (all, now) = (Arc::default(), Instant::now());
-        let (mut there, waits): (Vec<_>, Vec<_>) = (0..1_000).map(|_| waits(&all, now)).unzip();
-        assert_eq!(waits[..9], [2, 2, 2, 2, 4, 4, 4, 4, 6]);
-        assert_eq!((waits[195], waits[196], waits[999]), (98, 100, 100));
-        // Those that have gone count no more.
-        there.truncate(4);
-        assert_eq!(self::waits(&all, now).1, 4);
-        there.clear();
-        assert_eq!(self::waits(&all, now).1, 2);
+    fn the_more_are_busy_the_longer_changes_gather_up_to_a_bound() {
+        let all = Arc::default();
+        let mut busy: Vec<Busy> = Vec::new();
+        for (count, expected) in [(0, 2), (3, 2), (4, 4), (9, 6), (195, 98), (196, 100), (999, 100)]
+        {
+            busy.resize_with(count, || Busy::among(Arc::clone(&all)));
+            assert_eq!(gathering_time(&all).as_millis(), expected, "{count}");
+        }
+        // Those that rest count no more.
+        busy.truncate(4);
+        assert_eq!(gathering_time(&all).as_millis(), 4);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    Turn, context::Context, gathering::Gathering, opening::says, own_connection::OwnConnection,
+    Turn, context::Context, gathering::Busy, opening::says, own_connection::OwnConnection,
     own_file::OwnFile, replacement::Damage, retry::Failing,
 };
 use crate::{
@@ -46,8 +46,10 @@ pub(super) struct Writing {
     pub(super) noted: bool,
     /// What is wrong with the file, which another has to replace.
     pub(super) damage: Option<Damage>,
-    /// While changes may gather for the next batch.
-    pub(super) gathering: Option<Gathering>,
+    /// Until when changes may gather for the next batch.
+    pub(super) gather_until: Option<Instant>,
+    /// While changes come as fast as they gather.
+    busy: Option<Busy>,
     /// Nothing is committed before this.
     pub(super) not_before: Option<Instant>,
     /// Whether somebody had the connection since the log was looked at.
@@ -86,7 +88,8 @@ impl Writing {
             found_clean: false,
             noted: false,
             damage: None,
-            gathering: None,
+            gather_until: None,
+            busy: None,
             not_before: None,
             returned: false,
             watch_at: shared.now() + WATCH,
@@ -101,6 +104,7 @@ impl Writing {
     pub(super) fn step(&mut self, context: &mut Context, now: Instant) -> Turn {
         context.promoted(&Ok(()));
         if self.own.is_lent() {
+            self.busy = None;
             return match context.closing && !self.has_work(context) {
                 true => self.leave(context, now),
                 // Its return is a command.
@@ -116,14 +120,18 @@ impl Writing {
         if self.own.is_lent() || context.doubted {
             return Turn::Next(Next::Again);
         }
-        if let Some(until) = self.gathering.as_ref().map(Gathering::until) {
+        if let Some(until) = self.gather_until {
             context.shared.mail.wake_up.prepare_to_delay();
             // Whoever was in a hurry before that has told nobody.
             if now < until && !self.is_urgent(context) {
                 return Turn::Next(Next::Wait(Some(until)));
             }
             context.shared.mail.wake_up.unparked();
-            self.gathering = None;
+            self.gather_until = None;
+            self.busy = self.has_work(context).then(|| {
+                let among = || Busy::among(context.shared.options.system.busy_writers());
+                self.busy.take().unwrap_or_else(among)
+            });
         }
         if self.ages_due(context).is_some_and(|at| at <= now) {
             return self.save_ages(context, now);
@@ -190,8 +198,7 @@ impl Writing {
     /// Whether what is queued should be committed without delay.
     fn is_urgent(&self, context: &Context) -> bool {
         let shared = &context.shared;
-        let full = |queue: &Queue| queue.size().ops >= MAX_OPS || queue.size().bytes >= MAX_BYTES;
-        let urgent = |queue: &Queue| queue.has_waiters() || full(queue);
+        let urgent = |queue: &Queue| queue.has_waiters() || queue.fills_batch();
         context.closing
             || self.failing.is_some()
             || shared.gate.wanted() > shared.waits.durable()

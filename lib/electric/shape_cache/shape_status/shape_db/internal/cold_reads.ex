@@ -1,13 +1,17 @@
 defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads do
   @moduledoc false
   # Reads of the file, for a body that is not in memory. The stores have threads for them:
-  # a process waits for a message, and no scheduler for the disk.
+  # a process waits for a message, and no scheduler for the disk. Of a list, what can
+  # be had without waiting is read where it is parsed.
 
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Borrowed
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Waits
 
   @timeout 30_000
+
+  # So many shapes are looked up on a normal scheduler.
+  @asked_at_once 512
 
   @doc """
   The shape that has this handle; `:gone` when there is none any more, and its body in
@@ -29,7 +33,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads do
           Native.read_shapes() | {:error, String.t()}
   def shapes(store, cursor, len, timeout \\ @timeout) do
     with :ask <- Native.shapes_at_once(store, cursor, len) do
-      ask = &Native.ask_shapes(store, cursor, len, &1, &2)
+      ask = &Native.ask_shapes(store, cursor, min(len, @asked_at_once), &1, &2)
       read(store, timeout, ask, &Native.take_shapes(store, &1))
     end
   end
