@@ -118,6 +118,7 @@ impl Index {
     }
 
     /// The entry of a cell in brief, if it has this handle.
+    #[inline]
     fn brief_in(&self, cell: &Cell, handle: &[u8], name: &Option<Name>) -> Option<Brief> {
         let look = match name {
             Some(name) => cell.look_named(name),
