@@ -67,7 +67,7 @@ defmodule ElectricShapeDb.Schedules.Many do
       end,
       pieces: fn ->
         ref = make_ref()
-        owed = Native.ask_shapes(store, Native.cursor(store), 512, false, ref)
+        owed = Native.ask_shapes(store, Native.cursor(store), 256, false, ref)
         receive do: ({^ref, :here} -> {:ok, [_ | _]} = Native.take_shapes(store, owed))
       end,
       # Each finds what the other left.

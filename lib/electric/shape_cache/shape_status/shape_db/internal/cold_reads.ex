@@ -11,7 +11,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads do
   @timeout 30_000
 
   # So many shapes are looked up on a normal scheduler.
-  @asked_at_once 512
+  @asked_at_once 256
 
   @doc """
   The shape that has this handle; `:gone` when there is none any more, and its body in
