@@ -95,14 +95,12 @@ fn next_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -
 fn shapes_at_once<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -> Term<'a> {
     let piece = Piece::next(store, cursor, len);
     let mut list = List::of(env, store, cursor, &piece);
-    let mut cold = piece.cold().peekable();
-    let needs_reading = cold.peek().is_some();
-    if needs_reading {
-        let cold = cold.collect::<Vec<_>>();
+    let cold: Vec<_> = piece.cold().collect();
+    if !cold.is_empty() {
         store.store.visit_at_once(&cold, |body| list.push_cold(Some(body)));
     }
     list.push_warm();
-    match list.items.is_empty() && needs_reading {
+    match list.items.is_empty() && !cold.is_empty() {
         true => atoms::ask().encode(env),
         false => list.answer(),
     }
