@@ -37,7 +37,7 @@ defmodule Bench.Stacks do
         try do
           prepare()
           idle(stacks)
-          erased()
+          ended()
           busy(busy)
         after
           File.rm_rf!(@directory)
@@ -97,17 +97,23 @@ defmodule Bench.Stacks do
     Supervisor.stop(first)
   end
 
-  # What the end of a stack costs the other processes of the VM.
-  defp erased do
+  # What starts and ends of a stack cost the other processes of the VM.
+  defp ended do
+    alone = for _ <- 1..5, do: restarts(20)
     waiting = for _ <- 1..@alive, do: spawn(fn -> receive do: (:stop -> :ok) end)
-    supervisor = start(0)
+    beside = for _ <- 1..5, do: restarts(20)
+    Enum.each(waiting, &Process.exit(&1, :kill))
+    [alone, beside] = for ms <- [alone, beside], do: Enum.at(Enum.sort(ms), 2)
+    IO.puts("20 starts and ends: #{alone} ms of processor, #{beside} beside #{@alive} processes")
+  end
+
+  defp restarts(count) do
+    # What was spawned or killed before is done with.
     Process.sleep(500)
     was = elem(:erlang.statistics(:runtime), 0)
-    {took, _} = timed(fn -> Supervisor.stop(supervisor) end)
+    for _ <- 1..count, do: Supervisor.stop(start(0))
     Process.sleep(500)
-    spent = elem(:erlang.statistics(:runtime), 0) - was
-    IO.puts("with #{@alive} processes alive: stopped in #{took} us, #{spent} ms of processor")
-    Enum.each(waiting, &Process.exit(&1, :kill))
+    elem(:erlang.statistics(:runtime), 0) - was
   end
 
   # --- busy ones

@@ -2,7 +2,6 @@ defmodule Bench.Store do
   @moduledoc "A running stack of one side."
 
   alias Bench.{Config, Side}
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
 
   @enforce_keys [:side, :db, :stack_id, :directory, :supervisor]
   defstruct @enforce_keys
@@ -29,17 +28,9 @@ defmodule Bench.Store do
     }
   end
 
-  @doc """
-  Stops the stack, which commits what is pending. What an ended stack leaves in the VM's
-  persistent terms is erased as well: the next one starts as in a new VM.
-  """
+  @doc "Stops the stack, which commits what is pending."
   @spec stop(t()) :: :ok
-  def stop(store) do
-    :ok = Supervisor.stop(store.supervisor, :normal, :infinity)
-    # `scripts/bench_beside` runs this on older code as well, which has none.
-    erases? = store.side.name == :ours and function_exported?(Stores, :erase_ended, 0)
-    if erases?, do: apply(Stores, :erase_ended, []), else: :ok
-  end
+  def stop(store), do: :ok = Supervisor.stop(store.supervisor, :normal, :infinity)
 
   @doc "Runs `fun` with a stack on the directory."
   @spec with_store(Side.t(), Path.t(), (t() -> result)) :: result when result: term()

@@ -154,7 +154,7 @@ defmodule ElectricShapeDb.SharedProcessesTest do
 
   defp assert_nothing_left(stack_id) do
     eventually(fn ->
-      Stores.running(stack_id) == nil and
+      Stores.get(stack_id) == nil and
         :ets.match_object(Names, {{:_, stack_id}, :_, :_}) == [] and
         :ets.match_object(Names, {{:name, {stack_id, :_}}, :_, :_}) == []
     end)

@@ -3,6 +3,7 @@ defmodule ElectricShapeDb.StacksTest do
 
   use ElectricShapeDb.StoreCase, async: true
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
 
   test "stacks know nothing of each other", context do
@@ -69,15 +70,12 @@ defmodule ElectricShapeDb.StacksTest do
 
   describe "a stack that has ended" do
     test "is not running, whoever asks, until it starts again", context do
-      memory = [storage_dir: ":memory:", exclusive_mode: true]
       id = context.stack_id
-      {:ok, supervisor} = ShapeDb.Supervisor.start_link(stack_id: id, shape_db_opts: memory)
+      supervisor = in_memory!(id)
       add_samples!(id, 1..3)
       :ok = Supervisor.stop(supervisor)
 
-      # The entry is there: to erase it costs every process of the VM.
-      assert {_store, _options, _about} = Stores.get(id)
-      assert Stores.running(id) == nil
+      assert Stores.get(id) == nil
       {:error, reason} = ShapeDb.add_shape(id, shape(1), handle(1))
       assert reason =~ "is not running"
       assert {:error, ^reason} = ShapeDb.reset(id)
@@ -88,26 +86,98 @@ defmodule ElectricShapeDb.StacksTest do
       assert_raise ShapeDb.Error, ~r/is not running/, fn -> ShapeDb.shape_for_handle(id, "1") end
       refute id in ShapeDb.Internal.Admin.Target.stack_ids()
 
-      {:ok, supervisor} = ShapeDb.Supervisor.start_link(stack_id: id, shape_db_opts: memory)
+      supervisor = in_memory!(id)
       assert ShapeDb.count_shapes(id) == {:ok, 0}
       add_samples!(id, 1..3)
       assert ShapeDb.count_shapes(id) == {:ok, 3}
       :ok = Supervisor.stop(supervisor)
     end
 
-    test "leaves its entry until those are erased, and one that runs keeps its own" do
-      run = fn id ->
-        opts = [storage_dir: ":memory:", exclusive_mode: true]
-        {:ok, supervisor} = ShapeDb.Supervisor.start_link(stack_id: id, shape_db_opts: opts)
-        supervisor
+    test "is not running for what is asked of its id, and its store is closed", context do
+      supervisor = in_memory!(context.stack_id)
+      {store, _options, _about} = Stores.get(context.stack_id)
+      assert Native.defaults(context.stack_id) == {:buffered, nil}
+      :ok = Supervisor.stop(supervisor)
+
+      for stack <- [context.stack_id, store] do
+        assert Native.count(stack) == :closed
+        assert Native.shape(stack, "1") == :closed
+        assert Native.touch(stack, "1", 0) == false
+        assert Native.remove(stack, "1", nil, false) == {:error, :closed}
+        assert Native.mark_in_memory(stack, "1", :started) == {:error, :closed}
+        assert Native.row(stack, "1") == nil
       end
 
-      for id <- ["ended-again", "ended-ended"], do: :ok = Supervisor.stop(run.(id))
-      again = run.("ended-again")
-      # What tells of the ends is on its way, or there.
-      eventually(fn -> Stores.erase_ended() == :ok and Stores.get("ended-ended") == nil end)
-      assert ShapeDb.count_shapes("ended-again") == {:ok, 0}
-      :ok = Supervisor.stop(again)
+      assert Native.defaults(context.stack_id) == :closed
+    end
+
+    test "leaves the place to the next one of its id, however late its owner ends", context do
+      supervisor = in_memory!(context.stack_id)
+      add_samples!(context.stack_id, 1..3)
+      {store, _options, _about} = Stores.get(context.stack_id)
+
+      # As after a restart: another store has the id, and the first one's end comes later.
+      {:ok, next} = Native.open(native_options(context.stack_id))
+      assert_receive {:shape_db, :opened, _opened}, 5_000
+      :ok = Native.enter(next)
+      assert Native.count(context.stack_id) == 0
+      assert Native.count(store) == 3
+
+      :ok = Supervisor.stop(supervisor)
+      assert Native.count(store) == :closed
+      assert Native.count(context.stack_id) == 0
+      :ok = Native.close(next)
+      assert_receive {:shape_db, :closed, _durable}, 5_000
+      assert Native.count(context.stack_id) == :closed
+    end
+
+    test "whose owner was killed is not found any more", context do
+      start_store!(context)
+      add_samples!(context.stack_id, 1..3)
+      owner = context.stack_id |> WriteBuffer.name() |> GenServer.whereis()
+      Process.exit(owner, :kill)
+      eventually(fn -> Native.defaults(context.stack_id) == :closed end)
+      assert ShapeDb.count_shapes!(context.stack_id) == :error
+      eventually(fn -> Stores.get(context.stack_id) == nil end)
+    end
+
+    test "leaves nothing in the VM's persistent terms", context do
+      supervisor = in_memory!(context.stack_id)
+
+      ours = fn ->
+        for {key, _} <- :persistent_term.get(), inspect(key) =~ context.stack_id, do: key
+      end
+
+      assert ours.() == []
+      :ok = Supervisor.stop(supervisor)
+      assert ours.() == []
+    end
+
+    defp in_memory!(id) do
+      memory = [storage_dir: ":memory:", exclusive_mode: true]
+      {:ok, supervisor} = ShapeDb.Supervisor.start_link(stack_id: id, shape_db_opts: memory)
+      supervisor
+    end
+
+    # As the owner makes them.
+    defp native_options(id) do
+      %{
+        path: ":memory:",
+        stack_id: id,
+        exclusive_mode: true,
+        synchronous: :off,
+        cache_size: 1_048_576,
+        read_pool_size: 2,
+        connection_idle_timeout: 1_000,
+        manual_flush_only: false,
+        max_pending_ops: 1_000,
+        max_pending_bytes: 1_048_576,
+        external_checkpoint: false,
+        keep_last_read_times: false,
+        sources: [],
+        defaults: nil,
+        clock: {System.monotonic_time(), System.convert_time_unit(1, :second, :native)}
+      }
     end
   end
 end

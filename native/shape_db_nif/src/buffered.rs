@@ -23,7 +23,7 @@ fn pending_count_diff(store: StoreArg<'_>) -> i64 {
 /// Whether the handle's add or its removal is buffered: `:add | :remove | :unknown`.
 #[rustler::nif]
 fn pending_change<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
-    readable!(env, store);
+    let store = readable!(env, store);
     match store.store.entry(&handle) {
         Some(entry) if store.store.is_pending(&entry) => atoms::add(),
         None if store.store.is_removal_pending(&handle) => atoms::remove(),
@@ -35,7 +35,7 @@ fn pending_change<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> 
 /// The body of a shape whose add is buffered: `{:ok, body} | :error`.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn pending_body<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
-    readable!(env, store);
+    let store = readable!(env, store);
     let entry = store.store.entry(&handle).filter(|entry| store.store.is_pending(entry));
     match entry.and_then(|_| store.store.body(&handle)) {
         Some(Found::Warm(body)) => {
@@ -50,7 +50,7 @@ fn pending_body<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Te
 /// The handle of a shape whose add is buffered: `{:ok, handle} | :error`.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn pending_handle<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: Binary<'_>) -> Term<'a> {
-    readable!(env, store);
+    let store = readable!(env, store);
     let handle = store.store.handle_for(&Digest::of(&comparable));
     let entry = handle.and_then(|handle| store.store.entry(&handle));
     match entry.filter(|entry| store.store.is_pending(entry)) {

@@ -12,6 +12,7 @@ use crate::{
     items::Items,
     messenger::Caller,
     resource::{StoreArg, binary},
+    stacks::StackArg,
     storable::is_suspicious,
     take_back::Owed,
 };
@@ -58,6 +59,17 @@ enum UnknownArg {
     SnapshotComplete,
 }
 
+/// The store of a stack. One that does not run takes no change, as a closed one.
+macro_rules! changeable {
+    ($env:expr, $stack:expr) => {
+        match $stack.store() {
+            Some(store) => store,
+            None => return (atoms::error(), atoms::closed()).encode($env),
+        }
+    };
+}
+pub(crate) use changeable;
+
 /// `{:ok, number} | {:error, reason}`; `{:error, :full}` and `{:error, :standby}`
 /// are for the caller to act on and try again.
 pub(crate) fn answer<'a>(env: Env<'a>, changed: Result<Seq, ChangeError>) -> Term<'a> {
@@ -102,7 +114,7 @@ pub(crate) fn with_ticket(
 #[expect(clippy::too_many_arguments, reason = "a shape has that many parts")]
 fn add<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: StackArg<'_>,
     handle: Binary<'_>,
     comparable: Binary<'_>,
     hash: u32,
@@ -116,7 +128,7 @@ fn add<'a>(
     let (handle, comparable, oids, body) = (&handle, &comparable, &oids.0, &body);
     add_shape(
         env,
-        store,
+        &stack,
         Shape { handle, comparable, hash, oids, flags, body, known },
         &ticket,
         log,
@@ -129,7 +141,7 @@ fn add<'a>(
 #[expect(clippy::too_many_arguments, reason = "a shape has that many parts")]
 fn add_large<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: StackArg<'_>,
     handle: Binary<'_>,
     comparable: Binary<'_>,
     hash: u32,
@@ -143,7 +155,7 @@ fn add_large<'a>(
     let (handle, comparable, oids, body) = (&handle, &comparable, &oids.0, &body);
     add_shape(
         env,
-        store,
+        &stack,
         Shape { handle, comparable, hash, oids, flags, body, known },
         &ticket,
         log,
@@ -154,11 +166,12 @@ fn add_large<'a>(
 /// in it that cannot be stored: the caller is to have a look at it first.
 fn add_shape<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: &StackArg<'_>,
     shape: Shape<'_>,
     ticket: &TicketArg<'_>,
     log: bool,
 ) -> Term<'a> {
+    let store = changeable!(env, stack);
     let Shape { handle, comparable, hash, oids, flags, body, known } = shape;
     if !known && (is_suspicious(body) || is_suspicious(comparable)) {
         return (atoms::error(), atoms::suspicious()).encode(env);
@@ -181,23 +194,25 @@ struct Shape<'b> {
 #[rustler::nif]
 fn remove<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: StackArg<'_>,
     handle: Binary<'_>,
     ticket: TicketArg<'_>,
     log: bool,
 ) -> Term<'a> {
+    let store = changeable!(env, stack);
     answer(env, with_ticket(&ticket, log, |request| store.store.remove(&handle, request)))
 }
 
 #[rustler::nif]
 fn mark<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: StackArg<'_>,
     handle: Binary<'_>,
     snapshot: SnapshotArg,
     ticket: TicketArg<'_>,
     log: bool,
 ) -> Term<'a> {
+    let store = changeable!(env, stack);
     let mark = |request: Request<'_>| store.store.mark(&handle, snapshot.into(), request);
     answer(env, with_ticket(&ticket, log, mark))
 }
@@ -206,11 +221,12 @@ fn mark<'a>(
 #[rustler::nif]
 fn note_unknown<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: StackArg<'_>,
     operation: UnknownArg,
     handle: Binary<'_>,
     ticket: TicketArg<'_>,
 ) -> Term<'a> {
+    let store = changeable!(env, stack);
     let operation = match operation {
         UnknownArg::Remove => Operation::Remove,
         UnknownArg::SnapshotStarted => Operation::SnapshotStarted,

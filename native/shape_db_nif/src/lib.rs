@@ -20,6 +20,7 @@ mod messenger;
 mod meta;
 mod parser;
 mod resource;
+mod stacks;
 mod storable;
 mod take_back;
 mod terms;

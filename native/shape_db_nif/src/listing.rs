@@ -49,7 +49,7 @@ impl Cursor {
 /// A cursor over all shapes, in no order.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn cursor<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
-    readable!(env, store);
+    let store = readable!(env, store);
     let places = store.store.places();
     ResourceArc::new(Cursor { places, next: AtomicUsize::new(0) }).encode(env)
 }
@@ -57,7 +57,7 @@ fn cursor<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
 /// As many cursors, each over a part of the shapes: for as many readers.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn cursors<'a>(env: Env<'a>, store: StoreArg<'_>, parts: u16) -> Term<'a> {
-    readable!(env, store);
+    let store = readable!(env, store);
     let places = store.store.places();
     let part = places.len().div_ceil(usize::from(parts.max(1))).max(1);
     let cursor = |places: &[Place]| {
@@ -81,7 +81,7 @@ fn next_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: u16) -
     consume(env, places.len());
     let metas = places.iter().filter_map(meta).collect::<Vec<_>>();
     // Asked afterwards: a shape that a closing store lacks is not gone, it cannot be read.
-    readable!(env, store);
+    let _ = readable!(env, store);
     cursor.move_to(start + places.len());
     metas.encode(env)
 }

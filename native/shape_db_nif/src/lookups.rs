@@ -10,6 +10,7 @@ use crate::{
     atoms,
     items::Items,
     resource::{StoreArg, binary},
+    stacks::StackArg,
     take_back::Owed,
     terms::COPIED,
 };
@@ -41,8 +42,9 @@ pub(crate) fn consume(env: Env<'_>, items: usize) {
 
 macro_rules! readable {
     ($env:expr, $store:expr) => {
-        if let Some(why) = $store.unreadable() {
-            return why.encode($env);
+        match $store.readable() {
+            Ok(store) => store,
+            Err(why) => return why.encode($env),
         }
     };
 }
@@ -50,18 +52,18 @@ pub(crate) use readable;
 
 /// `{:ok, handle} | :error`
 #[rustler::nif]
-fn handle_for<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: Binary<'_>) -> Term<'a> {
-    by_comparable(env, store, &comparable)
+fn handle_for<'a>(env: Env<'a>, stack: StackArg<'_>, comparable: Binary<'_>) -> Term<'a> {
+    by_comparable(env, &stack, &comparable)
 }
 
 /// The same for one that takes long to hash.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn handle_for_large<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: Binary<'_>) -> Term<'a> {
-    by_comparable(env, store, &comparable)
+fn handle_for_large<'a>(env: Env<'a>, stack: StackArg<'_>, comparable: Binary<'_>) -> Term<'a> {
+    by_comparable(env, &stack, &comparable)
 }
 
-fn by_comparable<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: &[u8]) -> Term<'a> {
-    readable!(env, store);
+fn by_comparable<'a>(env: Env<'a>, stack: &StackArg<'_>, comparable: &[u8]) -> Term<'a> {
+    let store = readable!(env, stack);
     match store.store.handle_for(&Digest::of(comparable)) {
         Some(handle) => (atoms::ok(), binary(env, &handle)).encode(env),
         None => atoms::error().encode(env),
@@ -74,18 +76,18 @@ fn by_comparable<'a>(env: Env<'a>, store: StoreArg<'_>, comparable: &[u8]) -> Te
 /// keep the scheduler too long. What names an atom or function that is not there yet is
 /// for the VM to parse.
 #[rustler::nif]
-fn shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
-    warm(env, store, &handle, SMALL_BODY)
+fn shape<'a>(env: Env<'a>, stack: StackArg<'_>, handle: Binary<'_>) -> Term<'a> {
+    warm(env, &stack, &handle, SMALL_BODY)
 }
 
 /// The same, of a body of any size.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn large_shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
-    warm(env, store, &handle, usize::MAX)
+fn large_shape<'a>(env: Env<'a>, stack: StackArg<'_>, handle: Binary<'_>) -> Term<'a> {
+    warm(env, &stack, &handle, usize::MAX)
 }
 
-fn warm<'a>(env: Env<'a>, store: StoreArg<'_>, handle: &[u8], largest: usize) -> Term<'a> {
-    readable!(env, store);
+fn warm<'a>(env: Env<'a>, stack: &StackArg<'_>, handle: &[u8], largest: usize) -> Term<'a> {
+    let store = readable!(env, stack);
     let Some(located) = store.store.locate(handle) else { return atoms::error().encode(env) };
     let key = located.key;
     if let Some(kept) = store.terms.get(&store.store, key) {
@@ -200,14 +202,17 @@ fn waiting_reads(store: StoreArg<'_>) -> usize {
 
 /// The row of the shape that has this handle.
 #[rustler::nif]
-fn row(store: StoreArg<'_>, handle: Binary<'_>) -> Option<u64> {
-    Some(store.store.entry(&handle)?.row)
+fn row(stack: StackArg<'_>, handle: Binary<'_>) -> Option<u64> {
+    Some(stack.store()?.store.entry(&handle)?.row)
 }
 
 /// Gives up a shape whose definition was read from this row and turned out to be no shape.
 #[rustler::nif]
-fn lose(store: StoreArg<'_>, handle: Binary<'_>, row: Option<u64>, reason: String) -> Atom {
-    if let Some(entry) = store.store.entry(&handle).filter(|entry| Some(entry.row) == row) {
+fn lose(stack: StackArg<'_>, handle: Binary<'_>, row: Option<u64>, reason: String) -> Atom {
+    if let Some(store) = stack.store()
+        && let Some(entry) = store.store.entry(&handle)
+        && Some(entry.row) == row
+    {
         store.store.lose(&entry, &reason);
     }
     atoms::ok()
@@ -229,23 +234,23 @@ fn is_exclusive(store: StoreArg<'_>) -> bool {
 
 /// `:none | :started | :complete | :error`
 #[rustler::nif]
-fn snapshot<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
-    readable!(env, store);
+fn snapshot<'a>(env: Env<'a>, stack: StackArg<'_>, handle: Binary<'_>) -> Term<'a> {
+    let store = readable!(env, stack);
     let snapshot = store.store.brief(&handle).map(|brief| atoms::snapshot(brief.snapshot));
     snapshot.unwrap_or_else(atoms::error).encode(env)
 }
 
 /// `true | false`
 #[rustler::nif]
-fn handle_exists<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
-    readable!(env, store);
+fn handle_exists<'a>(env: Env<'a>, stack: StackArg<'_>, handle: Binary<'_>) -> Term<'a> {
+    let store = readable!(env, stack);
     store.store.brief(&handle).is_some().encode(env)
 }
 
 /// Those of the handles that no shape has, in their order.
 #[rustler::nif]
-fn unknown_handles<'a>(env: Env<'a>, store: StoreArg<'_>, handles: Items<Binary<'a>>) -> Term<'a> {
-    readable!(env, store);
+fn unknown_handles<'a>(env: Env<'a>, stack: StackArg<'_>, handles: Items<Binary<'a>>) -> Term<'a> {
+    let store = readable!(env, stack);
     let Items(handles) = handles;
     consume(env, handles.len());
     let unknown = handles.into_iter().filter(|handle| store.store.brief(handle).is_none());
@@ -253,21 +258,21 @@ fn unknown_handles<'a>(env: Env<'a>, store: StoreArg<'_>, handles: Items<Binary<
 }
 
 #[rustler::nif]
-fn count<'a>(env: Env<'a>, store: StoreArg<'_>) -> Term<'a> {
-    readable!(env, store);
+fn count<'a>(env: Env<'a>, stack: StackArg<'_>) -> Term<'a> {
+    let store = readable!(env, stack);
     store.store.count().encode(env)
 }
 
 /// Sorted handles, or `:many` when a normal scheduler should not collect them.
 #[rustler::nif]
-fn handles_for_relations<'a>(env: Env<'a>, store: StoreArg<'_>, oids: Items<u32>) -> Term<'a> {
-    readable!(env, store);
+fn handles_for_relations<'a>(env: Env<'a>, stack: StackArg<'_>, oids: Items<u32>) -> Term<'a> {
+    let store = readable!(env, stack);
     relations(env, store, &oids.0, FEW)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn all_handles_for_relations<'a>(env: Env<'a>, store: StoreArg<'_>, oids: Items<u32>) -> Term<'a> {
-    readable!(env, store);
+fn all_handles_for_relations<'a>(env: Env<'a>, stack: StackArg<'_>, oids: Items<u32>) -> Term<'a> {
+    let store = readable!(env, stack);
     relations(env, store, &oids.0, usize::MAX)
 }
 

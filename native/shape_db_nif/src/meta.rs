@@ -6,29 +6,30 @@ use shape_store::{Digest, Meta};
 
 use crate::{
     atoms,
-    changes::{SnapshotArg, TicketArg, answer, reason, with_ticket},
+    changes::{SnapshotArg, TicketArg, answer, changeable, reason, with_ticket},
     items::Items,
     listing::Cursor,
     lookups::{consume, readable},
     resource::{StoreArg, binary},
+    stacks::StackArg,
 };
 
 /// Whether there is such a shape, which was read now.
 #[rustler::nif]
-fn touch(store: StoreArg<'_>, handle: Binary<'_>, now: i64) -> bool {
-    store.unreadable().is_none() && store.store.touch(&handle, now)
+fn touch(stack: StackArg<'_>, handle: Binary<'_>, now: i64) -> bool {
+    stack.readable().is_ok_and(|store| store.store.touch(&handle, now))
 }
 
 /// The same for a time that may be earlier than what is known.
 #[rustler::nif]
-fn set_last_read(store: StoreArg<'_>, handle: Binary<'_>, time: i64) -> bool {
-    store.unreadable().is_none() && store.store.set_last_read(&handle, time)
+fn set_last_read(stack: StackArg<'_>, handle: Binary<'_>, time: i64) -> bool {
+    stack.readable().is_ok_and(|store| store.store.set_last_read(&handle, time))
 }
 
 /// `:ok | :error`, by the host's hash of the shape.
 #[rustler::nif]
-fn validate<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>, hash: u32) -> Term<'a> {
-    readable!(env, store);
+fn validate<'a>(env: Env<'a>, stack: StackArg<'_>, handle: Binary<'_>, hash: u32) -> Term<'a> {
+    let store = readable!(env, stack);
     let found = store.store.brief(&handle);
     valid(found.is_some_and(|brief| brief.hash == hash)).encode(env)
 }
@@ -37,26 +38,26 @@ fn validate<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>, hash: u32
 #[rustler::nif]
 fn validate_shape<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: StackArg<'_>,
     handle: Binary<'_>,
     comparable: Binary<'_>,
 ) -> Term<'a> {
-    is_shape(env, store, &handle, &comparable)
+    is_shape(env, &stack, &handle, &comparable)
 }
 
 /// The same for one that takes long to hash.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn validate_large_shape<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: StackArg<'_>,
     handle: Binary<'_>,
     comparable: Binary<'_>,
 ) -> Term<'a> {
-    is_shape(env, store, &handle, &comparable)
+    is_shape(env, &stack, &handle, &comparable)
 }
 
-fn is_shape<'a>(env: Env<'a>, store: StoreArg<'_>, handle: &[u8], comparable: &[u8]) -> Term<'a> {
-    readable!(env, store);
+fn is_shape<'a>(env: Env<'a>, stack: &StackArg<'_>, handle: &[u8], comparable: &[u8]) -> Term<'a> {
+    let store = readable!(env, stack);
     let digest = Digest::of(comparable);
     valid(store.store.entry(handle).is_some_and(|entry| entry.digest == digest)).encode(env)
 }
@@ -67,8 +68,8 @@ fn valid(valid: bool) -> Atom {
 
 /// `{handle, hash, snapshot, last_read | nil, flags} | :error`
 #[rustler::nif]
-fn meta<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
-    readable!(env, store);
+fn meta<'a>(env: Env<'a>, stack: StackArg<'_>, handle: Binary<'_>) -> Term<'a> {
+    let store = readable!(env, stack);
     found(env, store.store.meta(&handle))
 }
 
@@ -77,31 +78,31 @@ fn meta<'a>(env: Env<'a>, store: StoreArg<'_>, handle: Binary<'_>) -> Term<'a> {
 #[rustler::nif]
 fn lookup<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: StackArg<'_>,
     comparable: Binary<'_>,
     now: Option<i64>,
 ) -> Term<'a> {
-    looked_up(env, store, &comparable, now)
+    looked_up(env, &stack, &comparable, now)
 }
 
 /// The same for one that takes long to hash.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn lookup_large<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: StackArg<'_>,
     comparable: Binary<'_>,
     now: Option<i64>,
 ) -> Term<'a> {
-    looked_up(env, store, &comparable, now)
+    looked_up(env, &stack, &comparable, now)
 }
 
 fn looked_up<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: &StackArg<'_>,
     comparable: &[u8],
     now: Option<i64>,
 ) -> Term<'a> {
-    readable!(env, store);
+    let store = readable!(env, stack);
     found(env, store.store.lookup(&Digest::of(comparable), now))
 }
 
@@ -126,15 +127,15 @@ fn next_whole_meta<'a>(env: Env<'a>, store: StoreArg<'_>, cursor: &Cursor, len: 
     let metas = places.iter().filter_map(|place| store.store.meta_at(place));
     let metas = metas.map(|meta| whole(env, &meta)).collect::<Vec<_>>();
     // Asked afterwards: a shape that a closing store lacks is not gone, it cannot be read.
-    readable!(env, store);
+    let _ = readable!(env, store);
     cursor.move_to(start + places.len());
     metas.encode(env)
 }
 
 /// `{handles, time}`: least recent first, and when the last of them was read.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn least_recently_used<'a>(env: Env<'a>, store: StoreArg<'_>, n: usize, now: i64) -> Term<'a> {
-    readable!(env, store);
+fn least_recently_used<'a>(env: Env<'a>, stack: StackArg<'_>, n: usize, now: i64) -> Term<'a> {
+    let store = readable!(env, stack);
     let coldest = store.store.least_recently_read(n, now);
     let handles: Vec<_> = coldest.handles.iter().map(|handle| binary(env, handle)).collect();
     (handles, coldest.last_read).encode(env)
@@ -144,13 +145,14 @@ fn least_recently_used<'a>(env: Env<'a>, store: StoreArg<'_>, n: usize, now: i64
 #[rustler::nif]
 fn mark_in_memory<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: StackArg<'_>,
     handle: Binary<'_>,
     snapshot: SnapshotArg,
 ) -> Term<'a> {
-    if let Some(why) = store.unreadable() {
-        return (atoms::error(), why).encode(env);
-    }
+    let store = match stack.readable() {
+        Ok(store) => store,
+        Err(why) => return (atoms::error(), why).encode(env),
+    };
     match store.store.mark_in_memory(&handle, snapshot.into()) {
         Ok(()) => atoms::ok().encode(env),
         Err(error) => (atoms::error(), reason(env, error)).encode(env),
@@ -160,11 +162,12 @@ fn mark_in_memory<'a>(
 #[rustler::nif]
 fn set_flags<'a>(
     env: Env<'a>,
-    store: StoreArg<'_>,
+    stack: StackArg<'_>,
     handle: Binary<'_>,
     flags: u8,
     ticket: TicketArg<'_>,
 ) -> Term<'a> {
+    let store = changeable!(env, stack);
     let set = |request: shape_store::Request<'_>| store.store.set_flags(&handle, flags, request);
     answer(env, with_ticket(&ticket, false, set))
 }
@@ -181,15 +184,15 @@ fn set_many_flags<'a>(
 }
 
 #[rustler::nif]
-fn count_by_flags<'a>(env: Env<'a>, store: StoreArg<'_>, mask: u8, value: u8) -> Term<'a> {
-    readable!(env, store);
+fn count_by_flags<'a>(env: Env<'a>, stack: StackArg<'_>, mask: u8, value: u8) -> Term<'a> {
+    let store = readable!(env, stack);
     store.store.count_by_flags(mask, value).encode(env)
 }
 
 /// Sorted handles.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn handles_by_flags<'a>(env: Env<'a>, store: StoreArg<'_>, mask: u8, value: u8) -> Term<'a> {
-    readable!(env, store);
+fn handles_by_flags<'a>(env: Env<'a>, stack: StackArg<'_>, mask: u8, value: u8) -> Term<'a> {
+    let store = readable!(env, stack);
     let handles = store.store.handles_by_flags(mask, value);
     handles.iter().map(|handle| binary(env, handle)).collect::<Vec<_>>().encode(env)
 }

@@ -11,14 +11,21 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use rustler::{
     Atom, Binary, Encoder, Env, LocalPid, Monitor, NewBinary, NifMap, NifResult, NifUnitEnum,
-    Reference, Resource, ResourceArc, Term,
+    OwnedEnv, Reference, Resource, ResourceArc, Term, env::SavedTerm, types::atom::nil,
 };
 use shape_store::{
     Digest, HostClock, Lease, Location, OpenError, Options, QueueSize, Source, SourceSchema, State,
     Store, Synchronous, Unverified, Verify,
 };
 
-use crate::{atoms, events, halt, items::Items, logging, messenger, take_back::Owed, terms::Terms};
+use crate::{
+    atoms, events, halt,
+    items::Items,
+    logging, messenger,
+    stacks::{self, StackArg},
+    take_back::Owed,
+    terms::Terms,
+};
 
 /// A store that a process owns. When the owner dies the store takes no more
 /// changes and commits what it has; the terms that refer to it stay valid.
@@ -28,8 +35,14 @@ pub(crate) struct StoreResource {
     pub(crate) terms: Arc<Terms>,
     /// The connections that are lent, by slot, with who has them.
     pub(crate) lent: Arc<Lent>,
+    stack: Box<[u8]>,
+    defaults: Defaults,
     verified: Mutex<Option<Sender<Verified>>>,
 }
+
+/// What the options of the stack say of a change that does not say it itself, a term; `None`
+/// where that is what most say.
+type Defaults = Option<Mutex<(OwnedEnv, SavedTerm)>>;
 
 pub(crate) type Lent = Mutex<HashMap<u64, (LocalPid, Weak<Lease>)>>;
 
@@ -53,19 +66,20 @@ impl StoreResource {
     }
 
     fn close(&self) {
+        stacks::leave(&self.stack, self);
         self.store.close();
         // No lookup is answered any more. Away from the schedulers, as there may be many.
         let terms = Arc::clone(&self.terms);
         messenger::post(move || terms.clear(true));
     }
 
-    /// `None` for a store that answers lookups.
-    pub(crate) fn unreadable(&self) -> Option<Atom> {
+    /// The store, if it answers lookups.
+    pub(crate) fn readable(&self) -> Result<&Self, Atom> {
         match self.store.state() {
-            State::Closing | State::Closed => Some(atoms::closed()),
-            State::Poisoned => Some(atoms::poisoned()),
-            State::Opening => Some(atoms::opening()),
-            State::Standby | State::Active | State::Fenced => None,
+            State::Closing | State::Closed => Err(atoms::closed()),
+            State::Poisoned => Err(atoms::poisoned()),
+            State::Opening => Err(atoms::opening()),
+            State::Standby | State::Active | State::Fenced => Ok(self),
         }
     }
 }
@@ -98,6 +112,8 @@ struct OpenOptions<'a> {
     max_pending_bytes: usize,
     external_checkpoint: bool,
     keep_last_read_times: bool,
+    /// `nil`, or what [`defaults`] gives.
+    defaults: Term<'a>,
     /// What the monotonic clock says, and how many of its units are a second.
     clock: (i64, u32),
     /// `{path, schema, verify?}`
@@ -159,6 +175,12 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
     messenger::start().map_err(|error| OpenError::Thread(error).to_string())?;
     let owner = env.pid();
     let terms = Arc::new(Terms::new(options.cache_size));
+    let stack = options.stack_id.as_slice().into();
+    let defaults = (nil() != options.defaults).then(|| {
+        let own = OwnedEnv::new();
+        let defaults = own.save(options.defaults);
+        Mutex::new((own, defaults))
+    });
     let (verified, verdicts) = bounded(1);
     let store = Store::open_within(
         options.into_core(),
@@ -173,10 +195,34 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
         store,
         terms,
         lent,
+        stack,
+        defaults,
         verified: Mutex::new(Some(verified)),
     });
     resource.monitor(Some(env), &owner);
     Ok(resource)
+}
+
+/// Has calls that name the stack find the store, until it is closed or its owner dies.
+#[rustler::nif]
+fn enter(store: ResourceArc<StoreResource>) -> Atom {
+    stacks::enter(&store.stack, &store);
+    atoms::ok()
+}
+
+/// `{durability, fun | nil}`: what the options of a stack say of a change that does not say
+/// how it is acknowledged, and of the flags of a new shape. `:closed` when it does not run.
+#[rustler::nif]
+fn defaults<'a>(env: Env<'a>, stack: StackArg<'_>) -> Term<'a> {
+    match stack.store().map(|store| &store.defaults) {
+        Some(None) => (atoms::buffered(), nil()).encode(env),
+        Some(Some(defaults)) => {
+            let kept = defaults.lock();
+            let (own, defaults) = &*kept;
+            own.run(|own| defaults.load(own).in_env(env))
+        }
+        None => atoms::closed().encode(env),
+    }
 }
 
 /// Asks the owner to verify rows, and waits: in a turn of the writer, while the

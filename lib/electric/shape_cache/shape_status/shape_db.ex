@@ -119,7 +119,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   def remove_shape(stack_id, handle, opts) when is_stack_id(stack_id) and is_handle(handle) do
     with {:error, :unknown} <-
-           Writes.run(stack_id, Stores.get(stack_id), {:remove, handle}, opts) do
+           Writes.run(stack_id, Native.defaults(stack_id), {:remove, handle}, opts) do
       {:error, {:enoshape, handle}}
     end
   end
@@ -162,9 +162,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   defp mark_in_memory(stack_id, handle, snapshot)
        when is_stack_id(stack_id) and is_handle(handle) do
-    with {:ok, store} <- Stores.fetch(stack_id),
-         {:error, :unknown} <- Native.mark_in_memory(store, handle, snapshot) do
-      :error
+    case Native.mark_in_memory(stack_id, handle, snapshot) do
+      {:error, :unknown} -> :error
+      {:error, :closed} -> {:error, Stores.closed(stack_id)}
+      done_or_refused -> done_or_refused
     end
   end
 
@@ -188,7 +189,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   defp mark(stack_id, handle, snapshot, opts) when is_stack_id(stack_id) and is_handle(handle) do
     with {:error, :unknown} <-
-           Writes.run(stack_id, Stores.get(stack_id), {:mark, handle, snapshot}, opts) do
+           Writes.run(stack_id, Native.defaults(stack_id), {:mark, handle, snapshot}, opts) do
       :error
     end
   end
@@ -256,18 +257,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec handle_for_shape(stack_id(), shape()) :: {:ok, handle()} | :error
   def handle_for_shape(stack_id, shape) when is_stack_id(stack_id) and is_shape(shape) do
-    store = Stores.fetch!(stack_id, :handle_for_shape)
     {comparable, _hash} = Shapes.comparable(shape)
-    answer(handle_for(store, comparable), stack_id, :handle_for_shape)
+    answer(handle_for(stack_id, comparable), stack_id, :handle_for_shape)
   end
 
   def handle_for_shape(stack_id, shape),
     do: Arguments.refuse!(stack_id: stack_id, shape: shape)
 
-  defp handle_for(store, comparable) when byte_size(comparable) <= @large,
-    do: Native.handle_for(store, comparable)
+  defp handle_for(stack_id, comparable) when byte_size(comparable) <= @large,
+    do: Native.handle_for(stack_id, comparable)
 
-  defp handle_for(store, comparable), do: Native.handle_for_large(store, comparable)
+  defp handle_for(stack_id, comparable), do: Native.handle_for_large(stack_id, comparable)
 
   @doc """
   As `handle_for_shape/2`, which sees every finished `add_shape/4` too. It waits
@@ -298,7 +298,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec shape_for_handle(stack_id(), handle()) :: {:ok, shape()} | :error
   def shape_for_handle(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
-    Definitions.shape(Stores.fetch!(stack_id, :shape_for_handle), stack_id, handle)
+    Definitions.shape(stack_id, handle)
   end
 
   def shape_for_handle(stack_id, handle),
@@ -313,8 +313,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec handle_exists?(stack_id(), handle()) :: boolean()
   def handle_exists?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
-    store = Stores.fetch!(stack_id, :handle_exists?)
-    answer(Native.handle_exists(store, handle), stack_id, :handle_exists?)
+    answer(Native.handle_exists(stack_id, handle), stack_id, :handle_exists?)
   end
 
   def handle_exists?(stack_id, handle),
@@ -332,8 +331,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec snapshot_started?(stack_id(), handle()) :: boolean()
   def snapshot_started?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
-    store = Stores.fetch!(stack_id, :snapshot_started?)
-    answer(Native.snapshot(store, handle), stack_id, :snapshot_started?) in [:started, :complete]
+    answer(Native.snapshot(stack_id, handle), stack_id, :snapshot_started?) in [
+      :started,
+      :complete
+    ]
   end
 
   def snapshot_started?(stack_id, handle),
@@ -352,8 +353,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec snapshot_complete?(stack_id(), handle()) :: boolean()
   def snapshot_complete?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
-    store = Stores.fetch!(stack_id, :snapshot_complete?)
-    answer(Native.snapshot(store, handle), stack_id, :snapshot_complete?) == :complete
+    answer(Native.snapshot(stack_id, handle), stack_id, :snapshot_complete?) == :complete
   end
 
   def snapshot_complete?(stack_id, handle),
@@ -372,10 +372,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec has_shape_handle?(stack_id(), handle()) :: boolean()
   def has_shape_handle?(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
-    case Stores.get(stack_id) do
-      {store, _options, _about} -> Native.handle_exists(store, handle) == true
-      nil -> false
-    end
+    Native.handle_exists(stack_id, handle) == true
   end
 
   def has_shape_handle?(stack_id, handle),
@@ -394,32 +391,23 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @spec validate_shape_handle(stack_id(), handle(), non_neg_integer() | shape()) :: :ok | :error
   def validate_shape_handle(stack_id, handle, hash)
       when is_stack_id(stack_id) and is_handle(handle) and hash in 0..0xFFFFFFFF do
-    case Stores.get(stack_id) do
-      {store, _options, _about} -> ok_or_error(Native.validate(store, handle, hash))
-      nil -> :error
-    end
+    ok_or_error(Native.validate(stack_id, handle, hash))
   end
 
   def validate_shape_handle(stack_id, handle, shape)
       when is_stack_id(stack_id) and is_handle(handle) and is_shape(shape) do
-    case Stores.get(stack_id) do
-      {store, _options, _about} ->
-        {comparable, _hash} = Shapes.comparable(shape)
-        ok_or_error(validate_shape(store, handle, comparable))
-
-      nil ->
-        :error
-    end
+    {comparable, _hash} = Shapes.comparable(shape)
+    ok_or_error(validate_shape(stack_id, handle, comparable))
   end
 
   def validate_shape_handle(stack_id, handle, hash_or_shape),
     do: Arguments.refuse!(stack_id: stack_id, handle: handle, hash_or_shape: hash_or_shape)
 
-  defp validate_shape(store, handle, comparable) when byte_size(comparable) <= @large,
-    do: Native.validate_shape(store, handle, comparable)
+  defp validate_shape(stack_id, handle, comparable) when byte_size(comparable) <= @large,
+    do: Native.validate_shape(stack_id, handle, comparable)
 
-  defp validate_shape(store, handle, comparable),
-    do: Native.validate_large_shape(store, handle, comparable)
+  defp validate_shape(stack_id, handle, comparable),
+    do: Native.validate_large_shape(stack_id, handle, comparable)
 
   defp ok_or_error(:ok), do: :ok
   defp ok_or_error(_error_or_unreadable), do: :error
@@ -443,27 +431,22 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def lookup(stack_id, shape, opts) when is_stack_id(stack_id) and is_shape(shape) do
     now = if touch?(opts), do: :erlang.monotonic_time()
 
-    case Stores.get(stack_id) do
-      {store, _options, _about} ->
-        {comparable, _hash} = Shapes.comparable(shape)
+    {comparable, _hash} = Shapes.comparable(shape)
 
-        case lookup_comparable(store, comparable, now) do
-          {_, _, _, _, _} = meta -> {:ok, meta(meta)}
-          _none_or_unreadable -> :error
-        end
-
-      nil ->
-        :error
+    case lookup_comparable(stack_id, comparable, now) do
+      {_, _, _, _, _} = meta -> {:ok, meta(meta)}
+      _none_or_unreadable -> :error
     end
   end
 
   def lookup(stack_id, shape, _opts),
     do: Arguments.refuse!(stack_id: stack_id, shape: shape)
 
-  defp lookup_comparable(store, comparable, now) when byte_size(comparable) <= @large,
-    do: Native.lookup(store, comparable, now)
+  defp lookup_comparable(stack_id, comparable, now) when byte_size(comparable) <= @large,
+    do: Native.lookup(stack_id, comparable, now)
 
-  defp lookup_comparable(store, comparable, now), do: Native.lookup_large(store, comparable, now)
+  defp lookup_comparable(stack_id, comparable, now),
+    do: Native.lookup_large(stack_id, comparable, now)
 
   defp touch?([]), do: false
   defp touch?(touch: touch) when is_boolean(touch), do: touch
@@ -492,10 +475,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec touch(stack_id(), handle()) :: boolean()
   def touch(stack_id, handle) when is_stack_id(stack_id) and is_handle(handle) do
-    case Stores.get(stack_id) do
-      {store, _options, _about} -> Native.touch(store, handle, :erlang.monotonic_time())
-      nil -> false
-    end
+    Native.touch(stack_id, handle, :erlang.monotonic_time())
   end
 
   def touch(stack_id, handle), do: Arguments.refuse!(stack_id: stack_id, handle: handle)
@@ -515,10 +495,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def update_last_read_time(stack_id, handle, monotonic_native)
       when is_stack_id(stack_id) and is_handle(handle) and is_integer(monotonic_native) and
              monotonic_native in -0x8000000000000000..0x7FFFFFFFFFFFFFFF do
-    case Stores.get(stack_id) do
-      {store, _options, _about} -> Native.set_last_read(store, handle, monotonic_native)
-      nil -> false
-    end
+    Native.set_last_read(stack_id, handle, monotonic_native)
   end
 
   def update_last_read_time(stack_id, handle, time),
@@ -571,13 +548,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
       when is_stack_id(stack_id) and is_integer(n) and n >= 0 do
     now = System.monotonic_time()
 
-    with {store, _options, _about} <- Stores.get(stack_id),
-         {[_ | _] = handles, last_read} <-
-           Native.least_recently_used(store, min(n, 0xFFFFFFFF), now) do
-      # It may have been read after we looked at the clock.
-      {handles, max(now - last_read, 0) / System.convert_time_unit(60, :second, :native)}
-    else
-      _none_or_unreadable -> {[], 0}
+    case Native.least_recently_used(stack_id, min(n, 0xFFFFFFFF), now) do
+      {[_ | _] = handles, last_read} ->
+        # It may have been read after we looked at the clock.
+        {handles, max(now - last_read, 0) / System.convert_time_unit(60, :second, :native)}
+
+      _none_or_unreadable ->
+        {[], 0}
     end
   end
 
@@ -596,10 +573,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def flags(stack_id, handle), do: of_meta(stack_id, handle, 4)
 
   defp of_meta(stack_id, handle, element) when is_stack_id(stack_id) and is_handle(handle) do
-    with {store, _options, _about} <- Stores.get(stack_id),
-         {_, _, _, _, _} = meta <- Native.meta(store, handle) do
-      elem(meta, element)
-    else
+    case Native.meta(stack_id, handle) do
+      {_, _, _, _, _} = meta -> elem(meta, element)
       _none_or_unreadable -> nil
     end
   end
@@ -622,7 +597,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def set_flags(stack_id, handle, flags, opts)
       when is_stack_id(stack_id) and is_handle(handle) and flags in 0..255 do
     with {:error, :unknown} <-
-           Writes.run(stack_id, Stores.get(stack_id), {:set_flags, handle, flags}, opts) do
+           Writes.run(stack_id, Native.defaults(stack_id), {:set_flags, handle, flags}, opts) do
       :error
     end
   end
@@ -643,10 +618,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @spec count_by_flags(stack_id(), flags(), flags()) :: non_neg_integer()
   def count_by_flags(stack_id, mask, value)
       when is_stack_id(stack_id) and mask in 0..255 and value in 0..255 do
-    with {store, _options, _about} <- Stores.get(stack_id),
-         count when is_integer(count) <- Native.count_by_flags(store, mask, value) do
-      count
-    else
+    case Native.count_by_flags(stack_id, mask, value) do
+      count when is_integer(count) -> count
       _unreadable -> 0
     end
   end
@@ -664,10 +637,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   @spec handles_by_flags(stack_id(), flags(), flags()) :: [handle()]
   def handles_by_flags(stack_id, mask, value)
       when is_stack_id(stack_id) and mask in 0..255 and value in 0..255 do
-    with {store, _options, _about} <- Stores.get(stack_id),
-         handles when is_list(handles) <- Native.handles_by_flags(store, mask, value) do
-      handles
-    else
+    case Native.handles_by_flags(stack_id, mask, value) do
+      handles when is_list(handles) -> handles
       _unreadable -> []
     end
   end
@@ -686,11 +657,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   """
   @spec count_shapes(stack_id()) :: {:ok, non_neg_integer()} | {:error, term()}
   def count_shapes(stack_id) when is_stack_id(stack_id) do
-    with {:ok, store} <- Stores.fetch(stack_id) do
-      case Native.count(store) do
-        count when is_integer(count) -> {:ok, count}
-        _unreadable -> {:error, Stores.not_running(stack_id)}
-      end
+    case Native.count(stack_id) do
+      count when is_integer(count) -> {:ok, count}
+      _unreadable -> {:error, Stores.not_running(stack_id)}
     end
   end
 
@@ -723,13 +692,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
           {:ok, [handle()]} | {:error, term()}
   def shape_handles_for_relations(stack_id, relations)
       when is_stack_id(stack_id) and is_list(relations) do
-    oids = Shapes.oids_of(relations)
-
-    with {:ok, store} <- Stores.fetch(stack_id) do
-      case handles_of(store, oids) do
-        handles when is_list(handles) -> {:ok, handles}
-        _unreadable -> {:error, Stores.not_running(stack_id)}
-      end
+    case handles_of(stack_id, Shapes.oids_of(relations)) do
+      handles when is_list(handles) -> {:ok, handles}
+      _unreadable -> {:error, Stores.not_running(stack_id)}
     end
   end
 
@@ -737,12 +702,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
     do: Arguments.refuse!(stack_id: stack_id, relations: relations)
 
   # Too many are not for a scheduler that others need.
-  defp handles_of(store, oids) do
+  defp handles_of(stack_id, oids) do
     with true <- length(oids) <= @many_oids,
-         handles when handles != :many <- Native.handles_for_relations(store, oids) do
+         handles when handles != :many <- Native.handles_for_relations(stack_id, oids) do
       handles
     else
-      _many -> Native.all_handles_for_relations(store, oids)
+      _many -> Native.all_handles_for_relations(stack_id, oids)
     end
   end
 

@@ -346,11 +346,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc false
   # Used by `ShapeDb`, which has the comparable serialised.
   def add(stack_id, handle, shape, {comparable, hash}, oids, opts) do
-    entry = Stores.get(stack_id)
+    defaults = Native.defaults(stack_id)
     body = Shapes.body(shape)
-    {flags, opts} = Flags.take(opts, entry, shape)
+    {flags, opts} = Flags.take(opts, defaults, shape)
     change = {:add, shape, handle, comparable, hash, oids, flags, body}
-    Writes.run(stack_id, entry, change, opts)
+    Writes.run(stack_id, defaults, change, opts)
   end
 
   @doc """
@@ -396,7 +396,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
 
   defp noted(stack_id, handle, change, operation)
        when is_binary(stack_id) and is_binary(handle) do
-    Writes.run(stack_id, Stores.get(stack_id), {:noted, change, handle, operation}, [])
+    Writes.run(stack_id, Native.defaults(stack_id), {:noted, change, handle, operation}, [])
   end
 
   defp noted(stack_id, handle, _change, _operation),

@@ -33,31 +33,31 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Change do
   Makes it, with a ticket for room if there is one. One that is `:noted` takes its turn in
   the queue also when no shape has the handle.
   """
-  @spec make(t(), Native.store(), ticket()) :: Native.changed()
-  def make({:add, shape, _handle, comparable, _hash, _oids, _flags, _body} = add, store, ticket) do
-    with {:error, :suspicious} <- add(add, store, false, ticket),
+  @spec make(t(), Native.stack(), ticket()) :: Native.changed()
+  def make({:add, shape, _handle, comparable, _hash, _oids, _flags, _body} = add, stack, ticket) do
+    with {:error, :suspicious} <- add(add, stack, false, ticket),
          :ok <- Storable.check(shape, comparable) do
-      add(add, store, true, ticket)
+      add(add, stack, true, ticket)
     end
   end
 
-  def make({:remove, handle}, store, ticket), do: Native.remove(store, handle, ticket, log?())
+  def make({:remove, handle}, stack, ticket), do: Native.remove(stack, handle, ticket, log?())
 
-  def make({:mark, handle, snapshot}, store, ticket),
-    do: Native.mark(store, handle, snapshot, ticket, log?())
+  def make({:mark, handle, snapshot}, stack, ticket),
+    do: Native.mark(stack, handle, snapshot, ticket, log?())
 
-  def make({:set_flags, handle, flags}, store, ticket),
-    do: Native.set_flags(store, handle, flags, ticket)
+  def make({:set_flags, handle, flags}, stack, ticket),
+    do: Native.set_flags(stack, handle, flags, ticket)
 
-  def make({:noted, change, handle, operation}, store, ticket) do
-    with {:error, :unknown} <- make(change, store, ticket),
-         do: Native.note_unknown(store, operation, handle, ticket)
+  def make({:noted, change, handle, operation}, stack, ticket) do
+    with {:error, :unknown} <- make(change, stack, ticket),
+         do: Native.note_unknown(stack, operation, handle, ticket)
   end
 
-  defp add({:add, _, handle, comparable, hash, oids, flags, body}, store, known?, ticket) do
+  defp add({:add, _, handle, comparable, hash, oids, flags, body}, stack, known?, ticket) do
     if byte_size(comparable) + byte_size(body) > @large or length(oids) > @many_oids do
       Native.add_large(
-        store,
+        stack,
         handle,
         comparable,
         hash,
@@ -69,7 +69,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Change do
         log?()
       )
     else
-      Native.add(store, handle, comparable, hash, oids, flags, body, known?, ticket, log?())
+      Native.add(stack, handle, comparable, hash, oids, flags, body, known?, ticket, log?())
     end
   end
 

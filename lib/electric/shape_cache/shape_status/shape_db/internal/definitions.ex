@@ -18,58 +18,56 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
   @tries 3
 
   @doc "The shape that has this handle. Raises when the store does not answer."
-  @spec shape(Native.store(), String.t(), binary()) :: {:ok, Shapes.shape()} | :error
-  def shape(store, stack_id, handle) do
-    with :unusable <- read(store, stack_id, handle, @tries), do: give_up(store, stack_id, handle)
+  @spec shape(String.t(), binary()) :: {:ok, Shapes.shape()} | :error
+  def shape(stack_id, handle) do
+    with :unusable <- read(stack_id, handle, @tries), do: give_up(stack_id, handle)
   end
 
   # A definition that is none would be read again and again. Now that it is known in which row
   # the handle is, it is read once more: what was added under it since is not given up.
-  defp give_up(store, stack_id, handle) do
-    row = Native.row(store, handle)
+  defp give_up(stack_id, handle) do
+    row = Native.row(stack_id, handle)
 
-    with :unusable <- read(store, stack_id, handle, @tries) do
-      :ok = Native.lose(store, handle, row, "its definition is not a shape")
+    with :unusable <- read(stack_id, handle, @tries) do
+      :ok = Native.lose(stack_id, handle, row, "its definition is not a shape")
       :error
     end
   end
 
   # A row that is gone when it is read was removed, by this store or by the one it
   # follows, and its handle may be there again under another row.
-  defp read(_store, _stack_id, _handle, 0), do: :error
+  defp read(_stack_id, _handle, 0), do: :error
 
-  defp read(store, stack_id, handle, tries) do
-    case Native.shape(store, handle) do
+  defp read(stack_id, handle, tries) do
+    case Native.shape(stack_id, handle) do
       {:ok, shape} when is_shape(shape) ->
         {:ok, shape}
 
       # Not for a scheduler that others need.
       :large ->
-        found(Native.large_shape(store, handle), store, stack_id, handle, tries)
+        found(Native.large_shape(stack_id, handle), stack_id, handle, tries)
 
       other ->
-        found(other, store, stack_id, handle, tries)
+        found(other, stack_id, handle, tries)
     end
   end
 
-  defp found({:ok, shape}, _store, _stack_id, _handle, _tries) when is_shape(shape),
-    do: {:ok, shape}
+  defp found({:ok, shape}, _stack_id, _handle, _tries) when is_shape(shape), do: {:ok, shape}
+  defp found({:ok, _other}, _stack_id, _handle, _tries), do: :unusable
 
-  defp found({:ok, _other}, _store, _stack_id, _handle, _tries), do: :unusable
-
-  defp found({:body, body}, _store, _stack_id, _handle, _tries) do
+  defp found({:body, body}, _stack_id, _handle, _tries) do
     with :error <- Shapes.parse(body), do: :unusable
   end
 
-  defp found(:cold, store, stack_id, handle, tries) do
-    case ColdReads.body(store, handle) do
-      :gone -> read(store, stack_id, handle, tries - 1)
+  defp found(:cold, stack_id, handle, tries) do
+    case ColdReads.body(Stores.fetch!(stack_id, :shape_for_handle), handle) do
+      :gone -> read(stack_id, handle, tries - 1)
       {:error, reason} -> raise Error, action: :shape_for_handle, error: reason
-      read -> found(read, store, stack_id, handle, tries)
+      read -> found(read, stack_id, handle, tries)
     end
   end
 
-  defp found(other, _store, stack_id, _handle, _tries),
+  defp found(other, stack_id, _handle, _tries),
     do: answer(other, stack_id, :shape_for_handle)
 
   @doc """
@@ -91,7 +89,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
 
       piece ->
         items = read!(piece, stack_id, action)
-        acc = fold_items(items, acc, fun, &shape(store, stack_id, &1))
+        acc = fold_items(items, acc, fun, &shape(stack_id, &1))
         fold_pieces(store, cursor, whose, acc, fun)
     end
   end

@@ -14,7 +14,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Names
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Shapes
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Stores
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Telemetry
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer
 
@@ -30,17 +29,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
   The flags of a new shape, from the options it is added with or by the function of its
   stack, and the other options.
   """
-  @spec take(keyword(), Stores.entry() | nil, Shapes.shape()) :: {byte(), keyword()}
+  @spec take(keyword(), Native.defaults() | :closed, Shapes.shape()) :: {byte(), keyword()}
   # Most adds come this way, and each step counts against the timeslice of the process.
-  def take([], entry, shape), do: {by_function(entry, shape), []}
+  def take([], defaults, shape), do: {by_function(defaults, shape), []}
 
-  def take(opts, entry, shape) do
+  def take(opts, defaults, shape) do
     # What is no list of options is refused where the others are.
     {flags, opts} = if Keyword.keyword?(opts), do: Keyword.pop(opts, :flags), else: {0, opts}
 
     case {flags, opts} do
       {nil, opts} ->
-        {by_function(entry, shape), opts}
+        {by_function(defaults, shape), opts}
 
       {flags, opts} when flags in 0..255 ->
         {flags, opts}
@@ -50,7 +49,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
     end
   end
 
-  defp by_function({_store, %Options{flags: {_version, fun}}, _about}, shape), do: fun.(shape)
+  defp by_function({_durability, fun}, shape) when fun != nil, do: fun.(shape)
   defp by_function(_no_function, _shape), do: 0
 
   @doc "Makes all flags anew, if they are to be, and waits for it."

@@ -23,16 +23,20 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   @moduledoc false
   # The NIFs, one stub each. A store is a resource that the process that opened
   # it owns. Lookups give an atom, `:closed`, `:opening` or `:poisoned`, when the
-  # store answers none. What answers later takes a reference and sends
+  # store answers none, and changes `{:error, :closed}`; so does a stack that does not run. What answers later takes a reference and sends
   # `{reference, answer}`.
 
   # It is there before this module is, which is loaded as soon as it is compiled.
   Code.ensure_compiled!(Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.NativeLibrary)
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
+
   @on_load :load
   @before_compile __MODULE__.Load
 
   @type store :: reference()
+  @typedoc "A stack by its id, which is looked up each time, or by its store."
+  @type stack :: String.t() | store()
   @type seq :: non_neg_integer()
   @type changed :: {:ok, seq()} | {:error, term()}
   @type unreadable :: :closed | :opening | :poisoned
@@ -47,6 +51,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   def verified(_store, _digests), do: unloaded()
   @spec not_verified(store(), binary()) :: :ok
   def not_verified(_store, _reason), do: unloaded()
+  @spec enter(store()) :: :ok
+  def enter(_store), do: unloaded()
+  @typedoc "How a change is acknowledged that does not say it, and the function of flags."
+  @type defaults :: {Options.durability(), (struct() -> byte()) | nil}
+  @spec defaults(stack()) :: defaults() | :closed
+  def defaults(_stack), do: unloaded()
   @spec close(store()) :: :ok
   def close(_store), do: unloaded()
   @spec state(store()) :: atom()
@@ -59,7 +69,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   # Changes
 
   @spec add(
-          store(),
+          stack(),
           binary(),
           binary(),
           integer(),
@@ -70,11 +80,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
           reference() | nil,
           boolean()
         ) :: changed()
-  def add(_store, _handle, _comparable, _hash, _oids, _flags, _body, _known, _ticket, _log),
+  def add(_stack, _handle, _comparable, _hash, _oids, _flags, _body, _known, _ticket, _log),
     do: unloaded()
 
   @spec add_large(
-          store(),
+          stack(),
           binary(),
           binary(),
           integer(),
@@ -85,15 +95,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
           reference() | nil,
           boolean()
         ) :: changed()
-  def add_large(_store, _handle, _comparable, _hash, _oids, _flags, _body, _known, _ticket, _log),
+  def add_large(_stack, _handle, _comparable, _hash, _oids, _flags, _body, _known, _ticket, _log),
     do: unloaded()
 
-  @spec remove(store(), binary(), reference() | nil, boolean()) :: changed()
-  def remove(_store, _handle, _ticket, _log), do: unloaded()
-  @spec mark(store(), binary(), :started | :complete, reference() | nil, boolean()) :: changed()
-  def mark(_store, _handle, _snapshot, _ticket, _log), do: unloaded()
-  @spec note_unknown(store(), atom(), binary(), reference() | nil) :: changed()
-  def note_unknown(_store, _operation, _handle, _ticket), do: unloaded()
+  @spec remove(stack(), binary(), reference() | nil, boolean()) :: changed()
+  def remove(_stack, _handle, _ticket, _log), do: unloaded()
+  @spec mark(stack(), binary(), :started | :complete, reference() | nil, boolean()) :: changed()
+  def mark(_stack, _handle, _snapshot, _ticket, _log), do: unloaded()
+  @spec note_unknown(stack(), atom(), binary(), reference() | nil) :: changed()
+  def note_unknown(_stack, _operation, _handle, _ticket), do: unloaded()
   @spec reset(store()) :: changed()
   def reset(_store), do: unloaded()
   @spec remove_incomplete(store()) :: {:ok, [binary()], seq()} | {:error, term()}
@@ -118,19 +128,19 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
 
   # Lookups
 
-  @spec handle_for(store(), binary()) :: {:ok, binary()} | :error | unreadable()
-  def handle_for(_store, _comparable), do: unloaded()
+  @spec handle_for(stack(), binary()) :: {:ok, binary()} | :error | unreadable()
+  def handle_for(_stack, _comparable), do: unloaded()
 
-  @spec handle_for_large(store(), binary()) :: {:ok, binary()} | :error | unreadable()
-  def handle_for_large(_store, _comparable), do: unloaded()
+  @spec handle_for_large(stack(), binary()) :: {:ok, binary()} | :error | unreadable()
+  def handle_for_large(_stack, _comparable), do: unloaded()
 
-  @spec shape(store(), binary()) ::
+  @spec shape(stack(), binary()) ::
           {:ok, term()} | {:body, binary()} | :large | :cold | :error | unreadable()
-  def shape(_store, _handle), do: unloaded()
+  def shape(_stack, _handle), do: unloaded()
 
-  @spec large_shape(store(), binary()) ::
+  @spec large_shape(stack(), binary()) ::
           {:ok, term()} | {:body, binary()} | :cold | :error | unreadable()
-  def large_shape(_store, _handle), do: unloaded()
+  def large_shape(_stack, _handle), do: unloaded()
 
   @spec ask_body(store(), binary(), boolean(), reference()) :: owed()
   def ask_body(_store, _handle, _has_writer, _ref), do: unloaded()
@@ -144,63 +154,63 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   def take_large_body(_store, _owed), do: unloaded()
   @spec waiting_reads(store()) :: non_neg_integer()
   def waiting_reads(_store), do: unloaded()
-  @spec row(store(), binary()) :: pos_integer() | nil
-  def row(_store, _handle), do: unloaded()
-  @spec lose(store(), binary(), pos_integer() | nil, String.t()) :: :ok
-  def lose(_store, _handle, _row, _reason), do: unloaded()
+  @spec row(stack(), binary()) :: pos_integer() | nil
+  def row(_stack, _handle), do: unloaded()
+  @spec lose(stack(), binary(), pos_integer() | nil, String.t()) :: :ok
+  def lose(_stack, _handle, _row, _reason), do: unloaded()
   @spec is_exclusive(store()) :: boolean()
   def is_exclusive(_store), do: unloaded()
-  @spec snapshot(store(), binary()) :: :none | :started | :complete | :error | unreadable()
-  def snapshot(_store, _handle), do: unloaded()
-  @spec handle_exists(store(), binary()) :: boolean() | unreadable()
-  def handle_exists(_store, _handle), do: unloaded()
-  @spec count(store()) :: non_neg_integer() | unreadable()
-  def count(_store), do: unloaded()
-  @spec handles_for_relations(store(), [integer()]) :: [binary()] | :many | unreadable()
-  def handles_for_relations(_store, _oids), do: unloaded()
-  @spec all_handles_for_relations(store(), [integer()]) :: [binary()] | unreadable()
-  def all_handles_for_relations(_store, _oids), do: unloaded()
+  @spec snapshot(stack(), binary()) :: :none | :started | :complete | :error | unreadable()
+  def snapshot(_stack, _handle), do: unloaded()
+  @spec handle_exists(stack(), binary()) :: boolean() | unreadable()
+  def handle_exists(_stack, _handle), do: unloaded()
+  @spec count(stack()) :: non_neg_integer() | unreadable()
+  def count(_stack), do: unloaded()
+  @spec handles_for_relations(stack(), [integer()]) :: [binary()] | :many | unreadable()
+  def handles_for_relations(_stack, _oids), do: unloaded()
+  @spec all_handles_for_relations(stack(), [integer()]) :: [binary()] | unreadable()
+  def all_handles_for_relations(_stack, _oids), do: unloaded()
 
-  @spec unknown_handles(store(), [binary()]) :: [binary()] | unreadable()
-  def unknown_handles(_store, _handles), do: unloaded()
+  @spec unknown_handles(stack(), [binary()]) :: [binary()] | unreadable()
+  def unknown_handles(_stack, _handles), do: unloaded()
 
   # What the host keeps of each shape
 
   @type meta ::
           {binary(), integer(), :none | :started | :complete, integer() | nil, byte()}
 
-  @spec touch(store(), binary(), integer()) :: boolean()
-  def touch(_store, _handle, _now), do: unloaded()
-  @spec set_last_read(store(), binary(), integer()) :: boolean()
-  def set_last_read(_store, _handle, _time), do: unloaded()
-  @spec validate(store(), binary(), integer()) :: :ok | :error | unreadable()
-  def validate(_store, _handle, _hash), do: unloaded()
-  @spec validate_shape(store(), binary(), binary()) :: :ok | :error | unreadable()
-  def validate_shape(_store, _handle, _comparable), do: unloaded()
-  @spec validate_large_shape(store(), binary(), binary()) :: :ok | :error | unreadable()
-  def validate_large_shape(_store, _handle, _comparable), do: unloaded()
-  @spec meta(store(), binary()) :: meta() | :error | unreadable()
-  def meta(_store, _handle), do: unloaded()
-  @spec lookup(store(), binary(), integer() | nil) :: meta() | :error | unreadable()
-  def lookup(_store, _comparable, _now), do: unloaded()
-  @spec lookup_large(store(), binary(), integer() | nil) :: meta() | :error | unreadable()
-  def lookup_large(_store, _comparable, _now), do: unloaded()
+  @spec touch(stack(), binary(), integer()) :: boolean()
+  def touch(_stack, _handle, _now), do: unloaded()
+  @spec set_last_read(stack(), binary(), integer()) :: boolean()
+  def set_last_read(_stack, _handle, _time), do: unloaded()
+  @spec validate(stack(), binary(), integer()) :: :ok | :error | unreadable()
+  def validate(_stack, _handle, _hash), do: unloaded()
+  @spec validate_shape(stack(), binary(), binary()) :: :ok | :error | unreadable()
+  def validate_shape(_stack, _handle, _comparable), do: unloaded()
+  @spec validate_large_shape(stack(), binary(), binary()) :: :ok | :error | unreadable()
+  def validate_large_shape(_stack, _handle, _comparable), do: unloaded()
+  @spec meta(stack(), binary()) :: meta() | :error | unreadable()
+  def meta(_stack, _handle), do: unloaded()
+  @spec lookup(stack(), binary(), integer() | nil) :: meta() | :error | unreadable()
+  def lookup(_stack, _comparable, _now), do: unloaded()
+  @spec lookup_large(stack(), binary(), integer() | nil) :: meta() | :error | unreadable()
+  def lookup_large(_stack, _comparable, _now), do: unloaded()
   @spec next_whole_meta(store(), reference(), pos_integer()) :: [meta()] | :done | unreadable()
   def next_whole_meta(_store, _cursor, _len), do: unloaded()
 
-  @spec least_recently_used(store(), non_neg_integer(), integer()) ::
+  @spec least_recently_used(stack(), non_neg_integer(), integer()) ::
           {[binary()], integer() | nil} | unreadable()
-  def least_recently_used(_store, _n, _now), do: unloaded()
-  @spec mark_in_memory(store(), binary(), :started | :complete) :: :ok | {:error, term()}
-  def mark_in_memory(_store, _handle, _snapshot), do: unloaded()
-  @spec set_flags(store(), binary(), byte(), reference() | nil) :: changed()
-  def set_flags(_store, _handle, _flags, _ticket), do: unloaded()
+  def least_recently_used(_stack, _n, _now), do: unloaded()
+  @spec mark_in_memory(stack(), binary(), :started | :complete) :: :ok | {:error, term()}
+  def mark_in_memory(_stack, _handle, _snapshot), do: unloaded()
+  @spec set_flags(stack(), binary(), byte(), reference() | nil) :: changed()
+  def set_flags(_stack, _handle, _flags, _ticket), do: unloaded()
   @spec set_many_flags(store(), [{binary(), byte()}]) :: changed()
   def set_many_flags(_store, _flags), do: unloaded()
-  @spec count_by_flags(store(), byte(), byte()) :: non_neg_integer() | unreadable()
-  def count_by_flags(_store, _mask, _value), do: unloaded()
-  @spec handles_by_flags(store(), byte(), byte()) :: [binary()] | unreadable()
-  def handles_by_flags(_store, _mask, _value), do: unloaded()
+  @spec count_by_flags(stack(), byte(), byte()) :: non_neg_integer() | unreadable()
+  def count_by_flags(_stack, _mask, _value), do: unloaded()
+  @spec handles_by_flags(stack(), byte(), byte()) :: [binary()] | unreadable()
+  def handles_by_flags(_stack, _mask, _value), do: unloaded()
   @spec flags_version(store()) :: String.t() | nil
   def flags_version(_store), do: unloaded()
   @spec set_flags_version(store(), String.t()) :: changed()

@@ -17,27 +17,43 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
   @promote_timeout 60_000
 
   @doc """
-  Makes a change; `entry` is what `Stores.get/1` has of the stack. Gives `:ok`, or
-  `{:error, reason}` with nothing changed.
+  Makes a change; `defaults` are those of the stack. Gives `:ok`, or `{:error, reason}` with
+  nothing changed.
   """
-  @spec run(String.t(), Stores.entry() | nil, Change.t(), keyword()) :: :ok | {:error, term()}
-  def run(stack_id, entry, change, opts) do
+  @spec run(String.t(), Native.defaults() | :closed, Change.t(), keyword()) ::
+          :ok | {:error, term()}
+  def run(stack_id, defaults, change, opts) do
     durability = durability!(opts)
 
-    case entry do
-      {store, options, _about} ->
-        durability = durability || options.durability
+    result =
+      case defaults do
+        {default, _flags} -> change(durability || default, stack_id, change)
+        :closed -> {:error, :closed}
+      end
 
-        with :ok <- may_wait(store, durability),
-             {:ok, seq} <- attempt({stack_id, store, options}, change, nil) do
-          acknowledge(store, stack_id, seq, durability)
-        else
-          {:error, :closed} -> {:error, Stores.closed(stack_id)}
-          refused -> refused
-        end
+    with {:error, :closed} <- result, do: {:error, Stores.closed(stack_id)}
+  end
 
-      nil ->
-        {:error, Stores.not_running(stack_id)}
+  defp change(:buffered, stack_id, change) do
+    case Change.make(change, stack_id, nil) do
+      {:ok, _seq} -> :ok
+      {:error, reason} when reason in [:full, :standby] -> wait(:buffered, stack_id, change)
+      refused -> refused
+    end
+  end
+
+  defp change(durability, stack_id, change), do: wait(durability, stack_id, change)
+
+  # Whoever waits goes on with the store that they began with: the stack may have another by
+  # then, with numbers of its own.
+  defp wait(durability, stack_id, change) do
+    with {store, options, _about} <- Stores.get(stack_id),
+         :ok <- may_wait(store, durability),
+         {:ok, seq} <- attempt({stack_id, store, options}, change, nil) do
+      acknowledge(store, stack_id, seq, durability)
+    else
+      nil -> {:error, :closed}
+      refused -> refused
     end
   end
 

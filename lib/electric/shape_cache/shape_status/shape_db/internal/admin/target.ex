@@ -28,7 +28,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Admin.Target do
 
   @spec find(String.t()) :: {:ok, t()} | {:error, String.t()}
   def find(target) do
-    case Stores.running(target) do
+    case Stores.get(target) do
       {store, options, about} -> {:ok, of_stack(target, store, options, about.path)}
       nil -> of_path(target)
     end
