@@ -96,7 +96,6 @@ defmodule ElectricShapeDb.StacksTest do
     test "is not running for what is asked of its id, and its store is closed", context do
       supervisor = in_memory!(context.stack_id)
       {store, _options, _about} = Stores.get(context.stack_id)
-      assert Native.defaults(context.stack_id) == {:buffered, nil}
       :ok = Supervisor.stop(supervisor)
 
       for stack <- [context.stack_id, store] do
@@ -107,8 +106,6 @@ defmodule ElectricShapeDb.StacksTest do
         assert Native.mark_in_memory(stack, "1", :started) == {:error, :closed}
         assert Native.row(stack, "1") == nil
       end
-
-      assert Native.defaults(context.stack_id) == :closed
     end
 
     test "leaves the place to the next one of its id, however late its owner ends", context do
@@ -136,7 +133,7 @@ defmodule ElectricShapeDb.StacksTest do
       add_samples!(context.stack_id, 1..3)
       owner = context.stack_id |> WriteBuffer.name() |> GenServer.whereis()
       Process.exit(owner, :kill)
-      eventually(fn -> Native.defaults(context.stack_id) == :closed end)
+      eventually(fn -> Native.count(context.stack_id) == :closed end)
       assert ShapeDb.count_shapes!(context.stack_id) == :error
       eventually(fn -> Stores.get(context.stack_id) == nil end)
     end
@@ -175,7 +172,8 @@ defmodule ElectricShapeDb.StacksTest do
         external_checkpoint: false,
         keep_last_read_times: false,
         sources: [],
-        defaults: nil,
+        buffered: true,
+        flags: nil,
         clock: {System.monotonic_time(), System.convert_time_unit(1, :second, :native)}
       }
     end

@@ -59,19 +59,18 @@ enum UnknownArg {
     SnapshotComplete,
 }
 
-/// The store of a stack. One that does not run takes no change, as a closed one.
 macro_rules! changeable {
     ($env:expr, $stack:expr) => {
-        match $stack.store() {
-            Some(store) => store,
-            None => return (atoms::error(), atoms::closed()).encode($env),
+        match $stack.changeable() {
+            Ok(store) => store,
+            Err(why) => return (atoms::error(), why).encode($env),
         }
     };
 }
 pub(crate) use changeable;
 
-/// `{:ok, number} | {:error, reason}`; `{:error, :full}` and `{:error, :standby}`
-/// are for the caller to act on and try again.
+/// `{:ok, number} | {:error, reason}`; `{:error, :full}`, `{:error, :standby}` and
+/// `{:error, :unbuffered}` are for the caller to act on and try again.
 pub(crate) fn answer<'a>(env: Env<'a>, changed: Result<Seq, ChangeError>) -> Term<'a> {
     match changed {
         Ok(seq) => (atoms::ok(), seq).encode(env),

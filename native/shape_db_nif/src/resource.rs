@@ -36,13 +36,12 @@ pub(crate) struct StoreResource {
     /// The connections that are lent, by slot, with who has them.
     pub(crate) lent: Arc<Lent>,
     stack: Box<[u8]>,
-    defaults: Defaults,
+    /// Whether a change that does not say otherwise is acknowledged once it is queued.
+    pub(crate) buffered: bool,
+    /// The host's function of the flags of a shape.
+    flags: Option<Mutex<(OwnedEnv, SavedTerm)>>,
     verified: Mutex<Option<Sender<Verified>>>,
 }
-
-/// What the options of the stack say of a change that does not say it itself, a term; `None`
-/// where that is what most say.
-type Defaults = Option<Mutex<(OwnedEnv, SavedTerm)>>;
 
 pub(crate) type Lent = Mutex<HashMap<u64, (LocalPid, Weak<Lease>)>>;
 
@@ -112,8 +111,9 @@ struct OpenOptions<'a> {
     max_pending_bytes: usize,
     external_checkpoint: bool,
     keep_last_read_times: bool,
-    /// `nil`, or what [`defaults`] gives.
-    defaults: Term<'a>,
+    buffered: bool,
+    /// A function, or `nil`.
+    flags: Term<'a>,
     /// What the monotonic clock says, and how many of its units are a second.
     clock: (i64, u32),
     /// `{path, schema, verify?}`
@@ -176,10 +176,11 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
     let owner = env.pid();
     let terms = Arc::new(Terms::new(options.cache_size));
     let stack = options.stack_id.as_slice().into();
-    let defaults = (nil() != options.defaults).then(|| {
+    let buffered = options.buffered;
+    let flags = (nil() != options.flags).then(|| {
         let own = OwnedEnv::new();
-        let defaults = own.save(options.defaults);
-        Mutex::new((own, defaults))
+        let flags = own.save(options.flags);
+        Mutex::new((own, flags))
     });
     let (verified, verdicts) = bounded(1);
     let store = Store::open_within(
@@ -196,7 +197,8 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
         terms,
         lent,
         stack,
-        defaults,
+        buffered,
+        flags,
         verified: Mutex::new(Some(verified)),
     });
     resource.monitor(Some(env), &owner);
@@ -210,18 +212,16 @@ fn enter(store: ResourceArc<StoreResource>) -> Atom {
     atoms::ok()
 }
 
-/// `{durability, fun | nil}`: what the options of a stack say of a change that does not say
-/// how it is acknowledged, and of the flags of a new shape. `:closed` when it does not run.
+/// The function that the options of a stack have for the flags of a new shape, or `nil`.
 #[rustler::nif]
-fn defaults<'a>(env: Env<'a>, stack: StackArg<'_>) -> Term<'a> {
-    match stack.store().map(|store| &store.defaults) {
-        Some(None) => (atoms::buffered(), nil()).encode(env),
-        Some(Some(defaults)) => {
-            let kept = defaults.lock();
-            let (own, defaults) = &*kept;
-            own.run(|own| defaults.load(own).in_env(env))
+fn flags_function<'a>(env: Env<'a>, stack: StackArg<'_>) -> Term<'a> {
+    match stack.store().and_then(|store| store.flags.as_ref()) {
+        None => nil().encode(env),
+        Some(kept) => {
+            let kept = kept.lock();
+            let (own, function) = &*kept;
+            own.run(|own| function.load(own).in_env(env))
         }
-        None => atoms::closed().encode(env),
     }
 }
 

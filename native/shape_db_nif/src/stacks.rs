@@ -4,10 +4,11 @@
 //! nothing, as all schedulers would write to one word. A start and an end write a copy of a
 //! part of the table: a call that reads meanwhile has the one before it until it returns.
 
-use std::{collections::HashMap, hash::BuildHasher as _, ptr, sync::Arc};
+use std::{hash::BuildHasher as _, ptr, sync::Arc};
 
 use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use once_cell::sync::Lazy;
 use rustler::{Atom, Binary, Decoder, NifResult, ResourceArc, Term};
 
@@ -19,7 +20,13 @@ use crate::{
 /// Thousands of stacks may start one after another, each with a copy.
 const PARTS: usize = 32;
 
-type Part = HashMap<Arc<[u8]>, ResourceArc<StoreResource>, RandomState>;
+type Part = HashTable<Entry>;
+
+#[derive(Clone)]
+pub(crate) struct Entry {
+    stack: Arc<[u8]>,
+    store: ResourceArc<StoreResource>,
+}
 
 struct Stacks {
     hasher: RandomState,
@@ -32,49 +39,64 @@ static STACKS: Lazy<Stacks> = Lazy::new(|| Stacks {
 });
 
 impl Stacks {
+    fn hash(&self, stack: &[u8]) -> u64 {
+        self.hasher.hash_one(stack)
+    }
+
     #[expect(clippy::indexing_slicing, reason = "there are PARTS parts")]
-    fn part(&self, stack: &[u8]) -> &ArcSwap<Part> {
-        &self.parts[self.hasher.hash_one(stack) as usize % PARTS]
+    fn part(&self, hash: u64) -> &ArcSwap<Part> {
+        // By other bits than those that a table goes by.
+        &self.parts[(hash >> 32) as usize % PARTS]
+    }
+
+    /// Replaces the part of the table in which the hash is.
+    fn change(&self, hash: u64, change: impl Fn(&mut Part)) {
+        let before = self.part(hash).rcu(|part| {
+            let mut part = Part::clone(part);
+            change(&mut part);
+            part
+        });
+        // It may be the last who has a store, which may be in a call of its own.
+        messenger::post(move || drop(before));
+    }
+}
+
+fn remove(part: &mut Part, hash: u64, is_it: impl Fn(&Entry) -> bool) {
+    if let Ok(found) = part.find_entry(hash, is_it) {
+        found.remove();
     }
 }
 
 /// Has calls that name this stack find the store.
 pub(crate) fn enter(stack: &[u8], store: &ResourceArc<StoreResource>) {
-    let stack = Arc::from(stack);
-    STACKS.part(&stack).rcu(|part| {
-        let mut part = Part::clone(part);
-        part.insert(Arc::clone(&stack), store.clone());
-        part
+    let hash = STACKS.hash(stack);
+    let entry = Entry { stack: stack.into(), store: store.clone() };
+    STACKS.change(hash, |part| {
+        remove(part, hash, |there| there.stack == entry.stack);
+        part.insert_unique(hash, entry.clone(), |there| STACKS.hash(&there.stack));
     });
 }
 
 /// Nobody finds the store any more. One that took its place stays.
 pub(crate) fn leave(stack: &[u8], store: &StoreResource) {
-    let part = STACKS.part(stack);
-    let is_there = |part: &Part| part.get(stack).is_some_and(|there| ptr::eq(&**there, store));
-    let before = part.rcu(|part| {
-        if !is_there(part) {
-            return Arc::clone(part);
-        }
-        let mut part = Part::clone(part);
-        part.remove(stack);
-        Arc::new(part)
-    });
-    // It may be the last who has the store, which is in a call of its own.
-    messenger::post(move || drop(before));
+    let hash = STACKS.hash(stack);
+    STACKS.change(hash, |part| remove(part, hash, |there| ptr::eq(&*there.store, store)));
 }
 
 /// A stack by its id, or by its store, which whoever goes on with what they began has. That
 /// of the id may be another by then.
 pub(crate) enum StackArg<'a> {
     Store(StoreArg<'a>),
-    Id { part: Guard<Arc<Part>>, id: Binary<'a> },
+    Id { part: Guard<Arc<Part>>, hash: u64, id: Binary<'a> },
 }
 
 impl<'a> Decoder<'a> for StackArg<'a> {
     fn decode(term: Term<'a>) -> NifResult<Self> {
         match term.decode::<Binary<'a>>() {
-            Ok(id) => Ok(Self::Id { part: STACKS.part(&id).load(), id }),
+            Ok(id) => {
+                let hash = STACKS.hash(&id);
+                Ok(Self::Id { part: STACKS.part(hash).load(), hash, id })
+            }
             Err(_) => term.decode().map(Self::Store),
         }
     }
@@ -85,7 +107,20 @@ impl StackArg<'_> {
     pub(crate) fn store(&self) -> Option<&StoreResource> {
         match self {
             Self::Store(store) => Some(store),
-            Self::Id { part, id } => part.get(&**id).map(|store| &**store),
+            Self::Id { part, hash, id } => {
+                part.find(*hash, |there| *there.stack == **id).map(|there| &*there.store)
+            }
+        }
+    }
+
+    /// The store, if it takes a change from whoever says no more than this. A stack that does
+    /// not run is as good as closed. With the id alone a change is made and no more: where it is
+    /// to be waited for, the answer has to be of the store that made it.
+    pub(crate) fn changeable(&self) -> Result<&StoreResource, Atom> {
+        let store = self.store().ok_or_else(atoms::closed)?;
+        match self {
+            Self::Id { .. } if !store.buffered => Err(atoms::unbuffered()),
+            _ => Ok(store),
         }
     }
 

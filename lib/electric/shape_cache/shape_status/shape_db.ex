@@ -119,7 +119,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   def remove_shape(stack_id, handle, opts) when is_stack_id(stack_id) and is_handle(handle) do
     with {:error, :unknown} <-
-           Writes.run(stack_id, Native.defaults(stack_id), {:remove, handle}, opts) do
+           Writes.run(stack_id, {:remove, handle}, opts) do
       {:error, {:enoshape, handle}}
     end
   end
@@ -189,7 +189,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
 
   defp mark(stack_id, handle, snapshot, opts) when is_stack_id(stack_id) and is_handle(handle) do
     with {:error, :unknown} <-
-           Writes.run(stack_id, Native.defaults(stack_id), {:mark, handle, snapshot}, opts) do
+           Writes.run(stack_id, {:mark, handle, snapshot}, opts) do
       :error
     end
   end
@@ -597,7 +597,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb do
   def set_flags(stack_id, handle, flags, opts)
       when is_stack_id(stack_id) and is_handle(handle) and flags in 0..255 do
     with {:error, :unknown} <-
-           Writes.run(stack_id, Native.defaults(stack_id), {:set_flags, handle, flags}, opts) do
+           Writes.run(stack_id, {:set_flags, handle, flags}, opts) do
       :error
     end
   end

@@ -346,11 +346,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   @doc false
   # Used by `ShapeDb`, which has the comparable serialised.
   def add(stack_id, handle, shape, {comparable, hash}, oids, opts) do
-    defaults = Native.defaults(stack_id)
     body = Shapes.body(shape)
-    {flags, opts} = Flags.take(opts, defaults, shape)
+    {flags, opts} = Flags.take(opts, stack_id, shape)
     change = {:add, shape, handle, comparable, hash, oids, flags, body}
-    Writes.run(stack_id, defaults, change, opts)
+    Writes.run(stack_id, change, opts)
   end
 
   @doc """
@@ -396,7 +395,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
 
   defp noted(stack_id, handle, change, operation)
        when is_binary(stack_id) and is_binary(handle) do
-    Writes.run(stack_id, Native.defaults(stack_id), {:noted, change, handle, operation}, [])
+    Writes.run(stack_id, {:noted, change, handle, operation}, [])
   end
 
   defp noted(stack_id, handle, _change, _operation),

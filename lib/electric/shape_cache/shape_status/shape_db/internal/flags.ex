@@ -29,17 +29,17 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
   The flags of a new shape, from the options it is added with or by the function of its
   stack, and the other options.
   """
-  @spec take(keyword(), Native.defaults() | :closed, Shapes.shape()) :: {byte(), keyword()}
+  @spec take(keyword(), String.t(), Shapes.shape()) :: {byte(), keyword()}
   # Most adds come this way, and each step counts against the timeslice of the process.
-  def take([], defaults, shape), do: {by_function(defaults, shape), []}
+  def take([], stack_id, shape), do: {by_function(stack_id, shape), []}
 
-  def take(opts, defaults, shape) do
+  def take(opts, stack_id, shape) do
     # What is no list of options is refused where the others are.
     {flags, opts} = if Keyword.keyword?(opts), do: Keyword.pop(opts, :flags), else: {0, opts}
 
     case {flags, opts} do
       {nil, opts} ->
-        {by_function(defaults, shape), opts}
+        {by_function(stack_id, shape), opts}
 
       {flags, opts} when flags in 0..255 ->
         {flags, opts}
@@ -49,8 +49,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
     end
   end
 
-  defp by_function({_durability, fun}, shape) when fun != nil, do: fun.(shape)
-  defp by_function(_no_function, _shape), do: 0
+  defp by_function(stack_id, shape) do
+    fun = Native.flags_function(stack_id)
+    if fun, do: fun.(shape), else: 0
+  end
 
   @doc "Makes all flags anew, if they are to be, and waits for it."
   @spec renew(String.t(), Native.store(), Options.t()) :: :ok

@@ -23,13 +23,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   @moduledoc false
   # The NIFs, one stub each. A store is a resource that the process that opened
   # it owns. Lookups give an atom, `:closed`, `:opening` or `:poisoned`, when the
-  # store answers none, and changes `{:error, :closed}`; so does a stack that does not run. What answers later takes a reference and sends
+  # store answers none, and changes `{:error, :closed}`; so does a stack that does not run.
+  # A change by the id of its stack is acknowledged once it is queued: `{:error, :unbuffered}`
+  # where the stack's options say more. What answers later takes a reference and sends
   # `{reference, answer}`.
 
   # It is there before this module is, which is loaded as soon as it is compiled.
   Code.ensure_compiled!(Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.NativeLibrary)
-
-  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
 
   @on_load :load
   @before_compile __MODULE__.Load
@@ -53,10 +53,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   def not_verified(_store, _reason), do: unloaded()
   @spec enter(store()) :: :ok
   def enter(_store), do: unloaded()
-  @typedoc "How a change is acknowledged that does not say it, and the function of flags."
-  @type defaults :: {Options.durability(), (struct() -> byte()) | nil}
-  @spec defaults(stack()) :: defaults() | :closed
-  def defaults(_stack), do: unloaded()
+  @spec flags_function(stack()) :: (struct() -> byte()) | nil
+  def flags_function(_stack), do: unloaded()
   @spec close(store()) :: :ok
   def close(_store), do: unloaded()
   @spec state(store()) :: atom()

@@ -105,15 +105,11 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner do
       stack_id: stack_id,
       synchronous: Map.fetch!(@synchronous, options.synchronous),
       sources: sources,
-      defaults: defaults(options),
+      buffered: options.durability == :buffered,
+      flags: with({_version, fun} <- options.flags, do: fun),
       clock: {System.monotonic_time(), System.convert_time_unit(1, :second, :native)}
     })
   end
-
-  # Most stacks have none of their own, and are spared a copy with each change.
-  defp defaults(%Options{durability: :buffered, flags: nil}), do: nil
-  defp defaults(%Options{durability: durability, flags: nil}), do: {durability, nil}
-  defp defaults(%Options{durability: durability, flags: {_version, fun}}), do: {durability, fun}
 
   defp await_opened(state, start, parent) do
     receive do

@@ -16,29 +16,23 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
   # How long becoming the writer may take: it reads all that another one wrote.
   @promote_timeout 60_000
 
-  @doc """
-  Makes a change; `defaults` are those of the stack. Gives `:ok`, or `{:error, reason}` with
-  nothing changed.
-  """
-  @spec run(String.t(), Native.defaults() | :closed, Change.t(), keyword()) ::
-          :ok | {:error, term()}
-  def run(stack_id, defaults, change, opts) do
-    durability = durability!(opts)
-
-    result =
-      case defaults do
-        {default, _flags} -> change(durability || default, stack_id, change)
-        :closed -> {:error, :closed}
-      end
-
-    with {:error, :closed} <- result, do: {:error, Stores.closed(stack_id)}
+  @doc "Makes a change. Gives `:ok`, or `{:error, reason}` with nothing changed."
+  @spec run(String.t(), Change.t(), keyword()) :: :ok | {:error, term()}
+  def run(stack_id, change, opts) do
+    with {:error, :closed} <- change(durability!(opts), stack_id, change),
+         do: {:error, Stores.closed(stack_id)}
   end
 
-  defp change(:buffered, stack_id, change) do
+  defp change(durability, stack_id, change) when durability in [nil, :buffered] do
     case Change.make(change, stack_id, nil) do
-      {:ok, _seq} -> :ok
-      {:error, reason} when reason in [:full, :standby] -> wait(:buffered, stack_id, change)
-      refused -> refused
+      {:ok, _seq} ->
+        :ok
+
+      {:error, reason} when reason in [:full, :standby, :unbuffered] ->
+        wait(durability, stack_id, change)
+
+      refused ->
+        refused
     end
   end
 
@@ -48,6 +42,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
   # then, with numbers of its own.
   defp wait(durability, stack_id, change) do
     with {store, options, _about} <- Stores.get(stack_id),
+         durability = durability || options.durability,
          :ok <- may_wait(store, durability),
          {:ok, seq} <- attempt({stack_id, store, options}, change, nil) do
       acknowledge(store, stack_id, seq, durability)
