@@ -5,7 +5,7 @@ defmodule Bench.HostTables do
   Written for this bench from the description; no code of the host is in it.
 
   The host finds a table by an atom that it makes of the stack's id at each call; found by a
-  persistent term, as the store is, a touch takes about 100 ns less.
+  persistent term, a touch takes about 100 ns less.
   """
 
   @hash 2

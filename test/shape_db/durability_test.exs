@@ -23,6 +23,23 @@ defmodule ElectricShapeDb.DurabilityTest do
     assert stored_handles(stack_id) == [handle(1)]
   end
 
+  @tag store: [durability: :sync]
+  test "a call's own mode counts more than the store's", %{stack_id: stack_id} = context do
+    start_store!(context)
+    add!(stack_id, shape(1), handle(1))
+    holder = Holder.hold!(stack_id, :write)
+    buffered = [durability: :buffered]
+    assert {:ok, _} = ShapeDb.add_shape(stack_id, shape(2), handle(2), buffered)
+    assert ShapeDb.mark_snapshot_complete(stack_id, handle(2), buffered) == :ok
+    assert ShapeDb.set_flags(stack_id, handle(2), 7, buffered) == :ok
+    assert ShapeDb.remove_shape(stack_id, handle(1), buffered) == :ok
+    assert stored_handles(stack_id) == [handle(1)]
+    Holder.release!(holder)
+    # What comes after them waits for them all.
+    assert ShapeDb.set_flags(stack_id, handle(2), 8) == :ok
+    assert rows(stack_id, "SELECT handle, snapshot, flags FROM shapes") == [[handle(2), 2, 8]]
+  end
+
   test "buffered changes do not wait for the disk", %{stack_id: stack_id} = context do
     start_store!(context)
     holder = Holder.hold!(stack_id, :write)

@@ -44,6 +44,38 @@ defmodule ElectricShapeDb.StacksTest do
     assert length(stored_handles(context.stack_id)) == 5_000
   end
 
+  test "what was acknowledged as durable while the stack was started again is there", context do
+    start_store!(context)
+    test = self()
+
+    # What is refused, or of no known outcome, was not acknowledged.
+    add = fn n ->
+      case ShapeDb.add_shape(context.stack_id, shape(n), handle(n), durability: :sync) do
+        {:ok, _hash} -> handle(n)
+        {:error, _reason} -> nil
+      end
+    end
+
+    work = fn work, n, acknowledged ->
+      if n == 100, do: send(test, :busy)
+
+      receive do
+        :enough -> acknowledged
+      after
+        0 -> work.(work, n + 4, [add.(n) | acknowledged])
+      end
+    end
+
+    workers = for k <- 0..3, do: Task.async(fn -> work.(work, k, []) end)
+    assert_receive :busy, 30_000
+    for _ <- 1..5, do: restart_store!(context)
+    for worker <- workers, do: send(worker.pid, :enough)
+    acknowledged = workers |> Task.await_many(30_000) |> Enum.concat() |> Enum.filter(& &1)
+    assert length(acknowledged) > 20
+    restart_store!(context)
+    assert acknowledged -- stored_handles(context.stack_id) == []
+  end
+
   test "a path that another stack has is refused at once, and says whose it is", context do
     start_store!(context)
     add!(context.stack_id, shape(1), handle(1))
@@ -67,6 +99,30 @@ defmodule ElectricShapeDb.StacksTest do
   end
 
   defp another(context), do: %{context | stack_id: unique("stack"), storage_dir: tmp_dir!()}
+
+  test "a change by the id alone is refused where the options of its stack say more" do
+    add = &Native.add(&1, &2, &2, 1, [1], &3, :erlang.term_to_binary(&2), true, nil, false)
+
+    opened = fn options ->
+      id = unique("stack")
+      {:ok, store} = Native.open(Map.merge(native_options(id), options))
+      assert_receive {:shape_db, :opened, _opened}, 5_000
+      :ok = Native.enter(store)
+      {id, store}
+    end
+
+    {id, store} = opened.(%{flags: true})
+    assert add.(id, "1", nil) == {:error, :options}
+    assert {:ok, _seq} = add.(id, "1", 5)
+    assert {:ok, _seq} = add.(store, "2", nil)
+    assert {:ok, _seq} = Native.remove(id, "1", nil, false)
+
+    {id, store} = opened.(%{buffered: false})
+    assert add.(id, "1", 5) == {:error, :options}
+    assert Native.remove(id, "1", nil, false) == {:error, :options}
+    assert {:ok, _seq} = add.(store, "1", nil)
+    assert Native.count(id) == 1
+  end
 
   describe "a stack that has ended" do
     test "is not running, whoever asks, until it starts again", context do
@@ -104,7 +160,6 @@ defmodule ElectricShapeDb.StacksTest do
         assert Native.touch(stack, "1", 0) == false
         assert Native.remove(stack, "1", nil, false) == {:error, :closed}
         assert Native.mark_in_memory(stack, "1", :started) == {:error, :closed}
-        assert Native.row(stack, "1") == nil
       end
     end
 
@@ -173,7 +228,7 @@ defmodule ElectricShapeDb.StacksTest do
         keep_last_read_times: false,
         sources: [],
         buffered: true,
-        flags: nil,
+        flags: false,
         clock: {System.monotonic_time(), System.convert_time_unit(1, :second, :native)}
       }
     end

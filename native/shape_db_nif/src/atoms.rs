@@ -8,7 +8,7 @@ rustler::atoms! {
     shape_db,
     // changes
     duplicate_handle, duplicate_shape, unknown, full, too_large, handle_length,
-    too_many_relations, index_full, suspicious, other, unbuffered,
+    too_many_relations, index_full, suspicious, other, options,
     add, remove, snapshot_started, snapshot_complete, flags, reset,
     // states
     opening, standby, active, fenced, closing, closed, poisoned,

@@ -61,7 +61,10 @@ enum UnknownArg {
 
 macro_rules! changeable {
     ($env:expr, $stack:expr) => {
-        match $stack.changeable() {
+        changeable!($env, $stack, true)
+    };
+    ($env:expr, $stack:expr, $flags_given:expr) => {
+        match $stack.changeable($flags_given) {
             Ok(store) => store,
             Err(why) => return (atoms::error(), why).encode($env),
         }
@@ -70,7 +73,7 @@ macro_rules! changeable {
 pub(crate) use changeable;
 
 /// `{:ok, number} | {:error, reason}`; `{:error, :full}`, `{:error, :standby}` and
-/// `{:error, :unbuffered}` are for the caller to act on and try again.
+/// `{:error, :options}` are for the caller to act on and try again.
 pub(crate) fn answer<'a>(env: Env<'a>, changed: Result<Seq, ChangeError>) -> Term<'a> {
     match changed {
         Ok(seq) => (atoms::ok(), seq).encode(env),
@@ -118,7 +121,7 @@ fn add<'a>(
     comparable: Binary<'_>,
     hash: u32,
     oids: Items<u32>,
-    flags: u8,
+    flags: Option<u8>,
     body: Binary<'_>,
     known: bool,
     ticket: TicketArg<'_>,
@@ -145,7 +148,7 @@ fn add_large<'a>(
     comparable: Binary<'_>,
     hash: u32,
     oids: Items<u32>,
-    flags: u8,
+    flags: Option<u8>,
     body: Binary<'_>,
     known: bool,
     ticket: TicketArg<'_>,
@@ -170,11 +173,12 @@ fn add_shape<'a>(
     ticket: &TicketArg<'_>,
     log: bool,
 ) -> Term<'a> {
-    let store = changeable!(env, stack);
+    let store = changeable!(env, stack, shape.flags.is_some());
     let Shape { handle, comparable, hash, oids, flags, body, known } = shape;
     if !known && (is_suspicious(body) || is_suspicious(comparable)) {
         return (atoms::error(), atoms::suspicious()).encode(env);
     }
+    let flags = flags.unwrap_or_default();
     let shape = NewShape { handle, digest: Digest::of(comparable), hash, oids, flags, body };
     answer(env, with_ticket(ticket, log, |request| store.store.add(shape, request)))
 }
@@ -185,7 +189,7 @@ struct Shape<'b> {
     comparable: &'b [u8],
     hash: u32,
     oids: &'b [u32],
-    flags: u8,
+    flags: Option<u8>,
     body: &'b [u8],
     known: bool,
 }

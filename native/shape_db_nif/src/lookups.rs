@@ -202,15 +202,14 @@ fn waiting_reads(store: StoreArg<'_>) -> usize {
 
 /// The row of the shape that has this handle.
 #[rustler::nif]
-fn row(stack: StackArg<'_>, handle: Binary<'_>) -> Option<u64> {
-    Some(stack.store()?.store.entry(&handle)?.row)
+fn row(store: StoreArg<'_>, handle: Binary<'_>) -> Option<u64> {
+    Some(store.store.entry(&handle)?.row)
 }
 
 /// Gives up a shape whose definition was read from this row and turned out to be no shape.
 #[rustler::nif]
-fn lose(stack: StackArg<'_>, handle: Binary<'_>, row: Option<u64>, reason: String) -> Atom {
-    if let Some(store) = stack.store()
-        && let Some(entry) = store.store.entry(&handle)
+fn lose(store: StoreArg<'_>, handle: Binary<'_>, row: Option<u64>, reason: String) -> Atom {
+    if let Some(entry) = store.store.entry(&handle)
         && Some(entry.row) == row
     {
         store.store.lose(&entry, &reason);
@@ -249,8 +248,8 @@ fn handle_exists<'a>(env: Env<'a>, stack: StackArg<'_>, handle: Binary<'_>) -> T
 
 /// Those of the handles that no shape has, in their order.
 #[rustler::nif]
-fn unknown_handles<'a>(env: Env<'a>, stack: StackArg<'_>, handles: Items<Binary<'a>>) -> Term<'a> {
-    let store = readable!(env, stack);
+fn unknown_handles<'a>(env: Env<'a>, store: StoreArg<'_>, handles: Items<Binary<'a>>) -> Term<'a> {
+    let store = readable!(env, store);
     let Items(handles) = handles;
     consume(env, handles.len());
     let unknown = handles.into_iter().filter(|handle| store.store.brief(handle).is_none());

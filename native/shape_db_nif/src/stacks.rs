@@ -56,7 +56,7 @@ impl Stacks {
             change(&mut part);
             part
         });
-        // It may be the last who has a store, which may be in a call of its own.
+        // A reference less for each store that is in it, away from the schedulers.
         messenger::post(move || drop(before));
     }
 }
@@ -80,7 +80,11 @@ pub(crate) fn enter(stack: &[u8], store: &ResourceArc<StoreResource>) {
 /// Nobody finds the store any more. One that took its place stays.
 pub(crate) fn leave(stack: &[u8], store: &StoreResource) {
     let hash = STACKS.hash(stack);
-    STACKS.change(hash, |part| remove(part, hash, |there| ptr::eq(&*there.store, store)));
+    let is_it = |there: &Entry| ptr::eq(&*there.store, store);
+    // Most that end were taken out when they closed.
+    if STACKS.part(hash).load().find(hash, is_it).is_some() {
+        STACKS.change(hash, |part| remove(part, hash, is_it));
+    }
 }
 
 /// A stack by its id, or by its store, which whoever goes on with what they began has. That
@@ -113,13 +117,15 @@ impl StackArg<'_> {
         }
     }
 
-    /// The store, if it takes a change from whoever says no more than this. A stack that does
-    /// not run is as good as closed. With the id alone a change is made and no more: where it is
-    /// to be waited for, the answer has to be of the store that made it.
-    pub(crate) fn changeable(&self) -> Result<&StoreResource, Atom> {
+    /// The store, if it takes a change; one that is an add says whether its flags are given. By
+    /// the id, a change is queued as it is: `:options` where those of the stack say more, which
+    /// is then for who has the store, with the options that belong to it.
+    pub(crate) fn changeable(&self, flags_given: bool) -> Result<&StoreResource, Atom> {
         let store = self.store().ok_or_else(atoms::closed)?;
         match self {
-            Self::Id { .. } if !store.buffered => Err(atoms::unbuffered()),
+            Self::Id { .. } if !store.buffered || (store.flags && !flags_given) => {
+                Err(atoms::options())
+            }
             _ => Ok(store),
         }
     }

@@ -347,7 +347,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.WriteBuffer do
   # Used by `ShapeDb`, which has the comparable serialised.
   def add(stack_id, handle, shape, {comparable, hash}, oids, opts) do
     body = Shapes.body(shape)
-    {flags, opts} = Flags.take(opts, stack_id, shape)
+    {flags, opts} = Flags.take(opts)
     change = {:add, shape, handle, comparable, hash, oids, flags, body}
     Writes.run(stack_id, change, opts)
   end

@@ -9,7 +9,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Change do
 
   @type t ::
           {:add, Shapes.shape(), handle(), comparable :: binary(), hash :: non_neg_integer(),
-           oids :: [non_neg_integer()], flags :: byte(), body :: binary()}
+           oids :: [non_neg_integer()], flags :: byte() | nil, body :: binary()}
           | {:remove, handle()}
           | {:mark, handle(), :started | :complete}
           | {:set_flags, handle(), byte()}

@@ -19,55 +19,64 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
 
   @doc "The shape that has this handle. Raises when the store does not answer."
   @spec shape(String.t(), binary()) :: {:ok, Shapes.shape()} | :error
-  def shape(stack_id, handle) do
-    with :unusable <- read(stack_id, handle, @tries), do: give_up(stack_id, handle)
+  def shape(stack_id, handle), do: shape(stack_id, stack_id, handle)
+
+  # `stack` is the id, or the store of who goes on with what it began.
+  defp shape(stack, stack_id, handle) do
+    with :unusable <- read(stack, stack_id, handle, @tries),
+         do: give_up(store!(stack, stack_id), stack_id, handle)
   end
+
+  defp store!(stack_id, stack_id), do: Stores.fetch!(stack_id, :shape_for_handle)
+  defp store!(store, _stack_id), do: store
 
   # A definition that is none would be read again and again. Now that it is known in which row
   # the handle is, it is read once more: what was added under it since is not given up.
-  defp give_up(stack_id, handle) do
-    row = Native.row(stack_id, handle)
+  defp give_up(store, stack_id, handle) do
+    row = Native.row(store, handle)
 
-    with :unusable <- read(stack_id, handle, @tries) do
-      :ok = Native.lose(stack_id, handle, row, "its definition is not a shape")
+    with :unusable <- read(store, stack_id, handle, @tries) do
+      :ok = Native.lose(store, handle, row, "its definition is not a shape")
       :error
     end
   end
 
   # A row that is gone when it is read was removed, by this store or by the one it
   # follows, and its handle may be there again under another row.
-  defp read(_stack_id, _handle, 0), do: :error
+  defp read(_stack, _stack_id, _handle, 0), do: :error
 
-  defp read(stack_id, handle, tries) do
-    case Native.shape(stack_id, handle) do
+  defp read(stack, stack_id, handle, tries) do
+    case Native.shape(stack, handle) do
       {:ok, shape} when is_shape(shape) ->
         {:ok, shape}
 
       # Not for a scheduler that others need.
       :large ->
-        found(Native.large_shape(stack_id, handle), stack_id, handle, tries)
+        found(Native.large_shape(stack, handle), stack, stack_id, handle, tries)
 
       other ->
-        found(other, stack_id, handle, tries)
+        found(other, stack, stack_id, handle, tries)
     end
   end
 
-  defp found({:ok, shape}, _stack_id, _handle, _tries) when is_shape(shape), do: {:ok, shape}
-  defp found({:ok, _other}, _stack_id, _handle, _tries), do: :unusable
+  defp found({:ok, shape}, _stack, _stack_id, _handle, _tries) when is_shape(shape),
+    do: {:ok, shape}
 
-  defp found({:body, body}, _stack_id, _handle, _tries) do
+  defp found({:ok, _other}, _stack, _stack_id, _handle, _tries), do: :unusable
+
+  defp found({:body, body}, _stack, _stack_id, _handle, _tries) do
     with :error <- Shapes.parse(body), do: :unusable
   end
 
-  defp found(:cold, stack_id, handle, tries) do
-    case ColdReads.body(Stores.fetch!(stack_id, :shape_for_handle), handle) do
-      :gone -> read(stack_id, handle, tries - 1)
+  defp found(:cold, stack, stack_id, handle, tries) do
+    case ColdReads.body(store!(stack, stack_id), handle) do
+      :gone -> read(stack, stack_id, handle, tries - 1)
       {:error, reason} -> raise Error, action: :shape_for_handle, error: reason
-      read -> found(read, stack_id, handle, tries)
+      read -> found(read, stack, stack_id, handle, tries)
     end
   end
 
-  defp found(other, stack_id, _handle, _tries),
+  defp found(other, _stack, stack_id, _handle, _tries),
     do: answer(other, stack_id, :shape_for_handle)
 
   @doc """
@@ -89,7 +98,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Definitions do
 
       piece ->
         items = read!(piece, stack_id, action)
-        acc = fold_items(items, acc, fun, &shape(stack_id, &1))
+        acc = fold_items(items, acc, fun, &shape(store, stack_id, &1))
         fold_pieces(store, cursor, whose, acc, fun)
     end
   end

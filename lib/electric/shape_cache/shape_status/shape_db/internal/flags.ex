@@ -9,6 +9,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
 
   require Logger
 
+  alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Change
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.ColdReads
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native
   alias Electric.ShapeCache.ShapeStatus.ShapeDb.Options
@@ -25,23 +26,15 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
 
   @type renewing :: :current | {pid(), reference()}
 
-  @doc """
-  The flags of a new shape, from the options it is added with or by the function of its
-  stack, and the other options.
-  """
-  @spec take(keyword(), String.t(), Shapes.shape()) :: {byte(), keyword()}
+  @doc "The flags that a shape is added with, `nil` where none are given, and the other options."
+  @spec take(keyword()) :: {byte() | nil, keyword()}
   # Most adds come this way, and each step counts against the timeslice of the process.
-  def take([], stack_id, shape), do: {by_function(stack_id, shape), []}
+  def take([]), do: {nil, []}
 
-  def take(opts, stack_id, shape) do
+  def take(opts) do
     # What is no list of options is refused where the others are.
-    {flags, opts} = if Keyword.keyword?(opts), do: Keyword.pop(opts, :flags), else: {0, opts}
-
-    case {flags, opts} do
-      {nil, opts} ->
-        {by_function(stack_id, shape), opts}
-
-      {flags, opts} when flags in 0..255 ->
+    case if(Keyword.keyword?(opts), do: Keyword.pop(opts, :flags), else: {nil, opts}) do
+      {flags, opts} when flags == nil or flags in 0..255 ->
         {flags, opts}
 
       {other, _opts} ->
@@ -49,10 +42,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
     end
   end
 
-  defp by_function(stack_id, shape) do
-    fun = Native.flags_function(stack_id)
-    if fun, do: fun.(shape), else: 0
-  end
+  @doc "An add without flags with those by the function of its stack; any other change as it is."
+  @spec given(Change.t(), Options.t()) :: Change.t()
+  def given({:add, shape, _, _, _, _, nil, _} = add, %Options{flags: {_version, fun}}),
+    do: put_elem(add, 6, fun.(shape))
+
+  def given(change, _options), do: change
 
   @doc "Makes all flags anew, if they are to be, and waits for it."
   @spec renew(String.t(), Native.store(), Options.t()) :: :ok

@@ -23,8 +23,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   @moduledoc false
   # The NIFs, one stub each. A store is a resource that the process that opened
   # it owns. Lookups give an atom, `:closed`, `:opening` or `:poisoned`, when the
-  # store answers none, and changes `{:error, :closed}`; so does a stack that does not run.
-  # A change by the id of its stack is acknowledged once it is queued: `{:error, :unbuffered}`
+  # store answers none, and changes `{:error, :closed}`; for a stack that does not run it is
+  # as for one that is closed.
+  # A change by the id of its stack is acknowledged once it is queued: `{:error, :options}`
   # where the stack's options say more. What answers later takes a reference and sends
   # `{reference, answer}`.
 
@@ -53,8 +54,6 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   def not_verified(_store, _reason), do: unloaded()
   @spec enter(store()) :: :ok
   def enter(_store), do: unloaded()
-  @spec flags_function(stack()) :: (struct() -> byte()) | nil
-  def flags_function(_stack), do: unloaded()
   @spec close(store()) :: :ok
   def close(_store), do: unloaded()
   @spec state(store()) :: atom()
@@ -72,7 +71,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
           binary(),
           integer(),
           [integer()],
-          byte(),
+          byte() | nil,
           binary(),
           boolean(),
           reference() | nil,
@@ -87,7 +86,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
           binary(),
           integer(),
           [integer()],
-          byte(),
+          byte() | nil,
           binary(),
           boolean(),
           reference() | nil,
@@ -152,10 +151,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   def take_large_body(_store, _owed), do: unloaded()
   @spec waiting_reads(store()) :: non_neg_integer()
   def waiting_reads(_store), do: unloaded()
-  @spec row(stack(), binary()) :: pos_integer() | nil
-  def row(_stack, _handle), do: unloaded()
-  @spec lose(stack(), binary(), pos_integer() | nil, String.t()) :: :ok
-  def lose(_stack, _handle, _row, _reason), do: unloaded()
+  @spec row(store(), binary()) :: pos_integer() | nil
+  def row(_store, _handle), do: unloaded()
+  @spec lose(store(), binary(), pos_integer() | nil, String.t()) :: :ok
+  def lose(_store, _handle, _row, _reason), do: unloaded()
   @spec is_exclusive(store()) :: boolean()
   def is_exclusive(_store), do: unloaded()
   @spec snapshot(stack(), binary()) :: :none | :started | :complete | :error | unreadable()
@@ -169,8 +168,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   @spec all_handles_for_relations(stack(), [integer()]) :: [binary()] | unreadable()
   def all_handles_for_relations(_stack, _oids), do: unloaded()
 
-  @spec unknown_handles(stack(), [binary()]) :: [binary()] | unreadable()
-  def unknown_handles(_stack, _handles), do: unloaded()
+  @spec unknown_handles(store(), [binary()]) :: [binary()] | unreadable()
+  def unknown_handles(_store, _handles), do: unloaded()
 
   # What the host keeps of each shape
 

@@ -28,7 +28,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
       {:ok, _seq} ->
         :ok
 
-      {:error, reason} when reason in [:full, :standby, :unbuffered] ->
+      {:error, reason} when reason in [:full, :standby, :options] ->
         wait(durability, stack_id, change)
 
       refused ->
@@ -38,12 +38,13 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
 
   defp change(durability, stack_id, change), do: wait(durability, stack_id, change)
 
-  # Whoever waits goes on with the store that they began with: the stack may have another by
-  # then, with numbers of its own.
+  # Whoever waits goes on with the store that they began with, and its options: the stack may
+  # have another by then, with numbers and a function of flags of its own.
   defp wait(durability, stack_id, change) do
     with {store, options, _about} <- Stores.get(stack_id),
          durability = durability || options.durability,
          :ok <- may_wait(store, durability),
+         change = Flags.given(change, options),
          {:ok, seq} <- attempt({stack_id, store, options}, change, nil) do
       acknowledge(store, stack_id, seq, durability)
     else
