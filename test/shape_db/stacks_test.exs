@@ -111,13 +111,16 @@ defmodule ElectricShapeDb.StacksTest do
       {id, store}
     end
 
-    {id, store} = opened.(%{flags: true})
+    {id, store} = opened.(%{flags: fn _shape -> 3 end})
     assert add.(id, "1", nil) == {:error, :options}
+    assert {^store, fun} = Native.flags_function(id)
+    assert fun.(shape(1)) == 3
     assert {:ok, _seq} = add.(id, "1", 5)
     assert {:ok, _seq} = add.(store, "2", nil)
     assert {:ok, _seq} = Native.remove(id, "1", nil, false)
 
-    {id, store} = opened.(%{buffered: false})
+    {id, store} = opened.(%{buffered: false, flags: fn _shape -> 3 end})
+    assert Native.flags_function(id) == nil
     assert add.(id, "1", 5) == {:error, :options}
     assert Native.remove(id, "1", nil, false) == {:error, :options}
     assert {:ok, _seq} = add.(store, "1", nil)
@@ -228,7 +231,7 @@ defmodule ElectricShapeDb.StacksTest do
         keep_last_read_times: false,
         sources: [],
         buffered: true,
-        flags: false,
+        flags: nil,
         clock: {System.monotonic_time(), System.convert_time_unit(1, :second, :native)}
       }
     end

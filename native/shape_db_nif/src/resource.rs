@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use rustler::{
     Atom, Binary, Encoder, Env, LocalPid, Monitor, NewBinary, NifMap, NifResult, NifUnitEnum,
-    Reference, Resource, ResourceArc, Term,
+    OwnedEnv, Reference, Resource, ResourceArc, Term, env::SavedTerm, types::atom::nil,
 };
 use shape_store::{
     Digest, HostClock, Lease, Location, OpenError, Options, QueueSize, Source, SourceSchema, State,
@@ -19,7 +19,12 @@ use shape_store::{
 };
 
 use crate::{
-    atoms, events, halt, items::Items, logging, messenger, stacks, take_back::Owed, terms::Terms,
+    atoms, events, halt,
+    items::Items,
+    logging, messenger,
+    stacks::{self, StackArg},
+    take_back::Owed,
+    terms::Terms,
 };
 
 /// A store that a process owns. When the owner dies the store takes no more
@@ -33,8 +38,8 @@ pub(crate) struct StoreResource {
     stack: Box<[u8]>,
     /// Whether a change that does not say otherwise is acknowledged once it is queued.
     pub(crate) buffered: bool,
-    /// Whether the flags of a new shape are a function of the host's.
-    pub(crate) flags: bool,
+    /// The host's function of the flags of a new shape.
+    pub(crate) flags: Option<Mutex<(OwnedEnv, SavedTerm)>>,
     verified: Mutex<Option<Sender<Verified>>>,
 }
 
@@ -107,7 +112,8 @@ struct OpenOptions<'a> {
     external_checkpoint: bool,
     keep_last_read_times: bool,
     buffered: bool,
-    flags: bool,
+    /// A function, or `nil`.
+    flags: Term<'a>,
     /// What the monotonic clock says, and how many of its units are a second.
     clock: (i64, u32),
     /// `{path, schema, verify?}`
@@ -170,7 +176,12 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
     let owner = env.pid();
     let terms = Arc::new(Terms::new(options.cache_size));
     let stack = options.stack_id.as_slice().into();
-    let (buffered, flags) = (options.buffered, options.flags);
+    let buffered = options.buffered;
+    let flags = (nil() != options.flags).then(|| {
+        let own = OwnedEnv::new();
+        let function = own.save(options.flags);
+        Mutex::new((own, function))
+    });
     let (verified, verdicts) = bounded(1);
     let store = Store::open_within(
         options.into_core(),
@@ -199,6 +210,19 @@ fn start(env: Env<'_>, options: OpenOptions<'_>) -> Result<ResourceArc<StoreReso
 fn enter(store: ResourceArc<StoreResource>) -> Atom {
     stacks::enter(&store.stack, &store);
     atoms::ok()
+}
+
+/// `{store, function}` of a stack with a function of flags that queues changes at once: the
+/// flags are for this store. `nil` otherwise.
+#[rustler::nif]
+fn flags_function<'a>(env: Env<'a>, stack: StackArg<'_>) -> Term<'a> {
+    let store = stack.resource().filter(|store| store.buffered);
+    let Some((store, kept)) = store.and_then(|store| Some((store, store.flags.as_ref()?))) else {
+        return nil().encode(env);
+    };
+    let kept = kept.lock();
+    let (own, function) = &*kept;
+    (store, own.run(|own| function.load(own).in_env(env))).encode(env)
 }
 
 /// Asks the owner to verify rows, and waits: in a turn of the writer, while the

@@ -111,8 +111,16 @@ impl StackArg<'_> {
     pub(crate) fn store(&self) -> Option<&StoreResource> {
         match self {
             Self::Store(store) => Some(store),
+            Self::Id { .. } => self.resource().map(|store| &**store),
+        }
+    }
+
+    /// The store that was found by the id of its stack, to be handed out.
+    pub(crate) fn resource(&self) -> Option<&ResourceArc<StoreResource>> {
+        match self {
+            Self::Store(_) => None,
             Self::Id { part, hash, id } => {
-                part.find(*hash, |there| *there.stack == **id).map(|there| &*there.store)
+                part.find(*hash, |there| *there.stack == **id).map(|there| &there.store)
             }
         }
     }
@@ -123,7 +131,7 @@ impl StackArg<'_> {
     pub(crate) fn changeable(&self, flags_given: bool) -> Result<&StoreResource, Atom> {
         let store = self.store().ok_or_else(atoms::closed)?;
         match self {
-            Self::Id { .. } if !store.buffered || (store.flags && !flags_given) => {
+            Self::Id { .. } if !store.buffered || (store.flags.is_some() && !flags_given) => {
                 Err(atoms::options())
             }
             _ => Ok(store),

@@ -42,6 +42,20 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
     end
   end
 
+  @doc """
+  A change with its flags, and the stack or store to make it with: flags by a function are for
+  the store that the function belongs to.
+  """
+  @spec at_once(String.t(), Change.t()) :: {Native.stack(), Change.t()}
+  def at_once(stack_id, {:add, shape, _, _, _, _, nil, _} = add) do
+    case Native.flags_function(stack_id) do
+      nil -> {stack_id, add}
+      {store, fun} -> {store, put_elem(add, 6, fun.(shape))}
+    end
+  end
+
+  def at_once(stack_id, change), do: {stack_id, change}
+
   @doc "An add without flags with those by the function of its stack; any other change as it is."
   @spec given(Change.t(), Options.t()) :: Change.t()
   def given({:add, shape, _, _, _, _, nil, _} = add, %Options{flags: {_version, fun}}),

@@ -54,6 +54,8 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Native do
   def not_verified(_store, _reason), do: unloaded()
   @spec enter(store()) :: :ok
   def enter(_store), do: unloaded()
+  @spec flags_function(String.t()) :: {store(), (struct() -> byte())} | nil
+  def flags_function(_stack), do: unloaded()
   @spec close(store()) :: :ok
   def close(_store), do: unloaded()
   @spec state(store()) :: atom()

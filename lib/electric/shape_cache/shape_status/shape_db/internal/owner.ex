@@ -106,7 +106,7 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Owner do
       synchronous: Map.fetch!(@synchronous, options.synchronous),
       sources: sources,
       buffered: options.durability == :buffered,
-      flags: options.flags != nil,
+      flags: with({_version, fun} <- options.flags, do: fun),
       clock: {System.monotonic_time(), System.convert_time_unit(1, :second, :native)}
     })
   end

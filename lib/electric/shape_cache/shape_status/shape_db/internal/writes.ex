@@ -24,7 +24,9 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Writes do
   end
 
   defp change(durability, stack_id, change) when durability in [nil, :buffered] do
-    case Change.make(change, stack_id, nil) do
+    {stack, given} = Flags.at_once(stack_id, change)
+
+    case Change.make(given, stack, nil) do
       {:ok, _seq} ->
         :ok
 
