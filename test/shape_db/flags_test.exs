@@ -70,6 +70,19 @@ defmodule ElectricShapeDb.FlagsTest do
     assert ShapeDb.count_by_flags(stack_id, 255, 7) == 6
   end
 
+  test "an add whose flags are none is refused, and nothing is added", context do
+    %{stack_id: stack_id} = context
+    fun = fn shape -> if shape.where.query == "id = 1", do: nil, else: 256 end
+    start_store!(context, flags: {1, fun})
+
+    for n <- 1..2, opts <- [[], [durability: :sync]] do
+      assert_raise ArgumentError, fn -> ShapeDb.add_shape(stack_id, shape(n), handle(n), opts) end
+    end
+
+    assert ShapeDb.count_shapes(stack_id) == {:ok, 0}
+    assert {:ok, _} = ShapeDb.add_shape(stack_id, shape(1), handle(1), flags: 9)
+  end
+
   test "a worker that is killed does not keep the stack from starting", context do
     %{stack_id: stack_id} = context
     start_store!(context)

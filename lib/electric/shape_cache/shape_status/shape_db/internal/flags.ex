@@ -33,12 +33,12 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
 
   def take(opts) do
     # What is no list of options is refused where the others are.
-    case if(Keyword.keyword?(opts), do: Keyword.pop(opts, :flags), else: {nil, opts}) do
-      {flags, opts} when flags == nil or flags in 0..255 ->
-        {flags, opts}
+    {flags, opts} = if Keyword.keyword?(opts), do: Keyword.pop(opts, :flags), else: {nil, opts}
 
-      {other, _opts} ->
-        raise ArgumentError, "option :flags takes a whole number in 0..255, not #{inspect(other)}"
+    if flags == nil or flags in 0..255 do
+      {flags, opts}
+    else
+      raise ArgumentError, "option :flags takes a whole number in 0..255, not #{inspect(flags)}"
     end
   end
 
@@ -47,10 +47,10 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
   the store that the function belongs to.
   """
   @spec at_once(String.t(), Change.t()) :: {Native.stack(), Change.t()}
-  def at_once(stack_id, {:add, shape, _, _, _, _, nil, _} = add) do
+  def at_once(stack_id, {:add, _, _, _, _, _, nil, _} = add) do
     case Native.flags_function(stack_id) do
       nil -> {stack_id, add}
-      {store, fun} -> {store, put_elem(add, 6, fun.(shape))}
+      {store, fun} -> {store, by_function(add, fun)}
     end
   end
 
@@ -58,10 +58,21 @@ defmodule Electric.ShapeCache.ShapeStatus.ShapeDb.Internal.Flags do
 
   @doc "An add without flags with those by the function of its stack; any other change as it is."
   @spec given(Change.t(), Options.t()) :: Change.t()
-  def given({:add, shape, _, _, _, _, nil, _} = add, %Options{flags: {_version, fun}}),
-    do: put_elem(add, 6, fun.(shape))
+  def given({:add, _, _, _, _, _, nil, _} = add, %Options{flags: {_version, fun}}),
+    do: by_function(add, fun)
 
   def given(change, _options), do: change
+
+  defp by_function({:add, shape, handle, comparable, hash, oids, nil, body}, fun) do
+    case fun.(shape) do
+      flags when flags in 0..255 ->
+        {:add, shape, handle, comparable, hash, oids, flags, body}
+
+      other ->
+        raise ArgumentError,
+              "the function of option :flags gives a whole number in 0..255, not #{inspect(other)}"
+    end
+  end
 
   @doc "Makes all flags anew, if they are to be, and waits for it."
   @spec renew(String.t(), Native.store(), Options.t()) :: :ok
